@@ -1,0 +1,1 @@
+"""Optax for long-term dependencies: gradients that survive and that arrive."""
