@@ -1,0 +1,207 @@
+"""The shape of the house: imports run downwards, files are short, names are one."""
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import optax_ltd
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "optax_ltd"
+EVERYWHERE = {"jax", "jaxlib", "numpy", "chex"}
+
+# A room is a file or folder of the package; "" is optax_ltd/__init__.py, the public
+# surface. Each may import from the rooms listed for it, and from no other.
+ARROWS = {
+    "_norms": set(),
+    "initializers": {"_norms"},
+    "tasks": set(),
+    "_transforms": {"_norms"},
+    "_recurrent": {"_norms"},
+    "_second_order": {"_norms", "_recurrent"},
+    "_flax": {"_norms", "_recurrent"},
+    "linen": {"_flax"},
+    "plots": {"_norms", "_recurrent"},
+}
+ARROWS[""] = set(ARROWS)
+ARROWS["experiments"] = {"", *ARROWS}
+ARROWS["cli"] = {"experiments", *ARROWS}
+
+# What a room may import from outside, beside the standard library and EVERYWHERE.
+OUTSIDE = {
+    "_transforms": {"optax"},
+    "_second_order": {"optax"},
+    "_flax": {"flax"},
+    "linen": {"flax"},
+    "plots": {"matplotlib"},
+    "experiments": {"optax", "flax", "matplotlib", "rich", "orbax"},
+    "cli": {"typer", "rich", "click"},
+}
+
+LONGEST_FILE = 300
+LONGEST_FUNCTION = 40  # lines of body, the docstring apart
+
+PACKAGE_FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = [
+    *PACKAGE_FILES,
+    *sorted((ROOT / "tests").rglob("*.py")),
+    *sorted((ROOT / "benchmarks").rglob("*.py")),
+]
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _room(path: Path) -> str:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return "" if room == "__init__" else room
+
+
+def _imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
+    """Yields the line and full name of everything a file of the package imports."""
+    folder = ["optax_ltd", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from ((node.lineno, f"{module}.{a.name}") for a in node.names)
+
+
+def _upward(path: Path, text: str) -> list[str]:
+    """Lists the imports of one file that its room does not allow."""
+    room, wrong = _room(path), []
+    for line, name in _imports(path, text):
+        top, *rest = name.split(".")
+        if top == "optax_ltd":
+            there = rest[0] if rest and rest[0] in ARROWS else ""
+            allowed = there == room or there in ARROWS.get(room, set())
+        else:
+            allowed = top in EVERYWHERE | OUTSIDE.get(room, set())
+            allowed = allowed or top in sys.stdlib_module_names
+        if not allowed:
+            wrong.append(f"{path.name}:{line} imports {name}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", PACKAGE_FILES, ids=_name)
+def test_imports_run_downwards(path: Path):
+    assert _room(path) in ARROWS, "a new room: say in ARROWS what it may import"
+    assert not _upward(path, path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("_recurrent/x.py", "import optax"),
+        ("_recurrent/x.py", "from flax import nnx"),
+        ("_recurrent/x.py", "from .._transforms import metrics"),
+        ("_recurrent/x.py", "from optax_ltd import _flax"),
+        ("_transforms/x.py", "def f():\n    from optax_ltd._recurrent import unroll"),
+        ("_transforms/x.py", "from .. import metrics"),
+        ("_norms.py", "from ._transforms import metrics"),
+        ("tasks/x.py", "import optax_ltd._norms"),
+        ("plots.py", "import flax.nnx"),
+        ("_flax/linen/x.py", "from ... import experiments"),
+        ("__init__.py", "from . import experiments"),
+    ],
+)
+def test_an_import_upwards_is_seen(file: str, line: str):
+    assert _upward(PACKAGE / file, line)
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("_recurrent/x.py", "from .unroll import unroll\nfrom .. import _norms"),
+        ("_flax/linen/x.py", "from ..._recurrent import unroll\nfrom .y import z"),
+        ("experiments/x.py", "import optax_ltd as ltd"),
+        (
+            "__init__.py",
+            "from ._transforms.metrics import metrics\nfrom . import tasks",
+        ),
+    ],
+)
+def test_an_import_downwards_passes(file: str, line: str):
+    assert not _upward(PACKAGE / file, line)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_files_and_functions_are_short(path: Path):
+    text = path.read_text()
+    assert text.count("\n") <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            if body:
+                length = (body[-1].end_lineno or 0) - body[0].lineno + 1
+                assert length <= LONGEST_FUNCTION, f"{node.name}, line {node.lineno}"
+
+
+def _public_modules() -> dict[str, ModuleType]:
+    surface = vars(optax_ltd).items()
+    modules = {
+        k: v for k, v in surface if inspect.ismodule(v) and k in optax_ltd.__all__
+    }
+    return {"optax_ltd": optax_ltd} | {f"optax_ltd.{k}": v for k, v in modules.items()}
+
+
+def _public_objects() -> Iterator[tuple[str, object]]:
+    for path, module in _public_modules().items():
+        for name in getattr(module, "__all__", ()):
+            yield f"{path}.{name}", getattr(module, name)
+
+
+def test_the_surface_is_complete():
+    assert len(optax_ltd.__all__) == len(set(optax_ltd.__all__))
+    met = {
+        name
+        for name, value in vars(optax_ltd).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert met <= set(optax_ltd.__all__)
+    assert all(hasattr(module, "__all__") for module in _public_modules().values())
+
+
+def test_a_name_has_one_public_path():
+    paths: dict[int, list[str]] = {}
+    for path, value in _public_objects():
+        if callable(value):
+            paths.setdefault(id(value), []).append(path)
+    assert not [same for same in paths.values() if len(same) > 1]
+
+
+def test_every_public_object_has_a_docstring():
+    bare = [
+        path
+        for path, value in _public_objects()
+        if not (isinstance(value, str) or (inspect.getdoc(value) or "").strip())
+    ]
+    assert not bare
+
+
+def test_the_surface_defines_nothing():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    kinds = {type(node) for node in tree.body}
+    assert kinds <= {ast.Import, ast.ImportFrom, ast.Assign, ast.Expr}
+
+
+def test_importing_the_package_is_light():
+    """Drawing, command line and checkpoints are imported by those who use them."""
+    seen = "import json, sys, {}; print(json.dumps(sorted(sys.modules)))"
+    ours, theirs = (
+        set(json.loads(subprocess.check_output([sys.executable, "-c", seen.format(m)])))
+        for m in ("optax_ltd", "flax.nnx, flax.linen, optax")
+    )
+    heavy = {"matplotlib", "typer", "click", "rich", "orbax", "orbax.checkpoint"}
+    heavy |= {"optax_ltd.experiments", "optax_ltd.cli"}
+    assert not heavy & (ours - theirs)
