@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+OURS = "optax-ltd"
 EXTRAS = "test,docs,bench"
 HEADER = """\
 # What the tests ran with: names and versions of every package of every extra.
@@ -28,9 +29,9 @@ def resolve(python: str) -> dict[str, str]:
         pip = [python, "-m", "pip", "install", "--quiet", "--dry-run"]
         pip += ["--ignore-installed", "--report", str(report), f"{ROOT}[{EXTRAS}]"]
         subprocess.run(pip, check=True, stdout=sys.stderr)
-        packages = [row["metadata"] for row in json.loads(report.read_text())["install"]]
-    names = {re.sub(r"[-_.]+", "-", row["name"]).lower(): row for row in packages}
-    return {name: row["version"] for name, row in names.items() if name != "optax-ltd"}
+        rows = [row["metadata"] for row in json.loads(report.read_text())["install"]]
+    versions = {re.sub(r"[-_.]+", "-", row["name"]).lower(): row for row in rows}
+    return {name: row["version"] for name, row in versions.items() if name != OURS}
 
 
 def merge(older: dict[str, str], newer: dict[str, str]) -> list[str]:
