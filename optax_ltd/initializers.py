@@ -4,12 +4,16 @@ Callables ``(key, shape, dtype) -> array``, as those of ``jax.nn.initializers``,
 has the dense ones (``normal``, ``orthogonal``).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 
 __all__ = ["forget_gate_bias", "identity", "sparse"]
+
+# (key, shape, dtype=float32) -> array
+Initializer = Callable[..., jax.Array]
 
 _SQUARINGS = 24
 
