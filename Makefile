@@ -17,6 +17,7 @@ OLDER ?= python3.11
 NEWER ?= python3.12
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help demo test test-slow lint format bench docs constraints clean
 
 help: ## show this list
