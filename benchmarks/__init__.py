@@ -1,0 +1,1 @@
+"""Measurements of optax_ltd against its peers: `python -m benchmarks`."""
