@@ -1,0 +1,66 @@
+"""The README and the notebooks do what they say: their code runs, their links hold."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import optax_ltd as ltd
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+def _code(page: str) -> list[str]:
+    text = (ROOT / page).read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def _cells(notebook: Path) -> list[dict]:
+    return [
+        c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"
+    ]
+
+
+def _source(cell: dict) -> str:
+    """Returns a cell's Python; lines for the shell or for IPython are left out."""
+    lines = "".join(cell["source"]).splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
+def test_the_readme_runs_as_written():
+    blocks = _code("README.md")
+    assert blocks
+    names: dict[str, object] = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_names_and_links_exist(page: str):
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert (ROOT / link).exists(), link
+    for path in re.findall(r"\bltd((?:\.[A-Za-z]\w*)+)", text):
+        value = ltd
+        for name in path.split(".")[1:]:
+            value = getattr(value, name)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_committed_without_outputs(notebook: Path):
+    assert json.loads(notebook.read_text())["nbformat"] == 4
+    for cell in _cells(notebook):
+        assert not cell["outputs"]
+        assert cell["execution_count"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_run(notebook: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    names: dict[str, object] = {"__name__": "notebook"}
+    for number, cell in enumerate(_cells(notebook)):
+        exec(compile(_source(cell), f"{notebook.name}, cell {number}", "exec"), names)
