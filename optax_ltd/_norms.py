@@ -1,0 +1,186 @@
+"""Norms and finiteness of whole trees, safe at both ends of the number line.
+
+A sum of squares leaves the range of its dtype long before the norm does: in
+float32 it overflows for norms above 1.8e19 and vanishes for norms below 1e-19.
+Here the plain sum is formed first, as everywhere else. Only when it cannot be
+trusted does the rare branch of a scalar `lax.cond` run a second pass over the
+tree, lifted into range by a power of two.
+"""
+
+import math
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+ArrayTree: TypeAlias = Any
+_Leaves: TypeAlias = tuple[jax.Array, ...]
+
+
+class TreeNorm(NamedTuple):
+    """The L2 norm of a tree, kept as two factors so that it always fits.
+
+    The norm is ``root / lift``. A norm near the end of its dtype's range has a
+    root of moderate size, so that a caller can form ``(x * lift) * (v / root)``
+    where ``x * (v / norm)`` would overflow or vanish on the way.
+
+    Attributes:
+      root: L2 norm of ``lift * tree``, in at least float32. Finite exactly when
+        every entry of the tree is finite.
+      lift: a power of two; 1 unless the plain sum of squares left its range.
+      first_bad_leaf: index, among all the leaves of the tree, of the first one
+        with an Inf or a NaN; -1 when there is none.
+    """
+
+    root: jax.Array
+    lift: jax.Array
+    first_bad_leaf: jax.Array
+
+    @property
+    def norm(self) -> jax.Array:
+        """The norm itself; Inf if it exceeds the largest number of its dtype."""
+        return self.root / self.lift
+
+    @property
+    def finite(self) -> jax.Array:
+        """Whether every entry of the tree is finite."""
+        return jnp.isfinite(self.root)
+
+
+def is_inexact(leaf: Any) -> bool:
+    """Whether a leaf has a direction: floating or complex, not integer or float0."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def real_dtype(dtype: Any) -> np.dtype:
+    """The dtype that arithmetic on such leaves is done in: float32 or wider."""
+    return jnp.finfo(jnp.promote_types(dtype, jnp.float32)).dtype
+
+
+def tree_norm(tree: ArrayTree) -> TreeNorm:
+    r"""Measures the norm of a tree and whether it is finite, in one pass.
+
+    Args:
+      tree: a tree of arrays. Integer, bool and float0 leaves are ignored; `None`
+        and other empty nodes have no leaves.
+
+    Returns:
+      The norm as a `TreeNorm`. Its derivative is that of the norm, and zero at
+      the zero tree.
+    """
+    leaves = jax.tree.leaves(tree)
+    inexact = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+    if not inexact:
+        one = jnp.ones((), jnp.float32)
+        return TreeNorm(jnp.zeros_like(one), one, jnp.full((), -1, jnp.int32))
+    root, lift, position = _lifted_norm(tuple(jnp.asarray(leaves[i]) for i in inexact))
+    # Position -1 wraps round to the last entry, which stands for "none".
+    indices = jnp.asarray([*inexact, -1], jnp.int32)
+    return TreeNorm(root, lax.stop_gradient(lift), indices[position])
+
+
+def global_norm(tree: ArrayTree) -> jax.Array:
+    r"""The L2 norm of all entries of a tree, which neither overflows nor vanishes.
+
+    .. math:: \|x\| = \Big(\sum_i |x_i|^2\Big)^{1/2}
+
+    accumulated in at least float32. Where the sum of squares leaves its range
+    though the norm does not, it is formed anew from entries multiplied by a power
+    of two. Only that case pays for the second pass.
+
+    Args:
+      tree: a tree of arrays, real or complex, of any mix of dtypes. Integer, bool
+        and float0 leaves, `None` and `optax.MaskedNode` count for nothing.
+
+    Returns:
+      A scalar, float32 or the widest real dtype of the tree. 0 for an empty tree;
+      Inf or NaN if an entry is, and Inf if the norm exceeds the largest number of
+      its dtype. The derivative at the zero tree is zero.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> print(ltd.global_norm({"w": jnp.array([300, 400], jnp.float16)}))
+      500.0
+      >>> print(ltd.global_norm(jnp.array([3e20, 4e20])))
+      5e+20
+
+    References:
+      Blue, *A portable Fortran program to find the Euclidean norm of a vector*,
+      ACM TOMS 4(1), 1978.
+    """
+    return tree_norm(tree).norm
+
+
+def _sum_of_squares(leaf: jax.Array, lift: jax.Array | None, dtype: Any) -> jax.Array:
+    parts = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
+    wide = [part.astype(dtype) for part in parts]
+    if lift is not None:
+        wide = [part * lift for part in wide]
+    return sum((jnp.sum(jnp.square(part)) for part in wide), jnp.zeros((), dtype))
+
+
+def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
+    return jnp.result_type(*(real_dtype(leaf.dtype) for leaf in leaves))
+
+
+@jax.custom_jvp
+def _lifted_norm(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns root, lift and the position of the first bad leaf (or -1)."""
+    dtype = _accumulation_dtype(leaves)
+    info = jnp.finfo(dtype)
+    exponent = int(info.maxexp)
+    # Squares below `tiny` are lost. They matter once all of them together could
+    # reach the last digit of the sum; the cap keeps the lifted sum in range.
+    entries = sum(leaf.size for leaf in leaves)
+    vanishing = min(
+        float(info.tiny) / float(info.eps) * entries, 2.0 ** (-exponent // 2 - 2)
+    )
+    up, down = 2.0 ** (3 * exponent // 4), 2.0 ** (-3 * exponent // 4)
+    zero = jnp.zeros((), dtype)
+    total = sum((_sum_of_squares(leaf, None, dtype) for leaf in leaves), zero)
+
+    def ordinary(_: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
+        return total, jnp.ones((), dtype), jnp.full((), -1, jnp.int32)
+
+    def lifted(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
+        lift = jnp.where(total < vanishing, up, down).astype(dtype)
+        sums = jnp.stack([_sum_of_squares(leaf, lift, dtype) for leaf in leaves])
+        bad = ~jnp.isfinite(sums)
+        first = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
+        return jnp.sum(sums), lift, first
+
+    # Both branches return scalars: a branch that returned the tree would copy it.
+    trusted = (total >= vanishing) & jnp.isfinite(total)
+    square, lift, first = lax.cond(trusted, ordinary, lifted, leaves)
+    return jnp.sqrt(square), lift, first
+
+
+@_lifted_norm.defjvp
+def _lifted_norm_jvp(primals: Any, tangents: Any) -> Any:
+    (leaves,), (dots,) = primals, tangents
+    root, lift, first = _lifted_norm(leaves)
+    dtype = root.dtype
+    # d‖x‖ = <x, dx> / ‖x‖, and 0 where x = 0.
+    unit = lift / jnp.where(root == 0, jnp.ones_like(root), root)
+
+    def inner(leaf: jax.Array, dot: jax.Array) -> jax.Array:
+        if jnp.iscomplexobj(leaf):
+            return inner(leaf.real, dot.real) + inner(leaf.imag, dot.imag)
+        return jnp.sum((leaf.astype(dtype) * unit) * (dot.astype(dtype) * lift))
+
+    root_dot = sum(map(inner, leaves, dots), start=jnp.zeros((), dtype))
+    first_dot = np.zeros((), jax.dtypes.float0)
+    return (root, lift, first), (root_dot, jnp.zeros_like(lift), first_dot)
+
+
+def entry_count(tree: ArrayTree) -> int:
+    """How many real numbers the inexact leaves hold; a complex entry holds two."""
+    return sum(
+        math.prod(jnp.shape(leaf)) * (2 if jnp.iscomplexobj(leaf) else 1)
+        for leaf in jax.tree.leaves(tree)
+        if is_inexact(leaf)
+    )

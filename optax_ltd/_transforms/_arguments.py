@@ -1,0 +1,103 @@
+"""Checks of a factory's arguments.
+
+Python numbers are judged when the factory is called. Arrays may be traced (as
+under `optax.inject_hyperparams`), so only their shape and dtype are.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def check_nonnegative(
+    name: str, value: Any, *, finite: bool = False
+) -> jax.Array | float:
+    """Requires a real number of at least 0, or a scalar array.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+      finite: whether Inf is refused as well.
+
+    Returns:
+      The array as it is, or the number as a float.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    required = "a finite number >= 0" if finite else "a number >= 0"
+    if callable(value):
+        raise ValueError(
+            f"`{name}` must be {required}; got the callable {value!r}. For a schedule, "
+            "wrap the factory in `optax.inject_hyperparams`."
+        )
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        _check_scalar(name, value, required)
+        if isinstance(value, jax.Array):
+            return value  # It may be traced, so its value is never judged.
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise _refusal(name, required, value)
+    number = float(value)
+    if math.isnan(number) or number < 0 or (finite and math.isinf(number)):
+        raise _refusal(name, required, value)
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Requires one of a few strings.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+      choices: the strings allowed.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    if not isinstance(value, str) or value not in choices:
+        required = "one of " + ", ".join(repr(choice) for choice in choices)
+        raise _refusal(name, required, value)
+
+
+def check_key(name: str, value: Any) -> None:
+    """Requires a seed or a PRNG key, typed or raw.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    required = "an int or a PRNG key"
+    if isinstance(value, bool) or not isinstance(
+        value, int | jax.Array | np.ndarray | np.integer
+    ):
+        raise _refusal(name, required, value)
+    if isinstance(value, int | np.integer):
+        return
+    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    seed = value.shape == () and jnp.issubdtype(value.dtype, jnp.integer)
+    raw = value.ndim == 1 and value.size >= 2 and value.dtype == jnp.uint32
+    if not (seed or raw or (typed and value.shape == ())):
+        raise _refusal(name, required, value)
+
+
+def _check_scalar(name: str, value: Any, required: str) -> None:
+    real = jnp.issubdtype(value.dtype, jnp.floating) or jnp.issubdtype(
+        value.dtype, jnp.integer
+    )
+    if value.shape != () or not real:
+        raise _refusal(name, required, value)
+
+
+def _refusal(name: str, required: str, value: Any) -> ValueError:
+    if isinstance(value, jax.Array | np.ndarray):
+        came = f"an array of shape {value.shape} and dtype {value.dtype}"
+    else:
+        came = f"{value!r} ({type(value).__name__})"
+    return ValueError(f"`{name}` must be {required}; got {came}.")

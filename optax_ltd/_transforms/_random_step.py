@@ -1,0 +1,146 @@
+"""A step of given length in a random direction, laid out as a gradient is.
+
+Two directions are offered. `"signs"` gives each of the N real entries the size
+``length / sqrt(N)`` and a random sign: the norm is right by construction and one
+random bit per entry is enough, drawn only when the step is taken. `"sphere"` is
+uniform over the sphere; it needs a normal number per entry.
+"""
+
+import math
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from optax_ltd._norms import entry_count, is_inexact, real_dtype, tree_norm
+from optax_ltd._transforms._arguments import check_key
+
+Direction: TypeAlias = Literal["signs", "sphere"]
+Seed: TypeAlias = int | jax.Array | np.ndarray
+
+DIRECTIONS = ("signs", "sphere")
+_WORD = 32
+
+
+def raw_key(seed: Seed | None) -> jax.Array:
+    """Makes the two words of uint32 that a state keeps of a seed or a key.
+
+    Raw words rather than a typed key, as these survive every way of saving a
+    state. Keys of other generators are folded into a threefry key.
+
+    Args:
+      seed: an int, or a PRNG key, typed or raw.
+
+    Returns:
+      A fresh uint32 array of shape [2].
+    """
+    check_key("key", seed)
+    assert seed is not None
+    if isinstance(seed, int | np.integer):
+        seed = int(seed) % 2**64
+        return jnp.array([seed >> 32, seed & 0xFFFFFFFF], jnp.uint32)
+    if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
+        seed = jax.random.key_data(seed)
+    if jnp.ndim(seed) == 0:
+        return jnp.stack([jnp.zeros((), jnp.uint32), jnp.asarray(seed, jnp.uint32)])
+    words = jnp.array(seed, jnp.uint32, copy=True)
+    key = _typed(words[:2])
+    for i in range(2, words.size):
+        key = jax.random.fold_in(key, words[i])
+    return jax.random.key_data(key)
+
+
+def random_step(
+    key: jax.Array,
+    count: jax.Array,
+    like: Any,
+    length: Any,
+    *,
+    needed: jax.Array,
+    direction: Direction,
+) -> list[jax.Array | None]:
+    """Draws a random step, or something cheap in its place when none is needed.
+
+    Args:
+      key: two words of uint32.
+      count: number of this step; each has a direction of its own.
+      like: the gradient whose leaves the step is laid out as.
+      length: norm of the step.
+      needed: whether the step will be used. If not, no number is drawn and the
+        result has the right shapes and no meaning.
+      direction: `"signs"` or `"sphere"`.
+
+    Returns:
+      One array per leaf of `like`, `None` where the leaf is integer.
+    """
+    leaves = jax.tree.leaves(like)
+    inexact = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
+    drawn = [jnp.asarray(leaves[i]) for i in inexact]
+    step_key = jax.random.fold_in(_typed(key), count)
+    draw = _signs if direction == "signs" else _sphere
+    steps: list[jax.Array | None] = [None] * len(leaves)
+    if drawn:
+        for i, step in zip(inexact, draw(step_key, drawn, length, needed), strict=True):
+            steps[i] = step
+    return steps
+
+
+def _typed(words: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
+
+
+def _signs(
+    key: jax.Array, leaves: list[jax.Array], length: Any, needed: jax.Array
+) -> list[jax.Array]:
+    """Signs times ``length / sqrt(N)``; a part of whatever loop reads them."""
+    sizes = [-(-entry_count(leaf) // _WORD) for leaf in leaves]
+    offsets = np.cumsum([0, *sizes])
+    shape = (int(offsets[-1]),)
+    # The branch returns one bit per entry, a thirty-second of the gradient.
+    words = lax.cond(
+        needed,
+        lambda: jax.random.bits(key, shape, jnp.uint32),
+        lambda: jnp.zeros(shape, jnp.uint32),
+    )
+    inverse_root = 1 / math.sqrt(max(entry_count(leaves), 1))
+    steps = []
+    for leaf, start, stop in zip(leaves, offsets[:-1], offsets[1:], strict=True):
+        dtype = real_dtype(leaf.dtype)
+        entry = jnp.asarray(length, dtype) * inverse_root
+        bits = _unpack(words[start:stop], entry_count(leaf))
+        steps.append(_shaped(jnp.where(bits, entry, -entry), leaf))
+    return steps
+
+
+def _unpack(words: jax.Array, count: int) -> jax.Array:
+    shifts = jnp.arange(_WORD, dtype=jnp.uint32)
+    return ((words[:, None] >> shifts) & 1).astype(bool).reshape(-1)[:count]
+
+
+def _sphere(
+    key: jax.Array, leaves: list[jax.Array], length: Any, needed: jax.Array
+) -> list[jax.Array]:
+    """Normal numbers, brought to norm `length`."""
+
+    def draw() -> list[jax.Array]:
+        keys = jax.random.split(key, len(leaves))
+        normals = [
+            jax.random.normal(k, (entry_count(leaf),), real_dtype(leaf.dtype))
+            for k, leaf in zip(keys, leaves, strict=True)
+        ]
+        norm = tree_norm(normals).norm
+        return [
+            _shaped(normal * (jnp.asarray(length, normal.dtype) / norm), leaf)
+            for normal, leaf in zip(normals, leaves, strict=True)
+        ]
+
+    return lax.cond(needed, draw, lambda: [jnp.zeros_like(leaf) for leaf in leaves])
+
+
+def _shaped(entries: jax.Array, leaf: jax.Array) -> jax.Array:
+    if jnp.iscomplexobj(leaf):
+        real, imaginary = entries.reshape(2, *leaf.shape)
+        return lax.complex(real, imaginary).astype(leaf.dtype)
+    return entries.reshape(leaf.shape).astype(leaf.dtype)

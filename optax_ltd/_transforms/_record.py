@@ -1,0 +1,128 @@
+"""What a transformation remembers of the gradients it has seen."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._norms import TreeNorm
+
+
+class GradientRecord(NamedTuple):
+    """Scalars about the gradients that reached one transformation.
+
+    Attributes:
+      norm: norm of the last gradient, before anything was done to it.
+      scale: factor by which the last gradient was multiplied: 1 if it passed, 0 if
+        something else took its place.
+      total_count: gradients seen.
+      clipped_count: finite gradients that were above the threshold.
+      nonfinite_count: gradients with an Inf or a NaN anywhere.
+      nonfinite_run: how many of these came last, without a finite one after them.
+      first_bad_leaf: index of the first leaf with an Inf or a NaN in the last
+        gradient that had one, as `jax.tree.leaves` counts; -1 if none ever had.
+      first_bad_path: checksum of that leaf's path, which stays the same when a
+        mask hides some of the leaves; 0 if there is none.
+    """
+
+    norm: jax.Array
+    scale: jax.Array
+    total_count: jax.Array
+    clipped_count: jax.Array
+    nonfinite_count: jax.Array
+    nonfinite_run: jax.Array
+    first_bad_leaf: jax.Array
+    first_bad_path: jax.Array
+
+
+def init_record() -> GradientRecord:
+    """A record of nothing. Every array is a fresh one, so each may be donated."""
+    return GradientRecord(
+        norm=jnp.zeros((), float),
+        scale=jnp.ones((), float),
+        total_count=jnp.zeros((), jnp.int32),
+        clipped_count=jnp.zeros((), jnp.int32),
+        nonfinite_count=jnp.zeros((), jnp.int32),
+        nonfinite_run=jnp.zeros((), jnp.int32),
+        first_bad_leaf=jnp.full((), -1, jnp.int32),
+        first_bad_path=jnp.zeros((), jnp.uint32),
+    )
+
+
+def update_record(
+    record: GradientRecord,
+    updates: Any,
+    measured: TreeNorm,
+    *,
+    scale: jax.Array,
+    clipped: jax.Array,
+) -> GradientRecord:
+    """Adds one gradient to a record, keeping the dtype of every field.
+
+    Args:
+      record: the record so far.
+      updates: the gradient as it came; only its paths are used.
+      measured: its norm.
+      scale: the factor that was applied to it.
+      clipped: whether it was above the threshold.
+
+    Returns:
+      The new record.
+    """
+    bad = ~measured.finite
+    run = jnp.where(bad, _increment(record.nonfinite_run), 0)
+    checksums = [path_checksum(path) for path, _ in jax.tree.leaves_with_path(updates)]
+    # Index -1 wraps round to the last entry, which stands for "none".
+    table = jnp.asarray([*checksums, 0], jnp.uint32)
+    new = GradientRecord(
+        norm=measured.norm,
+        scale=scale,
+        total_count=_increment(record.total_count),
+        clipped_count=_increment(record.clipped_count, clipped),
+        nonfinite_count=_increment(record.nonfinite_count, bad),
+        nonfinite_run=run,
+        first_bad_leaf=jnp.where(bad, measured.first_bad_leaf, record.first_bad_leaf),
+        first_bad_path=jnp.where(
+            bad, table[measured.first_bad_leaf], record.first_bad_path
+        ),
+    )
+    # Metrics are no path for gradients: a loss that reads them is not meant.
+    return GradientRecord(
+        *(
+            jax.lax.stop_gradient(value).astype(old.dtype)
+            for value, old in zip(new, record, strict=True)
+        )
+    )
+
+
+def path_checksum(path: tuple[Any, ...]) -> int:
+    """A number for a leaf's path, whatever kind of container it runs through.
+
+    The same leaf is met under different paths: a module's attribute here, a key of
+    its state dictionary there, and in a Variable's `value` at times. The names
+    along the path are what they share.
+
+    Args:
+      path: a path as `jax.tree.leaves_with_path` gives it.
+
+    Returns:
+      An unsigned 32-bit integer.
+    """
+    names = [_key_name(key) for key in path]
+    if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and names[-1] == "value":
+        names.pop()
+    return zlib.crc32("\x00".join(names).encode())
+
+
+def _key_name(key: Any) -> str:
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def _increment(count: jax.Array, by: jax.Array | bool = True) -> jax.Array:
+    # A count that reaches the end of its dtype stays there.
+    room = count < jnp.iinfo(count.dtype).max
+    return jnp.where(room & by, count + 1, count)

@@ -1,0 +1,77 @@
+"""Multiplies a gradient by a factor, and puts leaves back into their tree."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._norms import TreeNorm, is_inexact
+
+
+class Rescaling(NamedTuple):
+    """How to bring a gradient to a given norm, if it is above it.
+
+    Attributes:
+      clipped: whether it is finite and above.
+      lift: first factor, a power of two, 1 as a rule.
+      factor: second factor. It is 1 if the gradient is not above.
+    """
+
+    clipped: jax.Array
+    lift: jax.Array
+    factor: jax.Array
+
+    @property
+    def scale(self) -> jax.Array:
+        """Both factors in one, 1 for a gradient that is left alone."""
+        return jnp.where(self.clipped, self.lift * self.factor, 1)
+
+    def __call__(self, leaf: jax.Array) -> jax.Array:
+        """Applies the factors to a leaf in at least float32; or returns it as is.
+
+        A product, since XLA fuses a scalar factor with the optimiser that follows
+        and a division does not come as cheap.
+        """
+        dtype = jnp.promote_types(leaf.dtype, self.lift.dtype)
+        wide = leaf.astype(dtype) * self.lift * self.factor
+        return jnp.where(self.clipped, wide.astype(leaf.dtype), leaf)
+
+
+def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
+    """The factors that bring a gradient to `max_norm` where its norm is above.
+
+    Args:
+      measured: the gradient's norm.
+      max_norm: the threshold.
+
+    Returns:
+      The factors.
+    """
+    threshold = jnp.asarray(max_norm).astype(measured.root.dtype)
+    clipped = measured.finite & (measured.root > threshold * measured.lift)
+    # The second `where` keeps 0 / 0 out of the derivative.
+    root = jnp.where(clipped, measured.root, 1)
+    factor = jnp.where(clipped, threshold / root, 1)
+    return Rescaling(clipped, measured.lift, factor)
+
+
+def map_inexact(function: Callable[..., Any], tree: Any, *lists: list[Any]) -> Any:
+    """Maps the floating and complex leaves of a tree and passes the others on.
+
+    Args:
+      function: takes a leaf and the entries beside it.
+      tree: the tree.
+      *lists: lists with one entry per leaf of the tree.
+
+    Returns:
+      A tree of the same structure.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    rows = zip(leaves, *lists, strict=True)
+    return structure.unflatten(
+        [
+            function(jnp.asarray(leaf), *entries) if is_inexact(leaf) else leaf
+            for leaf, *entries in rows
+        ]
+    )

@@ -1,0 +1,125 @@
+"""Clip every entry of the gradient."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_ltd._norms import TreeNorm, is_inexact, real_dtype
+from optax_ltd._transforms._arguments import check_nonnegative
+from optax_ltd._transforms._record import GradientRecord, init_record, update_record
+from optax_ltd._transforms._rescale import map_inexact
+from optax_ltd._transforms._transformation import transformation
+
+
+class ClipByValueState(NamedTuple):
+    """State of `clip_by_value`.
+
+    Attributes:
+      record: what was seen. Its norm is the largest absolute entry, which is the
+        norm that this transformation bounds, and its scale is the smallest factor
+        that any entry met.
+    """
+
+    record: GradientRecord
+
+
+def clip_by_value(
+    max_delta: jax.typing.ArrayLike,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Clips the gradient entry by entry to ``[-max_delta, max_delta]``.
+
+    .. math:: g_i \leftarrow \max(-v, \min(v, g_i))
+
+    The direction changes, but each entry keeps its sign, so a small step still
+    descends. A complex entry keeps its phase: its modulus is clipped.
+
+    Inf and NaN are not clipped but passed on as they are and counted apart: a
+    clip that turned Inf into `max_delta` would hide that the gradient is lost. Put
+    `nonfinite_random_step` before this transformation to deal with them.
+
+    Args:
+      max_delta: the largest absolute value v that an entry may have, at least 0.
+
+    Returns:
+      A `optax.GradientTransformationExtraArgs` with a `ClipByValueState`.
+
+    Raises:
+      ValueError: `max_delta` is negative, NaN or no number. An array is judged by
+        its shape and dtype alone.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> tx = ltd.clip_by_value(1.0)
+      >>> gradient = jnp.array([0.5, -3.0])
+      >>> update, state = tx.update(gradient, tx.init(gradient))
+      >>> print(update)
+      [ 0.5 -1. ]
+
+    References:
+      Goodfellow, Bengio, Courville, *Deep Learning*, 2016, section 10.11.1.
+
+      Mikolov, *Statistical language models based on neural networks*, PhD thesis,
+      Brno University of Technology, 2012.
+    """
+    max_delta = check_nonnegative("max_delta", max_delta)
+
+    def init(params: Any) -> ClipByValueState:
+        del params
+        return ClipByValueState(init_record())
+
+    def update(
+        updates: Any, state: ClipByValueState, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, ClipByValueState]:
+        del params, extra_args
+        measured = _largest_entry(updates)
+        threshold = jnp.asarray(max_delta).astype(measured.root.dtype)
+        clipped = measured.finite & (measured.root > threshold)
+        smallest = threshold / jnp.where(clipped, measured.root, 1)
+        record = update_record(
+            state.record,
+            updates,
+            measured,
+            scale=jnp.where(clipped, smallest, 1),
+            clipped=clipped,
+        )
+        new_updates = map_inexact(lambda leaf: _clip(leaf, max_delta), updates)
+        return new_updates, ClipByValueState(record)
+
+    return transformation(init, update)
+
+
+def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
+    threshold = jnp.asarray(max_delta).astype(real_dtype(leaf.dtype))
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    if jnp.iscomplexobj(leaf):
+        modulus = jnp.abs(jnp.where(leaf == 0, 1, wide))
+        return jnp.where(
+            (modulus > threshold) & jnp.isfinite(wide),
+            (wide * (threshold / modulus)).astype(leaf.dtype),
+            leaf,
+        )
+    bounded = jnp.clip(wide, -threshold, threshold)
+    return jnp.where(jnp.isfinite(leaf), bounded.astype(leaf.dtype), leaf)
+
+
+def _largest_entry(tree: Any) -> TreeNorm:
+    """The largest absolute entry; Inf or NaN if an entry is."""
+    leaves = [
+        (i, jnp.asarray(leaf))
+        for i, leaf in enumerate(jax.tree.leaves(tree))
+        if is_inexact(leaf) and jnp.size(leaf)
+    ]
+    if not leaves:
+        zero, one = jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
+        return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
+    largest = [
+        jnp.max(jnp.abs(leaf)).astype(real_dtype(leaf.dtype)) for _, leaf in leaves
+    ]
+    maxima = jnp.stack([value.astype(jnp.result_type(*largest)) for value in largest])
+    bad = ~jnp.isfinite(maxima)
+    indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
+    first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
+    return TreeNorm(jnp.max(maxima), jnp.ones((), maxima.dtype), first)

@@ -1,0 +1,99 @@
+"""Read what the transformations of a chain have recorded."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from optax_ltd._transforms._record import GradientRecord
+from optax_ltd._transforms.clip_by_global_norm import ClipByGlobalNormState
+from optax_ltd._transforms.clip_by_value import ClipByValueState
+from optax_ltd._transforms.clip_or_random_step import ClipOrRandomStepState
+from optax_ltd._transforms.nonfinite_random_step import NonfiniteRandomStepState
+
+_NAMES = {
+    ClipByGlobalNormState: "clip_by_global_norm",
+    ClipByValueState: "clip_by_value",
+    ClipOrRandomStepState: "clip_or_random_step",
+    NonfiniteRandomStepState: "nonfinite_random_step",
+}
+
+
+def metrics(opt_state: Any) -> dict[str, jax.Array]:
+    """Collects what every transformation of this package recorded.
+
+    The states are found wherever they sit: in `optax.chain`, under
+    `optax.inject_hyperparams`, `optax.masked`, `optax.MultiSteps` or another
+    wrapper, in `flax.nnx.Optimizer.opt_state`. Nothing is computed, so it costs
+    nothing inside a jitted training step.
+
+    A name reads ``"clip_or_random_step/norm"``. The second transformation of a
+    kind is ``"clip_or_random_step_2"``, in the order of the chain. The labels of
+    `optax.multi_transform` and the names of `optax.named_chain` come in front, as
+    in ``"encoder/clip_by_global_norm/norm"``. For each transformation:
+
+    - `norm`: norm of the last gradient, before anything was done to it (for
+      `clip_by_value` its largest absolute entry). Inf or NaN if the gradient was.
+    - `scale`: factor by which the last gradient was multiplied: 1 if it passed,
+      0 if something took its place (for `clip_by_value` the smallest factor that
+      any entry met).
+    - `total_count`, `clipped_count`, `nonfinite_count`: how many gradients came,
+      how many were finite and above the threshold, how many were not finite.
+    - `nonfinite_run`: how many non-finite ones came last, in a row.
+    - `first_bad_leaf`: index, as `jax.tree.leaves` counts, of the first leaf with
+      an Inf or a NaN in the last gradient that had one; -1 if none ever had.
+      `raise_if_diverged` turns it into a name.
+
+    Args:
+      opt_state: the state of an optimiser.
+
+    Returns:
+      A flat dictionary of scalars; with a leading axis if the states were made by
+      `jax.vmap`. Empty if the optimiser has none of these transformations.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_ltd as ltd
+      >>> tx = optax.chain(ltd.clip_by_global_norm(1.0), optax.sgd(0.1))
+      >>> params = jnp.zeros(2)
+      >>> _, state = tx.update(jnp.array([3.0, 4.0]), tx.init(params), params)
+      >>> for name, value in ltd.metrics(state).items():
+      ...     print(name, round(value.item(), 3))
+      clip_by_global_norm/norm 5.0
+      clip_by_global_norm/scale 0.2
+      clip_by_global_norm/total_count 1
+      clip_by_global_norm/clipped_count 1
+      clip_by_global_norm/nonfinite_count 0
+      clip_by_global_norm/nonfinite_run 0
+      clip_by_global_norm/first_bad_leaf -1
+    """
+    return {
+        f"{name}/{field}": value
+        for name, record in records(opt_state)
+        for field, value in record._asdict().items()
+        if field != "first_bad_path"  # A checksum tells a reader nothing.
+    }
+
+
+def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
+    """Finds every record in an optimiser's state.
+
+    Args:
+      opt_state: the state of an optimiser.
+
+    Yields:
+      Unique names and records, in the order of the chain.
+    """
+    seen: dict[str, int] = {}
+    nodes = jax.tree.leaves_with_path(opt_state, is_leaf=lambda n: type(n) in _NAMES)
+    for path, node in nodes:
+        if type(node) not in _NAMES:
+            continue
+        labels = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
+        name = "/".join([*labels, _NAMES[type(node)]])
+        seen[name] = seen.get(name, 0) + 1
+        unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        # A field may be wrapped, as Flax wraps every array of an optimiser's state
+        # in a Variable; the array within is its only leaf.
+        yield unique, GradientRecord(*jax.tree.leaves(node.record))

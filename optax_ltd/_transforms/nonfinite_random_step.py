@@ -1,0 +1,179 @@
+"""Replace a gradient that is Inf or NaN."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_ltd._norms import tree_norm
+from optax_ltd._transforms._arguments import check_choice, check_key, check_nonnegative
+from optax_ltd._transforms._random_step import (
+    DIRECTIONS,
+    Direction,
+    Seed,
+    random_step,
+    raw_key,
+)
+from optax_ltd._transforms._record import GradientRecord, init_record, update_record
+from optax_ltd._transforms._rescale import map_inexact
+from optax_ltd._transforms._transformation import transformation
+
+
+class NonfiniteRandomStepState(NamedTuple):
+    """State of `nonfinite_random_step`.
+
+    Attributes:
+      record: what was seen.
+      key: raw PRNG key; `None` unless ``fallback="random"``.
+    """
+
+    record: GradientRecord
+    key: jax.Array | None
+
+
+def nonfinite_random_step(
+    step_size: jax.typing.ArrayLike,
+    *,
+    key: Seed | None = None,
+    fallback: Literal["random", "zero", "shrink"] = "random",
+    direction: Direction = "signs",
+    shrink_rate: jax.typing.ArrayLike = 0.02,
+    shrink_mask: Any | Callable[[Any], Any] | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Replaces the whole gradient if an entry of it is Inf or NaN.
+
+    .. math::
+      g \leftarrow \begin{cases}
+        v \, u & \text{if an entry of } g \text{ is Inf or NaN} \\
+        g & \text{otherwise, bit for bit}
+      \end{cases}
+
+    with u a random direction of norm 1. A step away in any direction usually
+    leaves the region where the gradient cannot be computed. `fallback` picks what
+    takes the gradient's place:
+
+    - `"random"`: a random step. ``direction="signs"`` gives each of the N real
+      entries the size :math:`v/\sqrt N` and a random sign. It costs one random bit
+      an entry, and nothing in a step that does not need it. ``direction="sphere"``
+      is uniform over the sphere, and costs a pass over the gradient in every step.
+      Each entry is rounded to its leaf's dtype, so that the norm is exact to
+      :math:`2^{-24}` for float32, to :math:`2^{-9}` for bfloat16, and to
+      :math:`2^{-11}` for float16 while :math:`v/\sqrt N` is above 6e-5. Steps are
+      a function of the key and the number of the update: replicas agree, and no
+      two updates share a direction.
+    - `"zero"`: no step.
+    - `"shrink"`: :math:`g \leftarrow \rho\,\theta` for the parameters that
+      `shrink_mask` selects and 0 for the others, so that descent pulls their
+      weights towards 0. The code of Pascanu et al. does this, with
+      :math:`\rho = 0.02`, to the recurrent matrix alone, the one that lets gradients
+      explode. Which parameter that is cannot be told from here: by default
+      all shrink, and a mask restores the original. Needs `params` in `update`.
+
+    Args:
+      step_size: norm v of the random step, finite and at least 0. The other
+        fallbacks do not use it.
+      key: an int or a PRNG key; required by ``fallback="random"``.
+      fallback: `"random"`, `"zero"` or `"shrink"`.
+      direction: of the random step, `"signs"` or `"sphere"`.
+      shrink_rate: the rate :math:`\rho`, finite and at least 0.
+      shrink_mask: a tree of bools with the structure of the parameters or a prefix
+        of it, or a function from the parameters to such a tree, as in
+        `optax.masked`. Under `optax.inject_hyperparams` name it in `static_args`.
+
+    Returns:
+      A `optax.GradientTransformationExtraArgs` with a `NonfiniteRandomStepState`.
+
+    Raises:
+      ValueError: a number is negative, infinite, NaN or no number; a choice is
+        unknown; `key` is missing or no key. An array is judged by its shape and
+        dtype alone. From `update`: ``fallback="shrink"`` without `params`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> bad = jnp.array([jnp.inf, 0.0, 0.0, 1.0])
+      >>> tx = ltd.nonfinite_random_step(1.0, key=0)
+      >>> update, state = tx.update(bad, tx.init(bad))
+      >>> print(abs(update))
+      [0.5 0.5 0.5 0.5]
+      >>> tx = ltd.nonfinite_random_step(1.0, fallback="shrink")
+      >>> update, state = tx.update(bad, tx.init(bad), params=jnp.full(4, 100.0))
+      >>> print(update)
+      [2. 2. 2. 2.]
+
+    References:
+      Goodfellow, Bengio, Courville, *Deep Learning*, 2016, section 10.11.1.
+
+      Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent neural
+      networks*, ICML 2013, and its code, https://github.com/pascanur/trainingRNNs.
+    """
+    random = fallback == "random"
+    check_choice("fallback", fallback, ("random", "zero", "shrink"))
+    check_choice("direction", direction, DIRECTIONS)
+    step_size = check_nonnegative("step_size", step_size, finite=True)
+    shrink_rate = check_nonnegative("shrink_rate", shrink_rate, finite=True)
+    if random or key is not None:
+        check_key("key", key)
+
+    def init(params: Any) -> NonfiniteRandomStepState:
+        del params
+        return NonfiniteRandomStepState(init_record(), raw_key(key) if random else None)
+
+    def update(
+        updates: Any,
+        state: NonfiniteRandomStepState,
+        params: Any = None,
+        **extra_args: Any,
+    ) -> tuple[Any, NonfiniteRandomStepState]:
+        del extra_args
+        measured = tree_norm(updates)
+        finite, record = measured.finite, state.record
+        if state.key is not None:
+            substitutes = random_step(
+                state.key,
+                record.total_count,
+                updates,
+                step_size,
+                needed=~finite,
+                direction=direction,
+            )
+        elif fallback == "shrink":
+            substitutes = _shrink(params, shrink_rate, shrink_mask)
+        else:
+            substitutes = [0] * len(jax.tree.leaves(updates))
+        new_updates = map_inexact(
+            lambda leaf, other: jnp.where(
+                finite, leaf, jnp.asarray(other).astype(leaf.dtype)
+            ),
+            updates,
+            substitutes,
+        )
+        scale = jnp.where(finite, 1, 0)
+        record = update_record(
+            record, updates, measured, scale=scale, clipped=jnp.zeros_like(finite)
+        )
+        return new_updates, NonfiniteRandomStepState(record, state.key)
+
+    return transformation(init, update)
+
+
+def _shrink(params: Any, rate: jax.typing.ArrayLike, mask: Any) -> list[Any]:
+    """The gradient rate * params where the mask holds, leaf by leaf."""
+    if params is None:
+        raise ValueError(
+            '`params` must be given to `update` with fallback="shrink", which '
+            "replaces the gradient by a multiple of them; got None."
+        )
+    if mask is None:
+        return [rate * leaf for leaf in jax.tree.leaves(params)]
+    selected = mask(params) if callable(mask) else mask
+    shrunk = jax.tree.map(
+        lambda chosen, part: jax.tree.map(
+            lambda leaf: rate * leaf if chosen else jnp.zeros_like(leaf), part
+        ),
+        selected,
+        params,
+    )
+    return jax.tree.leaves(shrunk)
