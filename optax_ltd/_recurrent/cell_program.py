@@ -1,0 +1,317 @@
+"""A recurrent cell as a traced program, cut by what each equation depends on.
+
+A cell ``(params, carry, x) -> (carry, y)`` is traced once. Its equations fall into
+three groups: those of the parameters alone run once per sequence, those of the input
+run for all time steps at once ahead of the loop, and only those that need the carry
+stay in the loop. The cut also shows which outputs *are* the carry, and which parameters
+meet the carry in a product.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from optax_ltd._recurrent import known_values
+
+_JIT_NAMES = ("jit", "pjit")
+_PRODUCTS = ("dot_general", "conv_general_dilated")
+# Below this contraction length a product of the inputs is cheaper inside the loop.
+_LONG_CONTRACTION = 64
+
+Leaves = list[Any]
+
+
+class _Stage(NamedTuple):
+    """Equations of one group, with the variables that enter and leave them."""
+
+    inputs: tuple[Var, ...]
+    equations: tuple[JaxprEqn, ...]
+    outputs: tuple[Any, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellProgram:
+    """A cell cut into what runs once, ahead of the loop, and in it.
+
+    Attributes:
+      closed_over: arrays the cell function closed over; they stand behind the
+        parameters wherever this class takes parameter leaves.
+      output_is_carry: for each output leaf the index of the carry leaf that is the very
+        same value, or None.
+      recurrent_params: for each parameter leaf whether it enters a matrix product or
+        convolution with a value that depends on the carry.
+      output_tree: structure of the cell's output.
+      carry_shapes: shape and dtype of each carry leaf that the cell returns.
+    """
+
+    closed_over: tuple[Any, ...]
+    output_is_carry: tuple[int | None, ...]
+    recurrent_params: tuple[bool, ...]
+    output_tree: Any
+    carry_shapes: tuple[jax.ShapeDtypeStruct, ...]
+    _once: _Stage
+    _ahead: _Stage
+    _step: _Stage
+    _num_carry: int
+    _saved: tuple[JaxprEqn, ...]
+
+    def once(self, params: Leaves) -> Leaves:
+        """Values of the parameters alone that the loop reads."""
+        return _evaluate(self._once, params)
+
+    def ahead(self, params: Leaves, x: Leaves) -> Leaves:
+        """Values of one time step's input that the loop reads."""
+        return _evaluate(self._ahead, [*params, *x])
+
+    def step(
+        self,
+        constants: Leaves,
+        carry: Leaves,
+        ahead: Leaves,
+        saved: Leaves | None = None,
+    ) -> tuple[Leaves, Leaves]:
+        """One step of the loop: the new carry leaves and the output leaves.
+
+        Args:
+          constants: from :meth:`once`.
+          carry: leaves of the carry before the step.
+          ahead: from :meth:`ahead`.
+          saved: from :meth:`step_and_save` at the same arguments; values that need not
+            be computed again, while derivatives stay those of the cell.
+        """
+        known = None
+        if saved is not None:
+            known = {id(e): v for e, v in zip(self._saved, saved, strict=True)}
+        out = _evaluate(self._step, [*constants, *carry, *ahead], known)
+        return out[: self._num_carry], out[self._num_carry :]
+
+    def step_and_save(
+        self, constants: Leaves, carry: Leaves, ahead: Leaves
+    ) -> tuple[Leaves, Leaves, Leaves]:
+        """As :meth:`step`, and the costly values on the way."""
+        wanted = tuple(e.outvars[0] for e in self._saved)
+        stage = self._step._replace(outputs=(*self._step.outputs, *wanted))
+        out = _evaluate(stage, [*constants, *carry, *ahead])
+        end = len(self._step.outputs)
+        return out[: self._num_carry], out[self._num_carry : end], out[end:]
+
+
+def trace_cell(
+    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any
+) -> CellProgram:
+    """Traces a cell at the shapes of its arguments and cuts it.
+
+    Args:
+      cell_fn: ``(params, carry, x) -> (carry, y)``.
+      params: tree of arrays.
+      carry: tree of arrays or ShapeDtypeStructs, ``[B, ...]``.
+      x: tree of arrays or ShapeDtypeStructs, one time step, ``[B, ...]``.
+
+    Returns:
+      The program.
+
+    Raises:
+      ValueError: if the cell does not return a pair, or changes the structure or the
+        shapes of the carry.
+    """
+    trees: dict[str, Any] = {}
+
+    def flat_cell(*leaves: Any) -> Leaves:
+        out = cell_fn(*jax.tree.unflatten(trees["in"], leaves))
+        if not isinstance(out, tuple) or len(out) != 2:
+            raise ValueError(
+                f"the cell must return a pair (carry, output), got {type(out).__name__}"
+            )
+        carry_leaves, trees["carry"] = jax.tree.flatten(out[0])
+        output_leaves, trees["output"] = jax.tree.flatten(out[1])
+        return [*carry_leaves, *output_leaves]
+
+    leaves, trees["in"] = jax.tree.flatten((params, carry, x))
+    closed = jax.make_jaxpr(flat_cell)(*leaves)
+    closed_over = tuple(closed.consts)
+
+    def inlined(*args: Any) -> Leaves:
+        return _run_inlined(
+            closed.jaxpr, args[: len(closed_over)], args[len(closed_over) :]
+        )
+
+    jaxpr = jax.make_jaxpr(inlined)(*closed_over, *leaves)
+    counts = [len(jax.tree.leaves(tree)) for tree in (params, carry, x)]
+    _check_carry(carry, trees["carry"], closed.out_avals[: counts[1]])
+    return _cut(jaxpr, closed_over, counts, trees["output"])
+
+
+def _check_carry(carry: Any, returned_tree: Any, returned: Sequence[Any]) -> None:
+    tree = jax.tree.structure(carry)
+    if tree != returned_tree:
+        raise ValueError(
+            "the cell must return a carry of the structure it was given: required "
+            f"{tree}, got {returned_tree}"
+        )
+    paths = jax.tree_util.tree_leaves_with_path(carry)
+    for (path, leaf), aval in zip(paths, returned, strict=True):
+        if leaf.shape != aval.shape:
+            raise ValueError(
+                "the cell must return a carry of the shapes it was given: carry"
+                f"{jax.tree_util.keystr(path)} has shape {leaf.shape}, got {aval.shape}"
+            )
+
+
+def _cut(
+    closed: Any, closed_over: tuple[Any, ...], counts: list[int], output_tree: Any
+) -> CellProgram:
+    """Cuts a flat jaxpr whose inputs are closed-over arrays, params, carry and x."""
+    jaxpr = closed.jaxpr
+    num_params, num_carry, _ = counts
+    start = len(closed_over)
+    invars = list(jaxpr.invars)
+    params = (*invars[start : start + num_params], *invars[:start])
+    carry = tuple(invars[start + num_params : start + num_params + num_carry])
+    xs = tuple(invars[start + num_params + num_carry :])
+
+    group = _Groups(params, xs, carry)
+    for equation in jaxpr.eqns:
+        group.add(equation)
+    in_loop = group.equations[2]
+    read = _reads(in_loop, jaxpr.outvars)
+    constants = tuple(v for v in group.variables(0) if v in read)
+    ahead = tuple(v for v in group.variables(1) if v in read)
+    carry_out, outputs = jaxpr.outvars[:num_carry], jaxpr.outvars[num_carry:]
+    return CellProgram(
+        closed_over=closed_over,
+        output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
+        recurrent_params=_meet_carry(params, group)[:num_params],
+        output_tree=output_tree,
+        carry_shapes=tuple(
+            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in carry_out
+        ),
+        _once=_Stage(params, tuple(group.equations[0]), constants),
+        _ahead=_Stage(
+            (*params, *xs), (*group.equations[0], *group.equations[1]), ahead
+        ),
+        _step=_Stage(
+            (*constants, *carry, *ahead), tuple(in_loop), tuple(jaxpr.outvars)
+        ),
+        _num_carry=num_carry,
+        _saved=tuple(e for e in in_loop if known_values.is_costly(e)),
+    )
+
+
+class _Groups:
+    """Sorts equations into 0 (parameters only), 1 (input) and 2 (in the loop)."""
+
+    def __init__(self, params: Sequence[Var], xs: Sequence[Var], carry: Sequence[Var]):
+        self.of = {
+            **dict.fromkeys(params, 0),
+            **dict.fromkeys(xs, 1),
+            **dict.fromkeys(carry, 2),
+        }
+        self.from_carry = set(carry)
+        self.equations: tuple[list[JaxprEqn], ...] = ([], [], [])
+
+    def add(self, equation: JaxprEqn) -> None:
+        reads = [v for v in equation.invars if not isinstance(v, Literal)]
+        group = max((self.of[v] for v in reads), default=0)
+        if equation.effects or (group == 1 and not _worth_hoisting(equation)):
+            group = 2
+        self.equations[group].append(equation)
+        self.of.update(dict.fromkeys(equation.outvars, group))
+        if any(v in self.from_carry for v in reads):
+            self.from_carry.update(equation.outvars)
+
+    def variables(self, group: int) -> list[Var]:
+        return [v for v, g in self.of.items() if g == group]
+
+
+def _worth_hoisting(equation: JaxprEqn) -> bool:
+    """Whether doing this for all time steps at once saves more than its values cost.
+
+    A product over a long axis reads its weights once instead of every step; one over a
+    short axis would only trade a few multiplications for a large array.
+    """
+    shapes = [v.aval for v in equation.invars]
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        length = math.prod(shapes[0].shape[i] for i in contracted)
+        return length >= _LONG_CONTRACTION
+    if equation.primitive.name == "conv_general_dilated":
+        return True
+    return sum(v.aval.size for v in equation.outvars) <= max(s.size for s in shapes)
+
+
+def _reads(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> set[Any]:
+    read = {v for e in equations for v in e.invars if not isinstance(v, Literal)}
+    return read | {v for v in outvars if not isinstance(v, Literal)}
+
+
+def _index_of(variable: Any, variables: Sequence[Any]) -> int | None:
+    for i, other in enumerate(variables):
+        if variable is other:
+            return i
+    return None
+
+
+def _meet_carry(params: Sequence[Var], group: _Groups) -> tuple[bool, ...]:
+    """Which parameters reach a product in the loop through equations of their own."""
+    met: set[Any] = set()
+    for e in group.equations[2]:
+        reads = {v for v in e.invars if not isinstance(v, Literal)}
+        if e.primitive.name in _PRODUCTS and reads & group.from_carry:
+            met |= {v for v in reads if group.of[v] == 0}
+    for e in reversed(group.equations[0]):
+        if any(v in met for v in e.outvars):
+            met |= {v for v in e.invars if not isinstance(v, Literal)}
+    return tuple(v in met for v in params)
+
+
+def _evaluate(
+    stage: _Stage, values: Sequence[Any], known: dict[int, Any] | None = None
+) -> Leaves:
+    env: dict[Any, Any] = dict(zip(stage.inputs, values, strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for equation in stage.equations:
+        args = [read(v) for v in equation.invars]
+        if known is not None and id(equation) in known:
+            outs = [known_values.known(equation, args, known[id(equation)])]
+        else:
+            outs = _bind(equation, args)
+        env.update(zip(equation.outvars, outs, strict=True))
+    return [
+        jnp.asarray(read(v)) if isinstance(v, Literal) else read(v)
+        for v in stage.outputs
+    ]
+
+
+def _bind(equation: JaxprEqn, args: Sequence[Any]) -> Leaves:
+    primitive = equation.primitive
+    with equation.ctx.manager:
+        out = primitive.bind(*args, **primitive.get_bind_params(equation.params))
+    return list(out) if primitive.multiple_results else [out]
+
+
+def _run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leaves:
+    """Evaluates a jaxpr with every inner jit opened, so that aliases show."""
+    env: dict[Any, Any] = dict(
+        zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True)
+    )
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else env[atom]
+
+    for equation in jaxpr.eqns:
+        values = [read(v) for v in equation.invars]
+        if equation.primitive.name in _JIT_NAMES:
+            inner = equation.params["jaxpr"]
+            outs = _run_inlined(inner.jaxpr, inner.consts, values)
+        else:
+            outs = _bind(equation, values)
+        env.update(zip(equation.outvars, outs, strict=True))
+    return [read(v) for v in jaxpr.outvars]

@@ -1,0 +1,67 @@
+"""Identities that say why a derivative through Ω does not exist."""
+
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+_WHY = (
+    "Ω holds the error signals constant and is added in the backward pass only "
+    "(Pascanu et al. 2013, section 3.3), so {what} of a recurrent layer is not defined "
+    "while Ω is on. Set flow_weight=0 (and ask for no flow statistics) to use {use}."
+)
+
+
+def _raise_on_forward_mode(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError(
+        _WHY.format(
+            what="a forward-mode derivative",
+            use="jax.jvp, jax.linearize or jax.hessian",
+        )
+    )
+
+
+# The identity, and the tangent of it: a tangent that reverse mode transposes away, and
+# that forward mode has to evaluate.
+_reverse_only_p = Primitive("reverse_only")
+_reverse_only_p.def_impl(lambda x: x)
+_reverse_only_p.def_abstract_eval(lambda x: x)
+_tangent_p = Primitive("reverse_only_tangent")
+_tangent_p.def_impl(_raise_on_forward_mode)
+_tangent_p.def_abstract_eval(lambda t: t)
+
+batching.defvectorized(_reverse_only_p)
+batching.defvectorized(_tangent_p)
+mlir.register_lowering(_reverse_only_p, lambda ctx, x: [x])
+mlir.register_lowering(_tangent_p, _raise_on_forward_mode)
+ad.deflinear2(_tangent_p, lambda ct, _: [ct])
+
+
+def _reverse_only_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    (x,), (t,) = primals, tangents
+    if isinstance(t, ad.Zero):
+        return _reverse_only_p.bind(x), t
+    return _reverse_only_p.bind(x), _tangent_p.bind(t)
+
+
+ad.primitive_jvps[_reverse_only_p] = _reverse_only_jvp
+
+
+def reverse_only(x: jax.Array) -> jax.Array:
+    """``x``; forward-mode differentiation through it raises NotImplementedError."""
+    return _reverse_only_p.bind(x)
+
+
+@jax.custom_jvp
+def first_order_only(x: jax.Array) -> jax.Array:
+    """``x``; any differentiation of it raises NotImplementedError."""
+    return x
+
+
+@first_order_only.defjvp
+def _raise_on_second_order(primals: Any, tangents: Any) -> Any:
+    del primals, tangents
+    raise NotImplementedError(
+        _WHY.format(what="a second derivative", use="second derivatives")
+    )

@@ -1,0 +1,243 @@
+"""How much of an error signal one time step passes on, and Pascanu's penalty on it.
+
+With the error signal δ_t = ∂L/∂h_t and the step's Jacobian J_t = ∂h_t/∂h_{t-1}, the
+gain of step t is g_t = ‖δ_t J_t‖ / ‖δ_t‖ and the penalty Ω = Σ_t mean_b (g_t − 1)²,
+Eq. (9) of Pascanu, Mikolov & Bengio (2013), https://arxiv.org/abs/1211.5063.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent import leaves as leaf_lists
+
+FlowForm = Literal["ratio", "squared_ratio"]
+FlowReduction = Literal["sum", "mean"]
+FORMS: tuple[str, ...] = ("ratio", "squared_ratio")
+REDUCTIONS: tuple[str, ...] = ("sum", "mean")
+
+
+class Flow(NamedTuple):
+    """What one batched look at all steps gives; leading axes are ``[T, B]``.
+
+    Attributes:
+      error_norms: ‖δ_t‖, float32 or wider.
+      gains: ‖δ_t J_t‖ / ‖δ_t‖; 1 where the step is not active.
+      active: whether the step has an error signal to pass on and is not masked.
+      direction: leaves of δ_t / ‖δ_t‖, zero where not active.
+      passed: leaves of δ_t J_t / ‖δ_t‖, zero where not active.
+    """
+
+    error_norms: jax.Array
+    gains: jax.Array
+    active: jax.Array
+    direction: list[jax.Array]
+    passed: list[jax.Array]
+
+
+def measure(
+    error_signals: list[jax.Array],
+    passed_on: list[jax.Array],
+    mask: jax.Array | None,
+    num_batch_dims: int = 1,
+) -> Flow:
+    """Norms and gains of every step from δ_t and δ_t J_t.
+
+    Each (t, b) is scaled by its largest entry first, since δ falls far below the square
+    root of the smallest float over long lags.
+    """
+    lead = 1 + num_batch_dims
+    norms, direction = _normalise(error_signals, lead)
+    active = jnp.isfinite(norms) & (norms > 0)
+    if mask is not None:
+        active &= mask
+    largest = _largest(error_signals, lead)
+    scaled = [_divide(u, largest, active) for u in passed_on]
+    # ‖δ/m‖ lies in [1, √n], so this division is safe where the step is active.
+    relative = jnp.where(active, norms / jnp.where(active, largest, 1), 1)
+    passed = [_divide(u, relative, active) for u in scaled]
+    gains = jnp.where(active, _norm(passed, lead), 1)
+    direction = [_divide(d, jnp.ones_like(norms), active) for d in direction]
+    return Flow(norms, gains, active, direction, passed)
+
+
+def steer(flow: Flow, form: FlowForm, scale: jax.Array) -> list[jax.Array]:
+    """Derivative of scale · φ(g_t) with respect to δ_t J_t / ‖δ_t‖, leaf by leaf.
+
+    φ is (g − 1)² for ``"ratio"`` and (g² − 1)² for ``"squared_ratio"``.
+    """
+    g = flow.gains
+    if form == "ratio":
+        slope = 2 * (g - 1) / jnp.where(g > 0, g, 1)
+    else:
+        slope = 4 * (g**2 - 1)
+    slope = jnp.where(flow.active & (g > 0), slope * scale, 0)
+    return [p * _expand(slope, p) for p in flow.passed]
+
+
+def term_weight(
+    active: jax.Array, reduction: FlowReduction, num_batch_dims: int = 1
+) -> jax.Array:
+    """The factor of each (t, b) term in Ω: 1/B, or one over the number of terms."""
+    if reduction == "sum":
+        batch = active.shape[1 : 1 + num_batch_dims]
+        return jnp.asarray(1 / max(1, math.prod(batch)))
+    return 1 / jnp.maximum(1, jnp.sum(active))
+
+
+def penalty(
+    gains: jax.Array,
+    active: jax.Array,
+    form: FlowForm,
+    reduction: FlowReduction,
+    num_batch_dims: int = 1,
+) -> jax.Array:
+    """Ω, a scalar, from gains and what counts."""
+    ratio = gains if form == "ratio" else gains**2
+    terms = jnp.where(active, (ratio - 1) ** 2, 0)
+    return term_weight(active, reduction, num_batch_dims) * jnp.sum(terms)
+
+
+def flow_gains(
+    cell_fn: Callable[..., Any],
+    params: Any,
+    carries: Any,
+    inputs: Any,
+    error_signals: Any,
+) -> jax.Array:
+    """Gains g_t = ‖δ_t J_t‖ / ‖δ_t‖ of every step by one batched ``jax.vjp``.
+
+    Args:
+      cell_fn: ``(params, carry, x) -> (carry, y)``.
+      params: the cell's parameters.
+      carries: tree of ``[T, B, ...]``, the carry *before* each step.
+      inputs: tree of ``[T, B, ...]``.
+      error_signals: tree like ``carries``, δ_t at the carry *after* each step.
+
+    Returns:
+      ``[T, B]``, float32 or wider; 1 where ‖δ_t‖ is zero or not finite.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> cell = lambda w, h, x: (h @ w + x, h)
+      >>> h, x = jnp.ones((5, 2, 3)), jnp.zeros((5, 2, 3))
+      >>> gains = ltd.flow_gains(cell, 0.5 * jnp.eye(3), h, x, jnp.ones((5, 2, 3)))
+      >>> gains.shape, float(gains[0, 0])
+      ((5, 2), 0.5)
+
+    References:
+      Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
+      networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eq. (9).
+    """
+    carried, tree = jax.tree.flatten(carries)
+    flows = leaf_lists.inexact(carried)
+    errors, _ = leaf_lists.partition(flows, jax.tree.leaves(error_signals))
+
+    def passed_on(carry: list[Any], x: Any, error: list[Any]) -> list[jax.Array]:
+        flowing, rest = leaf_lists.partition(flows, carry)
+
+        def step(flowing: list[Any]) -> list[Any]:
+            old = jax.tree.unflatten(tree, leaf_lists.combine(flows, flowing, rest))
+            new, _ = cell_fn(params, old, x)
+            return leaf_lists.partition(flows, jax.tree.leaves(new))[0]
+
+        return jax.vjp(step, flowing)[1](error)[0]
+
+    u = jax.vmap(passed_on)(carried, inputs, errors)
+    return measure(errors, u, None).gains
+
+
+def flow_penalty(
+    gains: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    form: FlowForm = "ratio",
+    reduction: FlowReduction = "sum",
+) -> jax.Array:
+    """Pascanu's information-flow regulariser Ω from the gains of every step.
+
+    ``form="ratio"`` and ``reduction="sum"`` are the paper's Ω = Σ_t mean_b (g − 1)²;
+    ``"squared_ratio"`` and ``"mean"`` are those of the authors' code, (g² − 1)²
+    averaged over the steps that count.
+
+    Args:
+      gains: ``[T, B]``, as :func:`flow_gains` gives them.
+      mask: ``[T, B]`` boolean, the steps that count; all of them by default.
+      form: ``"ratio"`` or ``"squared_ratio"``.
+      reduction: ``"sum"`` or ``"mean"`` over time.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: if ``form`` or ``reduction`` is none of these.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> float(ltd.flow_penalty(jnp.full((4, 2), 0.5)))
+      1.0
+
+    References:
+      Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
+      networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eq. (9).
+    """
+    check_form(form, reduction)
+    active = jnp.ones(gains.shape, bool) if mask is None else mask
+    return penalty(gains, active, form, reduction)
+
+
+def check_form(form: str, reduction: str) -> None:
+    """Raises ValueError unless both name a known variant of Ω."""
+    for name, value, known in (
+        ("flow_form", form, FORMS),
+        ("flow_reduction", reduction, REDUCTIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
+    tops = [
+        jnp.max(jnp.abs(_wide(x)), axis=_features(x, lead), initial=0) for x in leaves
+    ]
+    top = tops[0]
+    for other in tops[1:]:
+        top = jnp.maximum(top, other)
+    return top
+
+
+def _norm(leaves: list[jax.Array], lead: int) -> jax.Array:
+    squares = [jnp.sum(_wide(x) ** 2, axis=_features(x, lead)) for x in leaves]
+    return jnp.sqrt(sum(squares[1:], squares[0]))
+
+
+def _normalise(leaves: list[jax.Array], lead: int) -> tuple[jax.Array, list[jax.Array]]:
+    largest = _largest(leaves, lead)
+    usable = jnp.isfinite(largest) & (largest > 0)
+    scaled = [_divide(x, largest, usable) for x in leaves]
+    relative = jnp.where(usable, _norm(scaled, lead), 1)
+    norms = jnp.where(usable, largest * relative, largest)
+    return norms, [_divide(x, relative, usable) for x in scaled]
+
+
+def _divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
+    """Divides x by ``by`` in at least float32 where it may be done, zero elsewhere."""
+    safe = jnp.where(where, by, 1)
+    return jnp.where(_expand(where, x), _wide(x) / _expand(safe, x), 0)
+
+
+def _expand(x: jax.Array, like: jax.Array) -> jax.Array:
+    return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
+
+
+def _features(x: jax.Array, lead: int) -> tuple[int, ...]:
+    return tuple(range(lead, x.ndim))

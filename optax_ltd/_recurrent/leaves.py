@@ -1,0 +1,26 @@
+"""Flat lists of leaves, parted into those that carry a gradient and the rest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+Flags = tuple[bool, ...]
+
+
+def inexact(leaves: Sequence[Any]) -> Flags:
+    """Whether each leaf is floating or complex, and so can have a gradient."""
+    return tuple(bool(jnp.issubdtype(x.dtype, jnp.inexact)) for x in leaves)
+
+
+def partition(flags: Flags, leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The flagged leaves and the others, each in order."""
+    chosen = [x for x, flag in zip(leaves, flags, strict=True) if flag]
+    rest = [x for x, flag in zip(leaves, flags, strict=True) if not flag]
+    return chosen, rest
+
+
+def combine(flags: Flags, chosen: Sequence[Any], rest: Sequence[Any]) -> list[Any]:
+    """Undoes :func:`partition`."""
+    first, second = iter(chosen), iter(rest)
+    return [next(first) if flag else next(second) for flag in flags]

@@ -1,0 +1,260 @@
+"""A recurrent cell unrolled over time, with Ω in its backward pass."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent import information_flow, leaves
+from optax_ltd._recurrent.cell_program import CellProgram, Leaves, trace_cell
+from optax_ltd._recurrent.flow_scan import FlowOptions, FlowRecord, Stream, flow_scan
+from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
+
+
+class Flow(NamedTuple):
+    """What a scan is to do about Ω; the fields are those of :func:`unroll`."""
+
+    weight: jax.typing.ArrayLike = 0.0
+    form: FlowForm = "ratio"
+    reduction: FlowReduction = "sum"
+    params: Any = "all"
+    mask: jax.Array | None = None
+    record: FlowRecord | None = None
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing about Ω was asked for, so that the scan is JAX's own."""
+        is_zero = isinstance(self.weight, int | float) and self.weight == 0
+        return is_zero and self.record is None
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError that names the argument out of range."""
+        check_flow_weight(self.weight)
+        information_flow.check_form(self.form, self.reduction)
+
+
+def unroll(
+    cell_fn: Callable[..., Any],
+    params: Any,
+    carry: Any,
+    inputs: Any,
+    *,
+    mask: jax.Array | None = None,
+    flow_weight: jax.typing.ArrayLike = 0.0,
+    flow_form: FlowForm = "ratio",
+    flow_reduction: FlowReduction = "sum",
+    flow_params: Any = "all",
+    flow_record: FlowRecord | None = None,
+    unroll: int = 1,
+) -> tuple[Any, Any]:
+    r"""Runs a cell over time; its gradient carries ``flow_weight`` · ∇Ω.
+
+    The result is that of ``jax.lax.scan``. With Ω on, ``jax.grad`` of an ordinary loss
+    adds ``flow_weight`` times the gradient of Pascanu's information-flow regulariser
+
+    .. math:: \Omega = \sum_t \operatorname{mean}_b
+      \left(\frac{\|\delta_t J_t\|}{\|\delta_t\|} - 1\right)^2,
+      \quad \delta_t = \frac{\partial L}{\partial h_t},
+      \quad J_t = \frac{\partial h_t}{\partial h_{t-1}}
+
+    to the cotangent of ``params``, with δ_t, h_{t-1} and x_t held constant, and nothing
+    to that of ``carry`` and ``inputs``. δ_t is the total derivative at the carry, so
+    what the loss reads through an output that *is* a leaf of the carry belongs to it;
+    an output computed beside the carry is a branch of its own and stays outside J_t.
+    Steps where ‖δ_t‖ is zero or not finite, and masked steps, are left out.
+
+    Ω does not scale with the loss: if the loss is multiplied by a constant, as in loss
+    scaling, multiply ``flow_weight`` by it too.
+
+    Args:
+      cell_fn: ``(params, carry, x) -> (carry, y)``, a function of arrays. It is traced
+        once per call.
+      params: tree of arrays.
+      carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
+        the hidden state h; other leaves are handed on without a gradient.
+      inputs: tree of ``[T, B, ...]``.
+      mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
+        change the outputs or the gradient of the loss.
+      flow_weight: number or scalar array. With the Python number 0 the scan is JAX's
+        own, and forward mode and higher derivatives work.
+      flow_form: ``"ratio"`` as in the paper, or ``"squared_ratio"`` as in the authors'
+        code, (‖δJ‖²/‖δ‖² − 1)².
+      flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
+        that count as in the code.
+      flow_params: which parameters Ω acts on: ``"all"``, ``"recurrent"`` (those that
+        enter a product with the carry) or a tree of booleans, a prefix of ``params``.
+      flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
+        backward pass saw of the error signal.
+      unroll: steps unrolled in each loop, as in ``jax.lax.scan``.
+
+    Returns:
+      The final carry, and the outputs stacked to ``[T, B, ...]``.
+
+    Raises:
+      ValueError: if an option is not one of those above, or the cell changes the
+        structure or shapes of the carry.
+      NotImplementedError: on forward-mode or second derivatives while Ω is on.
+
+    Examples:
+      >>> import jax, jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> def cell(w, h, x):
+      ...     h = jnp.tanh(h @ w + x)
+      ...     return h, h
+      >>> x = 0.1 * jnp.ones((20, 2, 3))
+      >>> def loss(w, flow_weight):
+      ...     _, y = ltd.unroll(cell, w, jnp.zeros((2, 3)), x, flow_weight=flow_weight)
+      ...     return jnp.sum(y[-1])
+      >>> w = 0.1 * jnp.eye(3)
+      >>> bool(jax.grad(loss)(w, 1.0)[0, 0] < jax.grad(loss)(w, 0.0)[0, 0])
+      True
+
+    References:
+      Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
+      networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
+    """
+    flow = Flow(flow_weight, flow_form, flow_reduction, flow_params, mask, flow_record)
+
+    def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
+        new_carry, y = cell_fn(params, carry, x)
+        return new_carry, state, y
+
+    carry, _, outputs = unroll_with_state(
+        without_state, params, carry, (), inputs, flow=flow, unroll=unroll
+    )
+    return carry, outputs
+
+
+def unroll_with_state(
+    cell_fn: Callable[..., Any],
+    params: Any,
+    carry: Any,
+    state: Any,
+    inputs: Any,
+    *,
+    flow: Flow,
+    num_batch_dims: int = 1,
+    unroll: int = 1,
+) -> tuple[Any, Any, Any]:
+    """As :func:`unroll`, with a state that steps hand on beside the hidden state.
+
+    Args:
+      cell_fn: ``(params, carry, state, x) -> (carry, state, y)``.
+      params: tree of arrays.
+      carry: tree of ``[*batch, ...]``.
+      state: tree of arrays; it has no part in δ and J, and no gradient with Ω on.
+      inputs: tree of ``[T, *batch, ...]``.
+      flow: what to do about Ω.
+      num_batch_dims: how many axes after time are batch.
+      unroll: steps unrolled in each loop.
+
+    Returns:
+      The final carry, the final state, and the outputs stacked over time.
+    """
+    flow.check()
+
+    def cell(params: Any, both: Any, x: Any) -> Any:
+        new_carry, new_state, y = cell_fn(params, *both, x)
+        return (new_carry, new_state), y
+
+    def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    program = trace_cell(cell, params, (carry, state), jax.tree.map(one, inputs))
+    start, tree = jax.tree.flatten((carry, state))
+    if flow.off:
+        final, outputs = _plain_scan(program, params, start, inputs, unroll)
+    else:
+        flows = leaves.inexact(jax.tree.leaves(carry))
+        flows += (False,) * len(jax.tree.leaves(state))
+        options = FlowOptions(flow.form, flow.reduction, num_batch_dims, unroll)
+        regularised, plain = _streams(program, params, inputs, flow.params)
+        weight = None if _is_zero(flow.weight) else jnp.asarray(flow.weight)
+        final, outputs = flow_scan(
+            program,
+            flows,
+            options,
+            regularised,
+            plain,
+            start,
+            weight,
+            flow.mask,
+            flow.record,
+        )
+    return (
+        *jax.tree.unflatten(tree, final),
+        jax.tree.unflatten(program.output_tree, outputs),
+    )
+
+
+def check_flow_weight(flow_weight: Any) -> None:
+    """Raises unless ``flow_weight`` is a number >= 0 or a real scalar array."""
+    if isinstance(flow_weight, int | float) and not isinstance(flow_weight, bool):
+        if not (math.isfinite(flow_weight) and flow_weight >= 0):
+            raise ValueError(
+                f"flow_weight must be a finite number >= 0, got {flow_weight!r}"
+            )
+        return
+    dtype, shape = (
+        getattr(flow_weight, "dtype", None),
+        getattr(flow_weight, "shape", None),
+    )
+    if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            "flow_weight must be a number or a floating scalar array, got "
+            f"{flow_weight!r}"
+        )
+
+
+def _is_zero(weight: Any) -> bool:
+    return isinstance(weight, int | float) and weight == 0
+
+
+def _plain_scan(
+    program: CellProgram, params: Any, carry: Leaves, inputs: Any, unroll: int
+) -> tuple[Leaves, Leaves]:
+    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
+    stream = _stream(program, param_leaves, jax.tree.leaves(inputs))
+
+    def body(carry: Leaves, ahead: Leaves) -> tuple[Leaves, Leaves]:
+        return program.step(stream.constants, carry, ahead)
+
+    return jax.lax.scan(body, carry, stream.ahead, unroll=unroll)
+
+
+def _streams(
+    program: CellProgram, params: Any, inputs: Any, flow_params: Any
+) -> tuple[Stream, Stream]:
+    """Two paths to the same values: through what Ω acts on, and through all else."""
+    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
+    x = jax.tree.leaves(inputs)
+    chosen = _chosen(program, params, flow_params)
+    held = jax.lax.stop_gradient
+    with_flow = [p if c else held(p) for p, c in zip(param_leaves, chosen, strict=True)]
+    without = [held(p) if c else p for p, c in zip(param_leaves, chosen, strict=True)]
+    return _stream(program, with_flow, held(x)), _stream(program, without, x)
+
+
+def _stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
+    ahead = jax.vmap(lambda x: program.ahead(params, x))(inputs)
+    return Stream(program.once(params), ahead)
+
+
+def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
+    """Whether Ω acts on each parameter leaf and on each closed-over array (never)."""
+    closed_over = [False] * len(program.closed_over)
+    if isinstance(flow_params, str) and flow_params == "all":
+        return [True] * len(jax.tree.leaves(params)) + closed_over
+    if isinstance(flow_params, str) and flow_params == "recurrent":
+        return [*program.recurrent_params, *closed_over]
+    flags = (
+        [flow_params] if isinstance(flow_params, str) else jax.tree.leaves(flow_params)
+    )
+    if not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError(
+            "flow_params must be 'all', 'recurrent' or a tree of booleans that is a "
+            f"prefix of params, got {flow_params!r}"
+        )
+    return [*jax.tree.leaves(jax.tree.broadcast(flow_params, params)), *closed_over]
