@@ -1,0 +1,1 @@
+"""Experiments: can a network learn what depends on the distant past?"""

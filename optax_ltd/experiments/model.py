@@ -1,0 +1,37 @@
+"""The network of Pascanu et al.: one layer of tanh units, read at the last step."""
+
+import jax
+from flax import nnx
+
+
+class TanhNet(nnx.Module):
+    """Tanh units with basic initial weights N(0, .1) and a linear readout.
+
+    Attributes:
+      rnn: The recurrent layer.
+      head: The readout of the last step.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        flow_weight: float,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        normal = nnx.initializers.normal(0.1)
+        cell = nnx.SimpleCell(
+            input_size,
+            hidden_size,
+            kernel_init=normal,
+            recurrent_kernel_init=normal,
+            rngs=rngs,
+        )
+        self.rnn = nnx.RNN(cell)
+        self.head = nnx.Linear(hidden_size, output_size, kernel_init=normal, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps inputs [batch, time, features] to outputs [batch, output_size]."""
+        return self.head(self.rnn(inputs)[:, -1])
