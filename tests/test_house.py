@@ -46,7 +46,7 @@ OUTSIDE = {
 }
 
 LONGEST_FILE = 300
-LONGEST_FUNCTION = 40  # lines of body, the docstring apart
+LONGEST_FUNCTION = 45  # lines of body, the docstring apart
 
 PACKAGE_FILES = sorted(PACKAGE.rglob("*.py"))
 FILES = [
