@@ -165,6 +165,8 @@ def _draw_band(axes: Axes, values: np.ndarray, color: str, label: str) -> None:
     """Median and quartiles over the examples of values [T, B], NaN where missing."""
     steps = np.arange(1, len(values) + 1)
     shown = ~np.isnan(values).all(axis=1)
+    if not shown.any():
+        return
     low, median, high = np.nanquantile(values[shown], (0.25, 0.5, 0.75), axis=1)
     axes.fill_between(steps[shown], low, high, color=color, alpha=0.18, linewidth=0)
     axes.plot(steps[shown], median, color=color, linewidth=2, label=label)

@@ -3,9 +3,14 @@
 import jax
 from flax import nnx
 
+import optax_ltd as ltd
+
 
 class TanhNet(nnx.Module):
     """Tanh units with basic initial weights N(0, .1) and a linear readout.
+
+    Ω has the form of the authors' code, for which its weights are known: squared
+    ratios, averaged over time, acting on the recurrent weights alone.
 
     Attributes:
       rnn: The recurrent layer.
@@ -29,7 +34,13 @@ class TanhNet(nnx.Module):
             recurrent_kernel_init=normal,
             rngs=rngs,
         )
-        self.rnn = nnx.RNN(cell)
+        self.rnn = ltd.FlowRNN(
+            cell,
+            flow_weight=flow_weight,
+            flow_form="squared_ratio",
+            flow_reduction="mean",
+            flow_params="recurrent",
+        )
         self.head = nnx.Linear(hidden_size, output_size, kernel_init=normal, rngs=rngs)
 
     def __call__(self, inputs: jax.Array) -> jax.Array:

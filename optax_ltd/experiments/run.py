@@ -45,9 +45,8 @@ class Run:
         self.evaluations: list[Evaluation] = []
         self.seconds = 0.0
         self._trainer = Trainer(method, settings)
-        self._members = jax.jit(jax.vmap(self._trainer.init))(
-            jnp.arange(settings.seeds)
-        )
+        members = [self._trainer.init(seed) for seed in range(settings.seeds)]
+        self._members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
         self._untrained = jax.tree.map(jnp.copy, self._members)
         zero = jnp.int32(0)
         train = jax.jit(self._trainer.train, donate_argnums=0)

@@ -80,7 +80,7 @@ class Trainer:
             nnx.eval_shape(lambda: self._new_model(rngs=nnx.Rngs(0)))
         )[0]
 
-    def init(self, seed: jax.Array) -> Member:
+    def init(self, seed: int) -> Member:
         """Returns the untrained member of a seed."""
         init_key, data_key, test_key = jax.random.split(jax.random.key(seed), 3)
         model = self._new_model(rngs=nnx.Rngs(init_key))

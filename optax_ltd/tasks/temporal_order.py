@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_ltd.tasks._task import Task, check_count
 
@@ -66,26 +67,22 @@ def _sample(
     key: jax.Array, batch_size: int, length: int
 ) -> tuple[jax.Array, jax.Array]:
     """One batch: inputs float32 [batch, length, 6], targets int32 [batch]."""
-    keys = jax.random.split(key, 4)
-    early = _positions(keys[0], batch_size, length, tenth=1)
-    late = _positions(keys[1], batch_size, length, tenth=5)
-    first, second = jax.random.randint(
-        keys[2], (2, batch_size), 0, _NUM_ORDERED, jnp.int32
-    )
-    symbols = jax.random.randint(
-        keys[3], (batch_size, length), _NUM_ORDERED, _NUM_SYMBOLS, jnp.int32
-    )
+    # One draw for everything: each takes long to compile.
+    early_range, late_range = _tenth(1, length), _tenth(5, length)
+    ordered_range, other_range = (0, _NUM_ORDERED), (_NUM_ORDERED, _NUM_SYMBOLS)
+    ranges = [early_range, late_range, *2 * [ordered_range], *length * [other_range]]
+    low, high = np.array(ranges, np.int32).T
+    drawn = jax.random.randint(key, (batch_size, len(low)), low, high, jnp.int32)
+    early, late, first, second = drawn[:, :4].T
     rows = jnp.arange(batch_size)
-    symbols = symbols.at[rows, early].set(first).at[rows, late].set(second)
+    symbols = drawn[:, 4:].at[rows, early].set(first).at[rows, late].set(second)
     return jax.nn.one_hot(symbols, _NUM_SYMBOLS, dtype=jnp.float32), first + 2 * second
 
 
-def _positions(key: jax.Array, batch_size: int, length: int, tenth: int) -> jax.Array:
-    """Uniform int32 [batch] in [tenth/10 length, (tenth+1)/10 length)."""
+def _tenth(n: int, length: int) -> tuple[int, int]:
+    """The steps from n/10 of the length to (n + 1)/10 of it: start, stop."""
     # Ceilings in integers: 0.6 * 50 in floating point could admit or lose a step.
-    start = -(-tenth * length // 10)
-    stop = -(-(tenth + 1) * length // 10)
-    return jax.random.randint(key, (batch_size,), start, stop, jnp.int32)
+    return -(-n * length // 10), -(-(n + 1) * length // 10)
 
 
 def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:

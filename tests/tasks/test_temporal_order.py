@@ -91,8 +91,8 @@ def test_same_key_same_batch_in_vmap_and_x64():
 def test_known_batch_stays_the_same_on_every_platform():
     inputs, targets = tasks.temporal_order(10).sample(jax.random.key(0), 2)
     symbols = ["".join("ABcdef"[i] for i in row) for row in inputs.argmax(-1)]
-    assert symbols == ["fBdffBdefd", "dAcfeBccec"]
-    np.testing.assert_array_equal(targets, [3, 2])
+    assert symbols == ["fAcfdBcecf", "eAfccAddcd"]
+    np.testing.assert_array_equal(targets, [2, 0])
 
 
 def test_loss_is_the_mean_cross_entropy_and_errors_are_per_sequence():
