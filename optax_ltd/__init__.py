@@ -1,6 +1,13 @@
 """Optax for long-term dependencies: gradients that survive and that arrive."""
 
+from optax_ltd import initializers, plots, tasks
+from optax_ltd._flax.flow_rnn import FlowRNN
+from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
 from optax_ltd._norms import global_norm
+from optax_ltd._recurrent.flow_scan import FlowRecord
+from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
+from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+from optax_ltd._recurrent.unroll import unroll
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
 from optax_ltd._transforms.clip_by_value import clip_by_value
 from optax_ltd._transforms.clip_or_random_step import clip_or_random_step
@@ -9,11 +16,23 @@ from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
 
 __all__ = [
+    "FlowRNN",
+    "FlowRecord",
+    "GradientFlow",
+    "LayerFlow",
     "clip_by_global_norm",
     "clip_by_value",
     "clip_or_random_step",
+    "flow_gains",
+    "flow_penalty",
     "global_norm",
+    "gradient_flow",
+    "initializers",
     "metrics",
     "nonfinite_random_step",
+    "plots",
     "raise_if_diverged",
+    "tasks",
+    "unroll",
+    "value_and_grad",
 ]

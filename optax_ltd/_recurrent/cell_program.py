@@ -234,14 +234,15 @@ def _worth_hoisting(equation: JaxprEqn) -> bool:
     A product over a long axis reads its weights once instead of every step; one over a
     short axis would only trade a few multiplications for a large array.
     """
-    shapes = [v.aval for v in equation.invars]
+    shapes: list[Any] = [v.aval for v in equation.invars]
+    results: list[Any] = [v.aval for v in equation.outvars]
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         length = math.prod(shapes[0].shape[i] for i in contracted)
         return length >= _LONG_CONTRACTION
     if equation.primitive.name == "conv_general_dilated":
         return True
-    return sum(v.aval.size for v in equation.outvars) <= max(s.size for s in shapes)
+    return sum(r.size for r in results) <= max(s.size for s in shapes)
 
 
 def _reads(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> set[Any]:

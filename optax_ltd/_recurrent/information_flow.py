@@ -126,7 +126,7 @@ def flow_gains(
       >>> cell = lambda w, h, x: (h @ w + x, h)
       >>> h, x = jnp.ones((5, 2, 3)), jnp.zeros((5, 2, 3))
       >>> gains = ltd.flow_gains(cell, 0.5 * jnp.eye(3), h, x, jnp.ones((5, 2, 3)))
-      >>> gains.shape, float(gains[0, 0])
+      >>> gains.shape, round(float(gains[0, 0]), 3)
       ((5, 2), 0.5)
 
     References:

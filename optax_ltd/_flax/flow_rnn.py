@@ -1,0 +1,275 @@
+"""``nnx.RNN`` with Pascanu's information-flow regulariser in its backward pass."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.recurrent import flip_sequences
+
+from optax_ltd._flax.pure_cell import pure_cell
+from optax_ltd._recurrent import information_flow
+from optax_ltd._recurrent.flow_scan import FlowRecord
+from optax_ltd._recurrent.unroll import Flow, check_flow_weight, unroll_with_state
+
+
+class FlowRecordVariable(nnx.Variable):
+    """Zeros whose cotangent is what the backward pass saw of the error signal."""
+
+
+class FlowRNN(nnx.RNN):
+    r"""A drop-in for :class:`flax.nnx.RNN` that keeps gradients from vanishing.
+
+    Outputs are those of ``nnx.RNN``. With ``flow_weight`` > 0 the gradient of an ordinary
+    loss carries ``flow_weight`` · ∇Ω to the cell's parameters, and to nothing else:
+
+    .. math:: \Omega = \sum_t \operatorname{mean}_b
+      \left(\frac{\|\delta_t J_t\|}{\|\delta_t\|} - 1\right)^2,
+      \quad \delta_t = \frac{\partial L}{\partial h_t},
+      \quad J_t = \frac{\partial h_t}{\partial h_{t-1}}
+
+    where h is the whole carry (for an LSTM the pair (c, h)) and δ_t, h_{t-1} and x_t are
+    held constant. The value of the loss does not contain Ω; ``ltd.value_and_grad`` tells
+    what it was.
+
+    Ω asks every step to pass the error signal on at the same size, so it also makes
+    gradients larger: use it with a clip, such as ``ltd.clip_or_random_step``. It does not
+    scale with the loss: if you multiply the loss, as in loss scaling, multiply
+    ``flow_weight`` too. Under ``jax.vmap`` over examples each example is a batch of its
+    own, and the Ω of all of them add up; give the layer the whole batch instead.
+
+    Args:
+      cell: any ``nnx`` recurrent cell.
+      time_major: as in ``nnx.RNN``; so are all options down to ``rngs``.
+      return_carry: whether to return the final carry beside the outputs.
+      reverse: whether to process the sequence backwards.
+      keep_order: whether outputs of a reversed sequence come in the input's order.
+      unroll: steps unrolled in each loop.
+      state_axes: as in ``nnx.RNN``; anything but the default only with Ω off.
+      broadcast_rngs: random streams that every step shares.
+      rngs: source of the initial carry.
+      flow_weight: the factor of Ω, a number >= 0; 0 turns Ω off.
+      flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the (g² − 1)²
+        of the authors' code.
+      flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
+        that count as in the code. A weight does not carry over from one to the other.
+      flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
+        (those multiplied with the carry, as in the code) or an ``nnx`` filter.
+
+    Raises:
+      ValueError: if an option is none of these.
+      TypeError: if ``flow_weight`` is not a number.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> cell = nnx.SimpleCell(6, 50, rngs=nnx.Rngs(0))
+      >>> rnn = ltd.FlowRNN(cell, flow_weight=2.0)
+      >>> rnn(jnp.ones((20, 100, 6))).shape
+      (20, 100, 50)
+
+    References:
+      Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
+      networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
+      Goodfellow, Bengio & Courville, `Deep Learning
+      <https://www.deeplearningbook.org>`_, 2016, Eq. (10.52).
+    """
+
+    def __init__(
+        self,
+        cell: nnx.RNNCellBase,
+        *,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
+        unroll: int = 1,
+        state_axes: Mapping[str, Any] | None = None,
+        broadcast_rngs: nnx.filterlib.Filter = None,
+        rngs: nnx.Rngs | nnx.RngStream | bool = True,
+        flow_weight: float = 0.0,
+        flow_form: information_flow.FlowForm = "ratio",
+        flow_reduction: information_flow.FlowReduction = "sum",
+        flow_params: nnx.filterlib.Filter = "all",
+    ):
+        check_flow_weight(flow_weight)
+        information_flow.check_form(flow_form, flow_reduction)
+        super().__init__(
+            cell,
+            time_major=time_major,
+            return_carry=return_carry,
+            reverse=reverse,
+            keep_order=keep_order,
+            unroll=unroll,
+            state_axes=state_axes,
+            broadcast_rngs=broadcast_rngs,
+            rngs=rngs,
+        )
+        self.custom_state_axes = state_axes is not None
+        self.flow_weight = flow_weight
+        self.flow_form = flow_form
+        self.flow_reduction = flow_reduction
+        self.flow_params = flow_params
+        self.flow_record: FlowRecordVariable | None = nnx.data(None)
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        *,
+        initial_carry: Any = None,
+        seq_lengths: jax.Array | None = None,
+        return_carry: bool | None = None,
+        time_major: bool | None = None,
+        reverse: bool | None = None,
+        keep_order: bool | None = None,
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        flow_weight: jax.typing.ArrayLike | None = None,
+    ) -> Any:
+        """Runs the cell over a sequence.
+
+        Args:
+          inputs: ``[*batch, time, *features]``, or ``[time, *batch, *features]`` if
+            ``time_major``.
+          initial_carry: the carry to start from; the cell's own by default.
+          seq_lengths: ``[*batch]`` integers. As in ``nnx.RNN`` they say where a reversed
+            sequence begins and which carry is the last; steps beyond them are left out
+            of Ω.
+          return_carry: overrides the constructor's, as do the options below.
+          time_major: whether time is the first axis.
+          reverse: whether to process the sequence backwards.
+          keep_order: whether outputs of a reversed sequence come in the input's order.
+          rngs: source of the initial carry.
+          flow_weight: a number or a scalar array, so that a schedule works under ``jit``.
+
+        Returns:
+          Outputs with time on the axis where the inputs have it, or
+          ``(carry, outputs)`` if ``return_carry``.
+
+        Raises:
+          ValueError: if Ω is on with custom ``state_axes``.
+          NotImplementedError: on forward-mode or second derivatives while Ω is on.
+        """
+        return_carry = self.return_carry if return_carry is None else return_carry
+        time_major = self.time_major if time_major is None else time_major
+        reverse = self.reverse if reverse is None else reverse
+        keep_order = self.keep_order if keep_order is None else keep_order
+        flow_weight = self.flow_weight if flow_weight is None else flow_weight
+
+        num_batch_dims = inputs.ndim - self.cell.num_feature_axes - 1
+        time_axis = 0 if time_major else num_batch_dims
+        inputs = jnp.moveaxis(inputs, time_axis, 0)
+
+        def flip(x: jax.Array) -> jax.Array:
+            return flip_sequences(
+                x, seq_lengths, num_batch_dims=num_batch_dims, time_major=True
+            )
+
+        inputs = flip(inputs) if reverse else inputs
+        if initial_carry is None:
+            initial_carry = self._initial_carry(inputs.shape[1:], rngs)
+        every_carry = return_carry and seq_lengths is not None
+        carry, outputs = self._scan(
+            initial_carry,
+            inputs,
+            self._flow(flow_weight, inputs, num_batch_dims, seq_lengths),
+            num_batch_dims,
+            every_carry,
+        )
+        if every_carry:
+            carries, outputs = outputs
+            carry = _last_valid(carries, seq_lengths)
+        if reverse and keep_order:
+            outputs = jax.tree.map(flip, outputs)
+        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), outputs)
+        return (carry, outputs) if return_carry else outputs
+
+    def _initial_carry(
+        self, shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None
+    ) -> Any:
+        rngs = self.rngs if rngs is None else rngs
+        if isinstance(rngs, nnx.Rngs):
+            rngs = rngs.carry.fork()
+        return self.cell.initialize_carry(shape, rngs)
+
+    def _flow(
+        self,
+        weight: jax.typing.ArrayLike,
+        inputs: jax.Array,
+        num_batch_dims: int,
+        seq_lengths: jax.Array | None,
+    ) -> Flow:
+        lead = inputs.shape[: 1 + num_batch_dims]
+        mask = None
+        if seq_lengths is not None:
+            steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * num_batch_dims)
+            mask = steps < seq_lengths
+        return Flow(
+            weight, self.flow_form, self.flow_reduction, "all", mask, self._record(lead)
+        )
+
+    def _record(self, lead: tuple[int, ...]) -> FlowRecord | None:
+        """The record of this call, made at the first look at its shape."""
+        if self.flow_record is None:
+            return None
+        record = FlowRecord(*self.flow_record.get_value())
+        if record.gains.size == 0:
+            record = FlowRecord.zeros(lead)
+            self.flow_record.set_value(record)
+        if record.gains.shape != lead:
+            raise ValueError(
+                "one report needs every call of a shared FlowRNN to have the same time "
+                f"and batch axes: required {record.gains.shape}, got {lead}"
+            )
+        return record
+
+    def _scan(
+        self,
+        carry: Any,
+        inputs: jax.Array,
+        flow: Flow,
+        num_batch_dims: int,
+        every_carry: bool,
+    ) -> tuple[Any, Any]:
+        """Final carry, and outputs over time with, if wished, every carry before them."""
+        if self.custom_state_axes and not flow.off:
+            raise ValueError(
+                "Ω needs the default state_axes, in which steps share their parameters; "
+                f"got {self.state_axes!r}"
+            )
+        broadcast = self.broadcast_rngs
+
+        @nnx.split_rngs(splits=1, only=broadcast, squeeze=True)
+        def run(cell: nnx.Module) -> tuple[Any, Any]:
+            pure = pure_cell(cell, carry, inputs[0], self.flow_params, broadcast)
+
+            def step(params: Any, carry: Any, state: Any, x: Any) -> Any:
+                carry, state, y = pure(params, carry, state, x)
+                return carry, state, (carry, y) if every_carry else y
+
+            final, state, outputs = unroll_with_state(
+                step,
+                pure.params,
+                carry,
+                pure.state,
+                inputs,
+                flow=flow._replace(params=pure.flow_params),
+                num_batch_dims=num_batch_dims,
+                unroll=self.unroll,
+            )
+            pure.write_back(state)
+            return final, outputs
+
+        return run(self.cell)
+
+
+def _last_valid(carries: Any, seq_lengths: jax.Array) -> Any:
+    """The carry after the last valid step, from carries ``[T, *batch, ...]``."""
+
+    def pick(x: jax.Array) -> jax.Array:
+        index = (seq_lengths - 1) % x.shape[0]
+        index = index.reshape((1, *index.shape) + (1,) * (x.ndim - 1 - index.ndim))
+        return jnp.take_along_axis(x, index, axis=0)[0]
+
+    return jax.tree.map(pick, carries)

@@ -1,0 +1,81 @@
+"""What the error signal did along time, layer by layer."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent.flow_scan import FlowRecord
+
+
+@partial(jax.tree_util.register_dataclass)
+@dataclasses.dataclass(frozen=True)
+class LayerFlow:
+    """The error signal along time in one recurrent layer.
+
+    Attributes:
+      error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.
+      gains: ``[T, B]`` float32, ‖δ_t J_t‖ / ‖δ_t‖; 1 where not active.
+      active: ``[T, B]`` boolean, whether ‖δ_t‖ is finite, not zero and not masked.
+      omega: scalar float32, Pascanu's Ω in the layer's form and reduction, before
+        ``flow_weight``.
+    """
+
+    error_norms: jax.Array
+    gains: jax.Array
+    active: jax.Array
+    omega: jax.Array
+
+    @classmethod
+    def from_record(cls, record: FlowRecord) -> "LayerFlow":
+        """The report of one backward pass; calls of a shared layer are averaged."""
+        active = record.active > 0
+        calls = jnp.maximum(record.active, 1)
+        gains = jnp.where(active, record.gains / calls, 1)
+        return cls(record.error_norms / calls, gains, active, record.omega)
+
+    @property
+    def active_fraction(self) -> jax.Array:
+        """Share of steps and examples that count in Ω, a scalar in [0, 1]."""
+        return jnp.mean(self.active, dtype=jnp.float32)
+
+    def horizon(self, share: float = 0.01) -> jax.Array:
+        """The lag at which the error signal has fallen below ``share`` of its last.
+
+        Counted backwards from the last step whose ‖δ_t‖ is not zero.
+
+        Args:
+          share: between 0 and 1.
+
+        Returns:
+          ``[B]`` int32, in steps; the number of steps back to the start of the sequence
+          where the signal never falls that low, and 0 where there is none.
+
+        Raises:
+          ValueError: if ``share`` is not between 0 and 1.
+        """
+        if not 0 < share < 1:
+            raise ValueError(f"share must lie between 0 and 1, got {share!r}")
+        backwards = self.error_norms[::-1]
+        started = jnp.cumsum(backwards > 0, axis=0) > 0
+        first = jnp.argmax(started, axis=0)
+        last_norm = jnp.take_along_axis(backwards, first[None], axis=0)
+        lag = jnp.arange(backwards.shape[0]).reshape((-1,) + (1,) * first.ndim) - first
+        fallen = started & (backwards < share * last_norm)
+        end = jnp.where(jnp.any(started, axis=0), backwards.shape[0] - first, 0)
+        return jnp.min(jnp.where(fallen, lag, end), axis=0).astype(jnp.int32)
+
+
+@partial(jax.tree_util.register_dataclass)
+@dataclasses.dataclass(frozen=True)
+class GradientFlow:
+    """What one forward and one backward pass tell of a model's recurrent layers.
+
+    Attributes:
+      loss: scalar, the loss at the batch.
+      layers: the error signal in each recurrent layer, by the layer's path.
+    """
+
+    loss: jax.Array
+    layers: dict[str, LayerFlow]
