@@ -127,7 +127,9 @@ def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
     return jnp.result_type(*(real_dtype(leaf.dtype) for leaf in leaves))
 
 
+# Jitted, so that an update outside `jit` compiles the `cond` once, not every time.
 @jax.custom_jvp
+@jax.jit
 def _lifted_norm(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns root, lift and the position of the first bad leaf (or -1)."""
     dtype = _accumulation_dtype(leaves)

@@ -6,6 +6,7 @@ random bit per entry is enough, drawn only when the step is taken. `"sphere"` is
 uniform over the sphere; it needs a normal number per entry.
 """
 
+import functools
 import math
 from typing import Any, Literal, TypeAlias
 
@@ -97,13 +98,7 @@ def _signs(
     """Signs times ``length / sqrt(N)``; a part of whatever loop reads them."""
     sizes = [-(-entry_count(leaf) // _WORD) for leaf in leaves]
     offsets = np.cumsum([0, *sizes])
-    shape = (int(offsets[-1]),)
-    # The branch returns one bit per entry, a thirty-second of the gradient.
-    words = lax.cond(
-        needed,
-        lambda: jax.random.bits(key, shape, jnp.uint32),
-        lambda: jnp.zeros(shape, jnp.uint32),
-    )
+    words = _words(key, needed, int(offsets[-1]))
     inverse_root = 1 / math.sqrt(max(entry_count(leaves), 1))
     steps = []
     for leaf, start, stop in zip(leaves, offsets[:-1], offsets[1:], strict=True):
@@ -114,11 +109,22 @@ def _signs(
     return steps
 
 
+@functools.partial(jax.jit, static_argnums=2)
+def _words(key: jax.Array, needed: jax.Array, count: int) -> jax.Array:
+    # The branch returns one bit per entry, a thirty-second of the gradient.
+    return lax.cond(
+        needed,
+        lambda: jax.random.bits(key, (count,), jnp.uint32),
+        lambda: jnp.zeros((count,), jnp.uint32),
+    )
+
+
 def _unpack(words: jax.Array, count: int) -> jax.Array:
     shifts = jnp.arange(_WORD, dtype=jnp.uint32)
     return ((words[:, None] >> shifts) & 1).astype(bool).reshape(-1)[:count]
 
 
+@jax.jit
 def _sphere(
     key: jax.Array, leaves: list[jax.Array], length: Any, needed: jax.Array
 ) -> list[jax.Array]:

@@ -96,12 +96,26 @@ def update_record(
     )
 
 
+def leaf_path(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Takes the field of a Flax Variable that holds its array off a leaf's path.
+
+    Args:
+      path: a path as `jax.tree.leaves_with_path` gives it.
+
+    Returns:
+      The path without a final attribute `value`.
+    """
+    last = path[-1] if path else None
+    inside = isinstance(last, jax.tree_util.GetAttrKey) and last.name == "value"
+    return path[:-1] if inside else path
+
+
 def path_checksum(path: tuple[Any, ...]) -> int:
     """A number for a leaf's path, whatever kind of container it runs through.
 
     The same leaf is met under different paths: a module's attribute here, a key of
-    its state dictionary there, and in a Variable's `value` at times. The names
-    along the path are what they share.
+    its state dictionary there, and inside a Variable at times. The names along the
+    path are what they share.
 
     Args:
       path: a path as `jax.tree.leaves_with_path` gives it.
@@ -109,9 +123,7 @@ def path_checksum(path: tuple[Any, ...]) -> int:
     Returns:
       An unsigned 32-bit integer.
     """
-    names = [_key_name(key) for key in path]
-    if path and isinstance(path[-1], jax.tree_util.GetAttrKey) and names[-1] == "value":
-        names.pop()
+    names = [_key_name(key) for key in leaf_path(path)]
     return zlib.crc32("\x00".join(names).encode())
 
 

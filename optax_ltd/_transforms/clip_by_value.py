@@ -94,15 +94,14 @@ def clip_by_value(
 def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
     threshold = jnp.asarray(max_delta).astype(real_dtype(leaf.dtype))
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    # Selected rather than computed, as arithmetic may flush what is subnormal.
+    modulus = jnp.abs(jnp.where(leaf == 0, 1, wide))
+    above = (leaf != 0) & (modulus > threshold) & jnp.isfinite(leaf)
     if jnp.iscomplexobj(leaf):
-        modulus = jnp.abs(jnp.where(leaf == 0, 1, wide))
-        return jnp.where(
-            (modulus > threshold) & jnp.isfinite(wide),
-            (wide * (threshold / modulus)).astype(leaf.dtype),
-            leaf,
-        )
-    bounded = jnp.clip(wide, -threshold, threshold)
-    return jnp.where(jnp.isfinite(leaf), bounded.astype(leaf.dtype), leaf)
+        bounded = wide * (threshold / modulus)
+    else:
+        bounded = jnp.where(wide > 0, threshold, -threshold)
+    return jnp.where(above, bounded.astype(leaf.dtype), leaf)
 
 
 def _largest_entry(tree: Any) -> TreeNorm:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_ltd._norms import tree_norm
+from optax_ltd._norms import is_inexact, tree_norm
 from optax_ltd._transforms._arguments import check_choice, check_key, check_nonnegative
 from optax_ltd._transforms._random_step import (
     DIRECTIONS,
@@ -140,7 +140,7 @@ def nonfinite_random_step(
                 direction=direction,
             )
         elif fallback == "shrink":
-            substitutes = _shrink(params, shrink_rate, shrink_mask)
+            substitutes = _shrink(updates, params, shrink_rate, shrink_mask)
         else:
             substitutes = [0] * len(jax.tree.leaves(updates))
         new_updates = map_inexact(
@@ -159,21 +159,31 @@ def nonfinite_random_step(
     return transformation(init, update)
 
 
-def _shrink(params: Any, rate: jax.typing.ArrayLike, mask: Any) -> list[Any]:
+def _shrink(
+    updates: Any, params: Any, rate: jax.typing.ArrayLike, mask: Any
+) -> list[Any]:
     """The gradient rate * params where the mask holds, leaf by leaf."""
-    if params is None:
+    leaves = jax.tree.leaves(updates)
+    if params is None and leaves:
         raise ValueError(
             '`params` must be given to `update` with fallback="shrink", which '
             "replaces the gradient by a multiple of them; got None."
         )
-    if mask is None:
-        return [rate * leaf for leaf in jax.tree.leaves(params)]
+    required, came = jax.tree.structure(updates), jax.tree.structure(params)
+    if came != required:
+        raise ValueError(
+            f"`params` must have the structure of the updates, {required}; got {came}."
+        )
     selected = mask(params) if callable(mask) else mask
-    shrunk = jax.tree.map(
-        lambda chosen, part: jax.tree.map(
-            lambda leaf: rate * leaf if chosen else jnp.zeros_like(leaf), part
-        ),
-        selected,
-        params,
-    )
-    return jax.tree.leaves(shrunk)
+    if selected is None:
+        chosen = [True] * len(leaves)
+    else:
+        spread = jax.tree.map(
+            lambda choice, part: jax.tree.map(lambda _: choice, part), selected, params
+        )
+        chosen = jax.tree.leaves(spread)
+    rows = zip(leaves, jax.tree.leaves(params), chosen, strict=True)
+    return [
+        rate * param.astype(leaf.dtype) if choice and is_inexact(leaf) else 0
+        for leaf, param, choice in rows
+    ]

@@ -7,7 +7,7 @@ import jax.core
 import numpy as np
 
 from optax_ltd._transforms._arguments import check_nonnegative
-from optax_ltd._transforms._record import GradientRecord, path_checksum
+from optax_ltd._transforms._record import GradientRecord, leaf_path, path_checksum
 from optax_ltd._transforms.metrics import records
 
 
@@ -90,5 +90,5 @@ def _leaf_name(record: GradientRecord, params: Any) -> str:
     # By its path's checksum: under a mask the index counts other leaves.
     for path, _ in jax.tree.leaves_with_path(params):
         if path_checksum(path) == record.first_bad_path:
-            return jax.tree_util.keystr(path) or "the only leaf"
+            return jax.tree_util.keystr(leaf_path(path)) or "the only leaf"
     return f"leaf {record.first_bad_leaf}, which has no counterpart in `params`"

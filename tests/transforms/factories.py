@@ -1,0 +1,170 @@
+"""The table of transformations that the contract suite runs over."""
+
+import collections
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import optax_ltd as ltd
+
+
+class Variant(NamedTuple):
+    """One way of calling one factory, with a threshold and a step size of 1.
+
+    `above` and `nonfinite` say what becomes of a gradient above the threshold and
+    of one that is not finite: it passes ("same"), or is brought to norm 1
+    ("norm"), clipped by entries ("value"), or replaced ("random", "zero",
+    "shrink").
+    """
+
+    factory: Callable[..., optax.GradientTransformationExtraArgs]
+    arguments: dict[str, Any]
+    above: str
+    nonfinite: str
+
+    def make(self, **changes: Any) -> optax.GradientTransformationExtraArgs:
+        return self.factory(**{**self.arguments, **changes})
+
+
+_RANDOM = {"key": 7}
+VARIANTS = {
+    "clip_by_value": Variant(ltd.clip_by_value, {"max_delta": 1.0}, "value", "same"),
+    "clip_by_global_norm": Variant(
+        ltd.clip_by_global_norm, {"max_norm": 1.0}, "norm", "same"
+    ),
+    "clip_by_global_norm-random_step": Variant(
+        ltd.clip_by_global_norm,
+        {"max_norm": 1.0, "above": "random_step", **_RANDOM},
+        "random",
+        "same",
+    ),
+    "clip_by_global_norm-random_step-sphere": Variant(
+        ltd.clip_by_global_norm,
+        {"max_norm": 1.0, "above": "random_step", "direction": "sphere", **_RANDOM},
+        "random",
+        "same",
+    ),
+    "nonfinite_random_step": Variant(
+        ltd.nonfinite_random_step, {"step_size": 1.0, **_RANDOM}, "same", "random"
+    ),
+    "nonfinite_random_step-sphere": Variant(
+        ltd.nonfinite_random_step,
+        {"step_size": 1.0, "direction": "sphere", **_RANDOM},
+        "same",
+        "random",
+    ),
+    "nonfinite_random_step-zero": Variant(
+        ltd.nonfinite_random_step,
+        {"step_size": 1.0, "fallback": "zero"},
+        "same",
+        "zero",
+    ),
+    "nonfinite_random_step-shrink": Variant(
+        ltd.nonfinite_random_step,
+        {"step_size": 1.0, "fallback": "shrink"},
+        "same",
+        "shrink",
+    ),
+    "clip_or_random_step": Variant(
+        ltd.clip_or_random_step, {"max_norm": 1.0, **_RANDOM}, "norm", "random"
+    ),
+    "clip_or_random_step-sphere": Variant(
+        ltd.clip_or_random_step,
+        {"max_norm": 1.0, "direction": "sphere", **_RANDOM},
+        "norm",
+        "random",
+    ),
+}
+RANDOM = [
+    name
+    for name, variant in VARIANTS.items()
+    if "random" in (variant.above, variant.nonfinite)
+]
+
+# Gradients that every test may use: few shapes, so that little is compiled.
+PARAMS = {"a": jnp.array([0.5, -2.0]), "b": jnp.array([[1.0], [4.0]])}
+
+
+def gradient(*entries: float) -> dict[str, jax.Array]:
+    """A gradient for PARAMS from its four entries."""
+    values = np.array(entries, np.float32)
+    return {"a": jnp.asarray(values[:2]), "b": jnp.asarray(values[2:].reshape(2, 1))}
+
+
+NAN, INF = float("nan"), float("inf")
+FINITE = {
+    "small": gradient(0.1, -0.2, 0.3, 0.0),
+    "zero": gradient(0, 0, 0, 0),
+    "tiny": gradient(1e-30, -2e-30, 3e-30, 0),
+    "large": gradient(3, -4, 12, 0),
+    "huge": gradient(3e20, -4e20, 12e20, 0),
+    "beyond": gradient(3e38, -3e38, 3e38, 3e38),
+}
+NONFINITE = {
+    "one inf": gradient(0.1, -INF, 0.2, 0.3),
+    "one nan": gradient(0.1, 0.2, NAN, 3.0),
+    "both": gradient(INF, 0.2, NAN, 3.0),
+    "all nan": gradient(NAN, NAN, NAN, NAN),
+    "inf and huge": gradient(3e20, INF, 3e38, 0),
+}
+GRADIENTS = FINITE | NONFINITE
+
+
+TRACES: collections.Counter[str] = collections.Counter()
+
+
+@functools.cache
+def jitted_update(name: str) -> Callable[..., Any]:
+    """The variant's update under `jit`, compiled once for the whole session."""
+    tx = VARIANTS[name].make()
+
+    @jax.jit
+    def update(updates: Any, state: Any, params: Any) -> Any:
+        TRACES[name] += 1
+        return tx.update(updates, state, params)
+
+    return update
+
+
+def warmed_state(name: str) -> Any:
+    """A state that has seen a clipped, a bad and an ordinary gradient."""
+    state = VARIANTS[name].make().init(PARAMS)
+    for kind in ("large", "one nan", "small"):
+        _, state = jitted_update(name)(GRADIENTS[kind], state, PARAMS)
+    return state
+
+
+def same(left: Any, right: Any) -> bool:
+    """Whether two trees are equal bit for bit, NaN and the sign of 0 included."""
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return jax.tree.structure(left) == jax.tree.structure(right) and all(
+        np.asarray(x).dtype == np.asarray(y).dtype
+        and np.asarray(x).tobytes() == np.asarray(y).tobytes()
+        for x, y in pairs
+    )
+
+
+def flat(tree: Any) -> np.ndarray:
+    """All real numbers of a tree as one float64 vector."""
+    parts = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate(
+        [
+            part.reshape(-1).view(part.real.dtype).astype(np.float64)
+            if np.iscomplexobj(part)
+            else part.reshape(-1).astype(np.float64)
+            for part in parts
+        ]
+        or [np.zeros(0)]
+    )
+
+
+def signature(tree: Any) -> Any:
+    """Structure, shapes, dtypes and weak types."""
+    return jax.tree.structure(tree), [
+        (jnp.shape(x), x.dtype, x.weak_type) for x in jax.tree.leaves(tree)
+    ]

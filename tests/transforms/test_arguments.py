@@ -1,0 +1,157 @@
+"""Bad arguments are refused by name, with what is required and what came."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+
+NUMBERS = {
+    "max_delta": ltd.clip_by_value,
+    "max_norm": ltd.clip_by_global_norm,
+    "max_norm of clip_or_random_step": functools.partial(
+        ltd.clip_or_random_step, key=0
+    ),
+    "max_norm with above": functools.partial(
+        ltd.clip_by_global_norm, above="random_step", key=0
+    ),
+    "step_size": functools.partial(ltd.nonfinite_random_step, key=0),
+    "shrink_rate": functools.partial(ltd.nonfinite_random_step, 1.0, key=0),
+}
+BAD_NUMBERS = [
+    -1,
+    -1e-9,
+    float("nan"),
+    float("-inf"),
+    True,
+    "1.0",
+    None,
+    1j,
+    [1.0],
+    np.bool_(True),
+    np.float32(-1),
+    np.array(-2),
+    np.array([1.0]),
+    jnp.array([1.0, 2.0]),
+    jnp.array(True),
+]
+KEYS = {
+    "clip_by_global_norm": functools.partial(
+        ltd.clip_by_global_norm, 1.0, above="random_step"
+    ),
+    "nonfinite_random_step": functools.partial(ltd.nonfinite_random_step, 1.0),
+    "clip_or_random_step": functools.partial(ltd.clip_or_random_step, 1.0),
+}
+BAD_KEYS = [
+    None,
+    True,
+    1.5,
+    "0",
+    (0, 1),
+    jnp.zeros(2),
+    jnp.zeros((2, 2), jnp.uint32),
+    np.float32(1),
+    np.zeros(1, np.uint32),
+]
+
+
+@pytest.mark.parametrize("value", BAD_NUMBERS, ids=repr)
+@pytest.mark.parametrize("argument", NUMBERS)
+def test_a_bad_number(argument, value):
+    name = argument.split()[0]
+    with pytest.raises(ValueError, match=f"`{name}` must be .*number >= 0; got "):
+        NUMBERS[argument](**{name: value})
+
+
+@pytest.mark.parametrize("argument", sorted(set(NUMBERS) - {"max_delta", "max_norm"}))
+def test_a_step_must_be_finite(argument):
+    name = argument.split()[0]
+    with pytest.raises(ValueError, match=f"`{name}` must be a finite number"):
+        NUMBERS[argument](**{name: float("inf")})
+
+
+@pytest.mark.parametrize("argument", ["max_delta", "max_norm"])
+def test_an_infinite_threshold_clips_nothing(argument):
+    tx = NUMBERS[argument](**{argument: float("inf")})
+    gradient = jnp.array([3e38, -3e38])
+    update, state = tx.update(gradient, tx.init(gradient))
+    np.testing.assert_array_equal(update, gradient)
+    assert state.record.clipped_count == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2, 2.0, np.int64(2), np.float16(2), np.array(2.0), jnp.array(2.0), jnp.array(2)],
+    ids=repr,
+)
+def test_a_good_number(value):
+    for argument, factory in NUMBERS.items():
+        factory(**{argument.split()[0]: value})
+    update, _ = ltd.clip_by_global_norm(value).update(
+        jnp.array([6.0, 8.0]), ltd.clip_by_global_norm(value).init(None)
+    )
+    np.testing.assert_allclose(update, [1.2, 1.6], rtol=1e-6)
+
+
+def test_a_very_large_python_int():
+    tx = ltd.clip_by_global_norm(10**30)
+    update, _ = tx.update(jnp.array([6e30, 8e30]), tx.init(None))
+    np.testing.assert_allclose(update, [6e29, 8e29], rtol=1e-6)
+
+
+def test_the_message_says_what_came():
+    with pytest.raises(ValueError, match=re.escape("got '1.0' (str)")):
+        ltd.clip_by_value("1.0")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=re.escape("shape (2,) and dtype float32")):
+        ltd.clip_by_value(jnp.ones(2))
+
+
+def test_a_schedule_is_sent_to_inject_hyperparams():
+    with pytest.raises(ValueError, match=r"`max_norm` .*optax.inject_hyperparams"):
+        ltd.clip_by_global_norm(lambda count: 1.0)  # pyright: ignore[reportArgumentType]
+
+
+def test_values_of_arrays_never_raise():
+    @jax.jit
+    def update(threshold, gradient):
+        tx = ltd.clip_by_global_norm(threshold)
+        return tx.update(gradient, tx.init(gradient))[0]
+
+    for threshold in (-1.0, float("nan"), 0.0, 1.0):
+        assert update(threshold, jnp.array([3.0, 4.0])).shape == (2,)
+
+
+@pytest.mark.parametrize("value", BAD_KEYS, ids=repr)
+@pytest.mark.parametrize("factory", KEYS)
+def test_a_bad_key(factory, value):
+    with pytest.raises(ValueError, match="`key` must be an int or a PRNG key; got "):
+        KEYS[factory](key=value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "argument"),
+    [
+        (KEYS["clip_by_global_norm"], "above"),
+        (KEYS["clip_by_global_norm"], "direction"),
+        (KEYS["nonfinite_random_step"], "fallback"),
+        (KEYS["nonfinite_random_step"], "direction"),
+        (KEYS["clip_or_random_step"], "direction"),
+    ],
+)
+@pytest.mark.parametrize("value", ["other", None, 1, ["signs"]], ids=repr)
+def test_an_unknown_choice(factory, argument, value):
+    with pytest.raises(ValueError, match=f"`{argument}` must be one of '.*; got "):
+        factory(**{"key": 0, argument: value})
+
+
+def test_shrink_needs_params_of_the_right_structure():
+    tx = ltd.nonfinite_random_step(1.0, fallback="shrink")
+    gradient = {"w": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"`params` must be given .*; got None"):
+        tx.update(gradient, tx.init(gradient))
+    with pytest.raises(ValueError, match=r"`params` must have the structure .* got "):
+        tx.update(gradient, tx.init(gradient), {"v": jnp.ones(2)})

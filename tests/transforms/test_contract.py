@@ -1,0 +1,323 @@
+"""What holds for every transformation."""
+
+import inspect
+import typing
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optax_ltd as ltd
+from tests.transforms.factories import (
+    FINITE,
+    GRADIENTS,
+    NONFINITE,
+    PARAMS,
+    TRACES,
+    VARIANTS,
+    flat,
+    gradient,
+    jitted_update,
+    same,
+    signature,
+    warmed_state,
+)
+
+each_variant = pytest.mark.parametrize("name", VARIANTS)
+each_state = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+
+
+def _state(name: str, warm: bool) -> Any:
+    return warmed_state(name) if warm else VARIANTS[name].make().init(PARAMS)
+
+
+def _stacked() -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *GRADIENTS.values())
+
+
+def test_the_table_lists_every_public_transformation():
+    public = {
+        name
+        for name in ltd.__all__
+        if inspect.isfunction(getattr(ltd, name))
+        and inspect.signature(getattr(ltd, name)).return_annotation
+        is optax.GradientTransformationExtraArgs
+    }
+    assert public
+    assert public == {variant.factory.__name__ for variant in VARIANTS.values()}
+
+
+def test_the_table_lists_every_choice():
+    for factory in {variant.factory for variant in VARIANTS.values()}:
+        calls = [v.arguments for v in VARIANTS.values() if v.factory is factory]
+        parameters = inspect.signature(factory).parameters
+        for name, hint in typing.get_type_hints(factory).items():
+            if typing.get_origin(hint) is Literal:
+                used = {call.get(name, parameters[name].default) for call in calls}
+                assert used == set(typing.get_args(hint)), (factory, name)
+
+
+@each_variant
+def test_a_factory_returns_the_kind_that_takes_extra_arguments(name):
+    tx = VARIANTS[name].make()
+    assert isinstance(tx, optax.GradientTransformationExtraArgs)
+    state = tx.init(PARAMS)
+    jax.eval_shape(lambda: tx.update(PARAMS, state, PARAMS, loss=jnp.ones(())))
+
+
+@each_state
+@each_variant
+def test_a_state_keeps_its_signature_and_the_update_that_of_the_gradient(name, warm):
+    state = _state(name, warm)
+    for updates in GRADIENTS.values():
+        new_updates, new_state = jitted_update(name)(updates, state, PARAMS)
+        assert signature(new_state) == signature(state)
+        assert signature(new_updates) == signature(updates)
+
+
+@each_variant
+def test_an_update_is_traced_once(name):
+    for state in (_state(name, False), _state(name, True)):
+        for updates in GRADIENTS.values():
+            jitted_update(name)(updates, state, PARAMS)
+    assert TRACES[name] == 1
+
+
+@each_variant
+def test_a_scan_is_the_loop(name):
+    tx = VARIANTS[name].make()
+    state = tx.init(PARAMS)
+    scanned_state, scanned = jax.jit(
+        lambda s, g: jax.lax.scan(lambda c, x: tx.update(x, c, PARAMS)[::-1], s, g)
+    )(state, _stacked())
+    for i, updates in enumerate(GRADIENTS.values()):
+        looped, state = jitted_update(name)(updates, state, PARAMS)
+        assert same(looped, jax.tree.map(lambda leaf, i=i: leaf[i], scanned))
+    assert same(state, scanned_state)
+
+
+@each_variant
+def test_an_ensemble_is_each_member_alone(name):
+    tx = VARIANTS[name].make()
+    members = len(GRADIENTS)
+    states = jax.vmap(lambda _: tx.init(PARAMS))(jnp.arange(members))
+    together, new_states = jax.jit(jax.vmap(tx.update, in_axes=(0, 0, None)))(
+        _stacked(), states, PARAMS
+    )
+    for i, updates in enumerate(GRADIENTS.values()):
+        alone, state = jitted_update(name)(updates, tx.init(PARAMS), PARAMS)
+        assert same(alone, jax.tree.map(lambda leaf, i=i: leaf[i], together))
+        assert same(state, jax.tree.map(lambda leaf, i=i: leaf[i], new_states))
+
+
+@each_state
+@pytest.mark.parametrize("kind", ["small", "zero", "tiny", "subnormal"])
+@each_variant
+def test_a_gradient_below_the_threshold_passes_bit_for_bit(name, kind, warm):
+    updates = {**FINITE, "subnormal": gradient(1e-40, -0.0, 1e-45, 0.5)}[kind]
+    state = _state(name, warm)
+    new_updates, new_state = jitted_update(name)(updates, state, PARAMS)
+    assert same(new_updates, updates)
+    assert new_state.record.scale == 1
+    assert new_state.record.clipped_count == state.record.clipped_count
+
+
+@pytest.mark.parametrize("kind", ["large", "huge", "beyond"])
+@each_variant
+def test_a_gradient_above_the_threshold(name, kind):
+    updates, above = FINITE[kind], VARIANTS[name].above
+    state = warmed_state(name)
+    new_updates, new_state = jitted_update(name)(updates, state, PARAMS)
+    old, new = flat(updates), flat(new_updates)
+    if above == "same":
+        assert same(new_updates, updates)
+    elif above == "value":
+        np.testing.assert_array_equal(new, np.clip(old, -1, 1))
+    elif above == "norm":
+        np.testing.assert_allclose(new, old / np.linalg.norm(old), rtol=1e-6)
+    else:
+        np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
+    clipped = new_state.record.clipped_count - state.record.clipped_count
+    assert clipped == (above != "same")
+    assert new_state.record.nonfinite_count == state.record.nonfinite_count
+
+
+@pytest.mark.parametrize("kind", NONFINITE)
+@each_variant
+def test_a_gradient_that_is_not_finite(name, kind):
+    updates, nonfinite = NONFINITE[kind], VARIANTS[name].nonfinite
+    state = warmed_state(name)
+    new_updates, new_state = jitted_update(name)(updates, state, PARAMS)
+    new = flat(new_updates)
+    if nonfinite == "same":  # A clip hides nothing: what is bad stays as bad.
+        bad = ~np.isfinite(flat(updates))
+        np.testing.assert_array_equal(new[bad], flat(updates)[bad])
+    elif nonfinite == "random":
+        np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
+    else:
+        factor = {"zero": 0, "shrink": np.float32(0.02)}[nonfinite]
+        np.testing.assert_array_equal(new, np.float32(flat(PARAMS) * factor))
+    record = new_state.record
+    assert not np.isfinite(record.norm)
+    assert record.scale == (1 if nonfinite == "same" else 0)
+    assert record.clipped_count == state.record.clipped_count
+    assert record.nonfinite_count == state.record.nonfinite_count + 1
+    assert record.nonfinite_run == 1
+    assert record.first_bad_leaf == (0 if ~np.isfinite(flat(updates["a"])).all() else 1)
+
+
+@each_variant
+def test_the_record_counts(name):
+    kinds = ["small", "one nan", "large", "both", "all nan", "one nan"]
+    state = VARIANTS[name].make().init(PARAMS)
+    runs = []
+    for kind in kinds:
+        _, state = jitted_update(name)(GRADIENTS[kind], state, PARAMS)
+        runs.append(int(state.record.nonfinite_run))
+    assert runs == [0, 1, 0, 1, 2, 3]
+    assert state.record.total_count == len(kinds)
+    assert state.record.nonfinite_count == 4
+    assert state.record.clipped_count == (VARIANTS[name].above != "same")
+
+
+@each_variant
+def test_a_count_stays_at_its_end(name):
+    state = VARIANTS[name].make().init(PARAMS)
+    end = jnp.full((), jnp.iinfo(jnp.int32).max, jnp.int32)
+    record = state.record._replace(total_count=end, nonfinite_run=end)
+    _, state = jitted_update(name)(
+        NONFINITE["all nan"], state._replace(record=record), PARAMS
+    )
+    assert state.record.total_count == end
+    assert state.record.nonfinite_run == end
+
+
+@each_variant
+def test_the_derivative_at_zero_is_that_of_the_identity(name):
+    tx = VARIANTS[name].make()
+    state = tx.init(PARAMS)
+
+    def total(updates):
+        return sum(
+            jnp.sum(x) for x in jax.tree.leaves(tx.update(updates, state, PARAMS)[0])
+        )
+
+    slope = jax.jit(jax.grad(total))(FINITE["zero"])
+    np.testing.assert_array_equal(flat(slope), np.ones(4))
+
+
+@each_variant
+def test_a_donated_state_survives_and_nothing_is_shared(name):
+    tx = VARIANTS[name].make()
+    first, second = tx.init(PARAMS), tx.init(PARAMS)
+    pointers = [
+        leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves((first, second))
+    ]
+    assert len(set(pointers)) == len(pointers)
+
+    def step(params, state, updates):
+        updates, state = tx.update(updates, state, params)
+        return optax.apply_updates(params, updates), state
+
+    donated = jax.jit(step, donate_argnums=(0, 1))
+    params, state = jax.tree.map(jnp.copy, PARAMS), first
+    for updates in GRADIENTS.values():
+        params, state = donated(params, state, updates)
+    assert first.record.total_count.is_deleted()
+    alive = (state, second, tx.init(PARAMS))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(alive))
+
+
+FLOAT0 = np.zeros(2, jax.dtypes.float0)
+MIXED = {
+    "bfloat16": jnp.array([3.0, -4.0], jnp.bfloat16),
+    "bool": jnp.array([True]),
+    "complex64": jnp.array([1 + 2j, 0], jnp.complex64),
+    "empty": jnp.zeros((0, 3)),
+    "float0": FLOAT0,
+    "float16": jnp.array([[300.0], [400.0]], jnp.float16),
+    "float32": jnp.array([3e20]),
+    "int32": jnp.array([5, 6], jnp.int32),
+    "masked": optax.MaskedNode(),
+    "none": None,
+    "scalar": jnp.array(2.0, jnp.float32),
+}
+
+
+@each_variant
+def test_leaves_without_a_direction_pass_and_every_dtype_stays(name):
+    tx = VARIANTS[name].make()
+    kept = {}
+
+    @jax.jit
+    def update(float32, state):
+        new, state = tx.update(MIXED | {"float32": float32}, state, MIXED)
+        kept.update(new)  # float0 and None do not leave a jitted function
+        return {k: v for k, v in new.items() if k in numbers}, state
+
+    numbers = set(MIXED) - {"float0", "masked", "none"}
+    new, state = update(MIXED["float32"], tx.init(MIXED))
+    assert kept["masked"] == optax.MaskedNode()
+    assert kept["none"] is None
+    assert kept["float0"] is FLOAT0
+    for key in numbers:
+        assert signature(new[key]) == signature(MIXED[key])
+    assert same((new["bool"], new["int32"]), (MIXED["bool"], MIXED["int32"]))
+    if VARIANTS[name].above in ("norm", "random"):  # rounded to bfloat16
+        floats = {k: v for k, v in new.items() if k not in ("bool", "int32")}
+        assert abs(np.linalg.norm(flat(floats)) - 1) < 2e-3
+    new, state = update(jnp.array([jnp.nan]), state)
+    leaves = [key for key in MIXED if key not in ("masked", "none")]
+    assert state.record.first_bad_leaf == leaves.index("float32")
+    if VARIANTS[name].nonfinite == "random":
+        floats = {k: v for k, v in new.items() if k not in ("bool", "int32")}
+        assert abs(np.linalg.norm(flat(floats)) - 1) < 2e-3
+
+
+@each_variant
+def test_float64(name):
+    variant = VARIANTS[name]
+    with jax.enable_x64(True):
+        tx = variant.make()
+        params = {"a": jnp.array([1.0, 2.0]), "b": jnp.ones(2, jnp.float32)}
+        state = tx.init(params)
+        updates = {
+            "a": jnp.array([3e200, -4e200]),
+            "b": jnp.array([3.0, 0.0], jnp.float32),
+        }
+        new, new_state = jax.jit(tx.update)(updates, state, params)
+        assert signature(new) == signature(updates)
+        assert signature(new_state) == signature(state)
+        expected = {
+            "same": flat(updates),
+            "value": np.array([1, -1, 1, 0]),
+            "norm": np.array([0.6, -0.8, 0, 0]),
+        }.get(variant.above)
+        if expected is not None:
+            np.testing.assert_allclose(flat(new), expected, rtol=1e-14)
+        else:
+            np.testing.assert_allclose(np.linalg.norm(flat(new)), 1, rtol=1e-7)
+        norm = 4e200 if variant.above == "value" else 5e200
+        np.testing.assert_allclose(new_state.record.norm, norm, rtol=1e-14)
+
+
+@each_variant
+def test_an_empty_tree(name):
+    tx = VARIANTS[name].make()
+    for empty in ({}, None, {"a": optax.MaskedNode()}, {"a": jnp.zeros(0)}):
+        new, state = tx.update(empty, tx.init(empty), empty)
+        assert jax.tree.structure(new) == jax.tree.structure(empty)
+        assert state.record.norm == 0
+        assert state.record.nonfinite_count == 0
+
+
+@each_variant
+def test_an_update_lowers_for_every_platform(name):
+    tx = VARIANTS[name].make()
+    exported = jax.export.export(jax.jit(tx.update), platforms=["cpu", "cuda", "tpu"])(
+        PARAMS, tx.init(PARAMS), PARAMS
+    )
+    assert len(exported.platforms) == 3

@@ -1,0 +1,165 @@
+"""What `metrics` finds, and under which names."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, gradient
+
+FIELDS = [
+    "norm",
+    "scale",
+    "total_count",
+    "clipped_count",
+    "nonfinite_count",
+    "nonfinite_run",
+    "first_bad_leaf",
+]
+
+
+def _after(tx, *kinds):
+    state = tx.init(PARAMS)
+    for kind in kinds:
+        _, state = tx.update(GRADIENTS[kind], state, PARAMS)
+    return ltd.metrics(state)
+
+
+def _names(metrics):
+    return list(dict.fromkeys(key.rpartition("/")[0] for key in metrics))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_transformation_is_found_under_its_name(name):
+    variant = VARIANTS[name]
+    metrics = ltd.metrics(variant.make().init(PARAMS))
+    assert list(metrics) == [f"{variant.factory.__name__}/{f}" for f in FIELDS]
+    assert all(jnp.shape(value) == () for value in metrics.values())
+
+
+def test_the_values():
+    metrics = _after(ltd.clip_or_random_step(2.6, key=0), "small", "one nan", "large")
+    values = {key.partition("/")[2]: value.item() for key, value in metrics.items()}
+    assert values == {
+        "norm": pytest.approx(13),
+        "scale": pytest.approx(0.2),
+        "total_count": 3,
+        "clipped_count": 1,
+        "nonfinite_count": 1,
+        "nonfinite_run": 0,
+        "first_bad_leaf": 1,
+    }
+
+
+def test_clip_by_value_records_its_own_norm():
+    metrics = _after(ltd.clip_by_value(3.0), "large")
+    assert metrics["clip_by_value/norm"] == 12
+    assert metrics["clip_by_value/scale"] == 0.25
+
+
+def test_one_kind_twice_gets_a_number():
+    tx = optax.chain(
+        ltd.clip_by_value(10.0),
+        optax.chain(optax.trace(0.9), ltd.clip_by_global_norm(5.0)),
+        ltd.clip_by_value(1.0),
+    )
+    metrics = _after(tx, "large")
+    assert _names(metrics) == [
+        "clip_by_value",
+        "clip_by_global_norm",
+        "clip_by_value_2",
+    ]
+    assert metrics["clip_by_value/norm"] == 12
+    assert metrics["clip_by_value_2/norm"] < 5
+
+
+def test_names_and_labels_come_in_front():
+    named = optax.named_chain(
+        ("guard", ltd.clip_by_global_norm(1.0)), ("optimizer", optax.sgd(0.1))
+    )
+    assert _names(_after(named, "large")) == ["guard/clip_by_global_norm"]
+    split = optax.multi_transform(
+        {"x": ltd.clip_by_value(1.0), "y": ltd.clip_by_value(2.0)}, {"a": "x", "b": "y"}
+    )
+    assert _names(_after(split, "large")) == ["x/clip_by_value", "y/clip_by_value"]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tx: optax.chain(optax.identity(), optax.chain(tx), optax.adam(0.1)),
+        lambda tx: optax.masked(tx, {"a": True, "b": True}),
+        lambda tx: optax.MultiSteps(tx, 1),
+        lambda tx: optax.apply_if_finite(tx, 3),
+        lambda tx: optax.flatten(tx),
+        lambda tx: optax.inject_hyperparams(ltd.clip_by_global_norm)(1.0),
+    ],
+)
+def test_wherever_it_sits(wrap):
+    metrics = ltd.metrics(wrap(ltd.clip_by_global_norm(1.0)).init(PARAMS))
+    assert list(metrics) == [f"clip_by_global_norm/{field}" for field in FIELDS]
+
+
+def test_an_optimizer_without_any_gives_nothing():
+    assert ltd.metrics(optax.adam(0.1).init(PARAMS)) == {}
+    assert ltd.metrics(()) == {}
+
+
+def test_an_ensemble_has_one_value_a_member():
+    tx = ltd.clip_by_global_norm(1.0)
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), GRADIENTS["small"], GRADIENTS["large"]
+    )
+    states = jax.vmap(lambda _: tx.init(PARAMS))(jnp.arange(2))
+    _, states = jax.vmap(tx.update)(stacked, states)
+    counts = ltd.metrics(states)["clip_by_global_norm/clipped_count"]
+    np.testing.assert_array_equal(counts, [0, 1])
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.first = nnx.Linear(2, 3, rngs=rngs)
+        self.second = nnx.Linear(3, 1, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.second(self.first(x))
+
+
+def test_in_a_jitted_step_of_a_flax_optimizer():
+    model = Model(nnx.Rngs(0))
+    tx = optax.chain(ltd.clip_or_random_step(1.0, key=0), optax.adam(0.1))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer, x):
+        grads = nnx.grad(lambda model: jnp.mean(model(x) ** 2))(model)
+        optimizer.update(model, grads)
+        return ltd.metrics(optimizer.opt_state)
+
+    step(model, optimizer, jnp.full((4, 2), 100.0))
+    metrics = step(model, optimizer, jnp.full((4, 2), jnp.nan))
+    assert list(metrics) == sorted(f"clip_or_random_step/{f}" for f in FIELDS)
+    assert metrics["clip_or_random_step/clipped_count"] == 1
+    assert metrics["clip_or_random_step/nonfinite_run"] == 1
+    for params, name in (
+        (model, ".first.bias"),
+        (nnx.state(model), "['first']['bias']"),
+        (nnx.to_pure_dict(nnx.state(model)), "['first']['bias']"),
+    ):
+        with pytest.raises(FloatingPointError) as error:
+            ltd.raise_if_diverged(optimizer.opt_state, params)
+        assert f"Inf or NaN in {name} (1 of 2" in str(error.value)
+
+
+def test_nothing_flows_back_from_a_metric():
+    tx = ltd.clip_by_global_norm(1.0)
+
+    def norm(updates):
+        _, state = tx.update(updates, tx.init(PARAMS))
+        return ltd.metrics(state)["clip_by_global_norm/norm"]
+
+    slope = jax.grad(norm)(gradient(1, 2, 3, 4))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(slope))

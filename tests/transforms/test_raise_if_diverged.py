@@ -1,0 +1,107 @@
+"""The host-side check names the leaf, when and only when it should."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import optax_ltd as ltd
+from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS
+
+
+def _state(tx, *kinds, params=PARAMS):
+    state = tx.init(params)
+    for kind in kinds:
+        _, state = tx.update(GRADIENTS[kind], state, params)
+    return state
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_names_the_leaf(name):
+    factory = VARIANTS[name].factory.__name__
+    message = (
+        rf"the last gradient that {factory} met was not finite: "
+        r"Inf or NaN in \['b'\] \(1 of 2 gradients so far\)"
+    )
+    with pytest.raises(FloatingPointError, match=message):
+        ltd.raise_if_diverged(_state(VARIANTS[name].make(), "small", "one nan"), PARAMS)
+
+
+def test_it_is_silent_before_and_after():
+    tx = ltd.clip_or_random_step(1.0, key=0)
+    for kinds in ((), ("small",), ("all nan", "huge")):
+        ltd.raise_if_diverged(_state(tx, *kinds), PARAMS)
+
+
+def test_patience():
+    state = _state(ltd.clip_or_random_step(1.0, key=0), "all nan", "both", "one nan")
+    ltd.raise_if_diverged(state, PARAMS, patience=4)
+    with pytest.raises(FloatingPointError, match="the last 3 gradients that .* were"):
+        ltd.raise_if_diverged(state, PARAMS, patience=3)
+
+
+@pytest.mark.parametrize("patience", [0, -1, True, "1", float("nan")])
+def test_bad_patience(patience):
+    state = _state(ltd.clip_by_value(1.0))
+    with pytest.raises(ValueError, match="`patience` must be "):
+        ltd.raise_if_diverged(state, PARAMS, patience=patience)
+
+
+def test_nothing_recorded_is_an_error():
+    with pytest.raises(ValueError, match="`opt_state` must hold the state of a trans"):
+        ltd.raise_if_diverged(optax.adam(0.1).init(PARAMS), PARAMS)
+
+
+def test_a_traced_state_is_an_error():
+    tx = ltd.clip_by_value(1.0)
+
+    @jax.jit
+    def step(state):
+        ltd.raise_if_diverged(state, PARAMS)
+
+    with pytest.raises(ValueError, match=r"must be called outside `jax.jit`"):
+        step(tx.init(PARAMS))
+
+
+def test_a_mask_does_not_move_the_name():
+    # One node stands for all of "a", so that no index fits the whole tree.
+    params = {"a": {"x": jnp.ones(1), "y": jnp.ones(1)}, "b": [jnp.ones(1)] * 2}
+    tx = optax.masked(ltd.clip_by_value(1.0), {"a": False, "b": True})
+    bad = {"a": params["a"], "b": [jnp.ones(1), jnp.array([jnp.inf])]}
+    _, state = tx.update(bad, tx.init(params), params)
+    with pytest.raises(FloatingPointError, match=r"Inf or NaN in \['b'\]\[1\] "):
+        ltd.raise_if_diverged(state, params)
+
+
+def test_a_leaf_that_params_lack_is_named_by_its_index():
+    state = _state(ltd.clip_by_value(1.0), "one nan")
+    with pytest.raises(FloatingPointError, match="leaf 1, which has no counterpart"):
+        ltd.raise_if_diverged(state, {"a": PARAMS["a"]})
+
+
+def test_the_second_of_a_chain_may_be_the_one():
+    late = optax.chain(
+        ltd.clip_by_value(1.0), optax.scale(float("inf")), ltd.clip_by_global_norm(1.0)
+    )
+    state = _state(late, "small")
+    with pytest.raises(FloatingPointError, match="that clip_by_global_norm met"):
+        ltd.raise_if_diverged(state, PARAMS)
+
+
+def test_the_member_of_an_ensemble():
+    tx = ltd.clip_by_value(1.0)
+    stacked = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves), GRADIENTS["small"], GRADIENTS["one nan"]
+    )
+    states = jax.vmap(lambda _: tx.init(PARAMS))(jnp.arange(2))
+    _, states = jax.vmap(tx.update)(stacked, states)
+    with pytest.raises(FloatingPointError, match=r"met by member 1 .* in \['b'\]"):
+        ltd.raise_if_diverged(states, PARAMS)
+
+
+def test_a_bare_array():
+    tx = ltd.clip_by_value(1.0)
+    bad = jnp.array([jnp.inf])
+    _, state = tx.update(bad, tx.init(bad))
+    with pytest.raises(FloatingPointError, match="in the only leaf "):
+        ltd.raise_if_diverged(state, bad)

@@ -1,0 +1,153 @@
+"""The random step: its norm, its directions, its keys."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.transforms.factories import NONFINITE, PARAMS, RANDOM, VARIANTS, flat, same
+
+TREE = {
+    "matrix": jnp.full((33, 7), jnp.nan),
+    "scalar": jnp.array(1.0, jnp.float32),
+    "vector": jnp.zeros(1000),
+}
+
+
+def _step(key=0, tree=None, size=2.0, direction="signs", steps=1):
+    tree = TREE if tree is None else tree
+    tx = ltd.nonfinite_random_step(size, key=key, direction=direction)
+    state = tx.init(tree)
+    taken = []
+    for _ in range(steps):
+        updates, state = tx.update(tree, state)
+        taken.append(updates)
+    return taken[0] if steps == 1 else taken
+
+
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+@pytest.mark.parametrize("size", [0.0, 1e-20, 0.3, 1e20])
+def test_the_norm_is_the_step_size(direction, size):
+    norm = np.linalg.norm(flat(_step(size=size, direction=direction)))
+    np.testing.assert_allclose(norm, size, rtol=1e-6)
+
+
+def test_signs_have_one_size_and_are_balanced():
+    entries = flat(_step())
+    size = 2 / np.sqrt(entries.size)
+    np.testing.assert_allclose(abs(entries), size, rtol=1e-7)
+    # 1232 fair coins: four standard deviations are 70 heads either way.
+    heads = np.sum(entries > 0)
+    assert abs(heads - entries.size / 2) < 70
+    # Neighbours agree as often as not, along rows and from word to word.
+    for lag in (1, 7, 32):
+        agree = np.sum(entries[lag:] * entries[:-lag] > 0)
+        assert abs(agree - (entries.size - lag) / 2) < 70, lag
+
+
+def test_the_sphere_is_centred_and_normal():
+    entries = flat(_step(direction="sphere")) * np.sqrt(1232) / 2
+    assert abs(entries.mean()) < 4 / np.sqrt(entries.size)
+    assert abs(np.mean(entries**4) - 3) < 4 * np.sqrt(96 / entries.size)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_each_step_has_its_own_direction(name):
+    tx = VARIANTS[name].make()
+    updates = jax.tree.map(lambda leaf: jnp.full((64,), 1e10), PARAMS)
+    if VARIANTS[name].nonfinite == "random":
+        updates = jax.tree.map(lambda leaf: leaf * jnp.nan, updates)
+    state, seen = tx.init(updates), []
+    update = jax.jit(tx.update)
+    for _ in range(4):
+        new, state = update(updates, state)
+        seen.append(flat(new))
+    for i in range(4):
+        for j in range(i):
+            assert abs(seen[i] @ seen[j]) < 0.5
+    again, _ = update(updates, tx.init(updates))
+    np.testing.assert_array_equal(flat(again), seen[0])
+
+
+def test_leaves_of_one_shape_differ():
+    step = _step(tree={"a": jnp.full(64, jnp.nan), "b": jnp.zeros(64)})
+    assert not same(step["a"], step["b"])
+    assert not same(step["a"], -step["b"])
+
+
+def _raw(key):
+    return ltd.clip_or_random_step(1.0, key=key).init(PARAMS).key.tolist()
+
+
+def test_one_key_in_every_form_gives_one_step():
+    for key in (
+        5,
+        np.int32(5),
+        np.array(5),
+        jnp.array(5),
+        jax.random.key(5, impl="threefry2x32"),
+        jax.random.key_data(jax.random.key(5, impl="threefry2x32")),
+        np.array([0, 5], np.uint32),
+    ):
+        assert _raw(key) == [0, 5], key
+
+
+@pytest.mark.parametrize("other", [6, -5, 2**40 + 5, 2**32 + 5, 10**30])
+def test_other_keys_give_other_steps(other):
+    assert _raw(other) != _raw(5)
+    assert not same(_step(key=other), _step(key=5))
+
+
+def test_keys_of_other_generators():
+    keys = [jax.random.key(seed, impl="rbg") for seed in (0, 1)]
+    assert _raw(keys[0]) != _raw(keys[1])
+    assert _raw(jax.random.key_data(keys[1])) == _raw(keys[1])
+
+
+def test_the_state_keeps_raw_words_of_its_own():
+    key = jnp.array([1, 2], jnp.uint32)
+    tx = ltd.clip_or_random_step(1.0, key=key)
+    state = tx.init(PARAMS)
+    assert (state.key.dtype, state.key.shape) == (jnp.uint32, (2,))
+    jax.jit(tx.update, donate_argnums=1)(NONFINITE["all nan"], state)
+    assert not key.is_deleted()
+
+
+def test_an_ensemble_may_have_keys_of_its_own():
+    tree = {"w": jnp.full(64, jnp.nan)}
+
+    def step(key):
+        tx = ltd.clip_or_random_step(1.0, key=key)
+        return tx.update(tree, tx.init(tree))[0]["w"]
+
+    steps = jax.vmap(step)(jax.random.split(jax.random.key(0), 3))
+    assert abs(np.triu(steps @ steps.T, 1)).max() < 0.5
+    np.testing.assert_allclose(np.linalg.norm(steps, axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_a_complex_entry_counts_as_two(direction):
+    tree = {"c": jnp.full((3, 2), jnp.nan, jnp.complex64), "r": jnp.zeros(4)}
+    step = _step(tree=tree, direction=direction)
+    assert step["c"].dtype == jnp.complex64
+    np.testing.assert_allclose(np.linalg.norm(flat(step)), 2, rtol=1e-6)
+    if direction == "signs":
+        np.testing.assert_allclose(abs(flat(step)), 0.5, rtol=1e-6)
+    assert len(set(np.sign(np.asarray(step["c"]).imag).ravel())) > 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [(jnp.bfloat16, 9), (jnp.float16, 11), (jnp.float32, 23)]
+)
+def test_the_norm_is_exact_up_to_rounding(dtype, digits):
+    tree = jnp.full(1237, jnp.nan, dtype)
+    for size in (0.3, 1.0, 7.7):
+        norm = np.linalg.norm(flat(_step(tree=tree, size=size)))
+        np.testing.assert_allclose(norm, size, rtol=2.0**-digits)
+
+
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_one_entry(direction):
+    step = _step(tree=jnp.array([jnp.inf]), direction=direction)
+    np.testing.assert_allclose(abs(step), 2)
