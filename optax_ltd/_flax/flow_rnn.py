@@ -21,21 +21,22 @@ class FlowRecordVariable(nnx.Variable):
 class FlowRNN(nnx.RNN):
     r"""A drop-in for :class:`flax.nnx.RNN` that keeps gradients from vanishing.
 
-    Outputs are those of ``nnx.RNN``. With ``flow_weight`` > 0 the gradient of an ordinary
-    loss carries ``flow_weight`` · ∇Ω to the cell's parameters, and to nothing else:
+    Outputs are those of ``nnx.RNN``. With ``flow_weight`` > 0 the gradient of an
+    ordinary loss carries ``flow_weight`` · ∇Ω to the cell's parameters, and to nothing
+    else:
 
     .. math:: \Omega = \sum_t \operatorname{mean}_b
       \left(\frac{\|\delta_t J_t\|}{\|\delta_t\|} - 1\right)^2,
       \quad \delta_t = \frac{\partial L}{\partial h_t},
       \quad J_t = \frac{\partial h_t}{\partial h_{t-1}}
 
-    where h is the whole carry (for an LSTM the pair (c, h)) and δ_t, h_{t-1} and x_t are
-    held constant. The value of the loss does not contain Ω; ``ltd.value_and_grad`` tells
-    what it was.
+    where h is the whole carry (for an LSTM the pair (c, h)) and δ_t, h_{t-1} and x_t
+    are held constant. The value of the loss does not contain Ω; ``ltd.value_and_grad``
+    tells what it was.
 
     Ω asks every step to pass the error signal on at the same size, so it also makes
-    gradients larger: use it with a clip, such as ``ltd.clip_or_random_step``. It does not
-    scale with the loss: if you multiply the loss, as in loss scaling, multiply
+    gradients larger: use it with a clip, such as ``ltd.clip_or_random_step``. It does
+    not scale with the loss: if you multiply the loss, as in loss scaling, multiply
     ``flow_weight`` too. Under ``jax.vmap`` over examples each example is a batch of its
     own, and the Ω of all of them add up; give the layer the whole batch instead.
 
@@ -50,8 +51,8 @@ class FlowRNN(nnx.RNN):
       broadcast_rngs: random streams that every step shares.
       rngs: source of the initial carry.
       flow_weight: the factor of Ω, a number >= 0; 0 turns Ω off.
-      flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the (g² − 1)²
-        of the authors' code.
+      flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the
+        authors' code's (g² − 1)².
       flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
         that count as in the code. A weight does not carry over from one to the other.
       flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
@@ -109,8 +110,8 @@ class FlowRNN(nnx.RNN):
         )
         self.custom_state_axes = state_axes is not None
         self.flow_weight = flow_weight
-        self.flow_form = flow_form
-        self.flow_reduction = flow_reduction
+        self.flow_form: information_flow.FlowForm = flow_form
+        self.flow_reduction: information_flow.FlowReduction = flow_reduction
         self.flow_params = flow_params
         self.flow_record: FlowRecordVariable | None = nnx.data(None)
 
@@ -133,15 +134,16 @@ class FlowRNN(nnx.RNN):
           inputs: ``[*batch, time, *features]``, or ``[time, *batch, *features]`` if
             ``time_major``.
           initial_carry: the carry to start from; the cell's own by default.
-          seq_lengths: ``[*batch]`` integers. As in ``nnx.RNN`` they say where a reversed
-            sequence begins and which carry is the last; steps beyond them are left out
-            of Ω.
+          seq_lengths: ``[*batch]`` integers. As in ``nnx.RNN`` they say where a
+            reversed sequence begins and which carry is the last; steps beyond them are
+            left out of Ω.
           return_carry: overrides the constructor's, as do the options below.
           time_major: whether time is the first axis.
           reverse: whether to process the sequence backwards.
           keep_order: whether outputs of a reversed sequence come in the input's order.
           rngs: source of the initial carry.
-          flow_weight: a number or a scalar array, so that a schedule works under ``jit``.
+          flow_weight: a number or a scalar array, so that a schedule works under
+            ``jit``.
 
         Returns:
           Outputs with time on the axis where the inputs have it, or
@@ -177,7 +179,7 @@ class FlowRNN(nnx.RNN):
             num_batch_dims,
             every_carry,
         )
-        if every_carry:
+        if return_carry and seq_lengths is not None:
             carries, outputs = outputs
             carry = _last_valid(carries, seq_lengths)
         if reverse and keep_order:
@@ -232,10 +234,10 @@ class FlowRNN(nnx.RNN):
         num_batch_dims: int,
         every_carry: bool,
     ) -> tuple[Any, Any]:
-        """Final carry, and outputs over time with, if wished, every carry before them."""
+        """Final carry, and outputs over time; if wished with every carry."""
         if self.custom_state_axes and not flow.off:
             raise ValueError(
-                "Ω needs the default state_axes, in which steps share their parameters; "
+                "Ω needs the default state_axes, in which steps share parameters; "
                 f"got {self.state_axes!r}"
             )
         broadcast = self.broadcast_rngs

@@ -14,8 +14,9 @@ class PureCell:
     """A cell split into what Ω acts on, what else is constant, and what steps change.
 
     Attributes:
-      params: ``(chosen, other, constants)``: the parameters that ``flow_params`` selects,
-        the other parameters, and variables that a step reads but never changes.
+      params: ``(chosen, other, constants)``: the parameters that ``flow_params``
+        selects, the other parameters, and variables that a step reads but never
+        changes.
       state: variables that a step changes, such as random counters.
       flow_params: which parts of ``params`` Ω acts on, as ``unroll`` takes it.
     """
@@ -101,10 +102,9 @@ def _step(
     state = jax.tree.unflatten(pure._rest_tree, rest)
     cell: Any = nnx.merge(pure.graphdef, *params, pure._shared, state)
     carry, y = cell(carry, x)
-    *_, rest = nnx.split(
-        cell, nnx.Param, nnx.All(nnx.RngState, pure._broadcast_rngs), ...
-    )
-    return carry, jax.tree.leaves(rest), y
+    shared = nnx.All(nnx.RngState, pure._broadcast_rngs)
+    *_, changed = nnx.split(cell, nnx.Param, shared, ...)
+    return carry, jax.tree.leaves(changed), y
 
 
 def _changed(pure: PureCell, carry: Any, x: Any) -> tuple[bool, ...]:

@@ -25,10 +25,10 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
       has_aux: as in ``nnx.value_and_grad``.
 
     Returns:
-      A function ``(model, *args) -> (loss, flow_stats), grads``, where ``flow_stats`` is
-      a dict from the path of each FlowRNN in the model to its :class:`LayerFlow` and
-      ``grads`` is the gradient of loss + Σ flow_weight · Ω in the model's ``nnx.Param``.
-      With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
+      A function ``(model, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
+      is a dict from the path of each FlowRNN in the model to its :class:`LayerFlow` and
+      ``grads`` is the gradient of loss + Σ flow_weight · Ω in the model's
+      ``nnx.Param``. With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
 
     Raises:
       ValueError: from the returned function, if the model holds no FlowRNN.
