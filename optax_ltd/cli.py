@@ -10,13 +10,14 @@ try:
     from optax_ltd import tasks
     from optax_ltd.experiments.demo import run_demo
     from optax_ltd.experiments.training import Settings
-except ModuleNotFoundError as missing:
-    if missing.name not in {"matplotlib", "rich", "typer"}:
+except ModuleNotFoundError as error:
+    missing = str(error.name).partition(".")[0]
+    if missing not in {"matplotlib", "rich", "typer"}:
         raise
     raise SystemExit(
-        f"optax-ltd needs {missing.name}, which comes with an extra:\n"
+        f"optax-ltd needs {missing}, which comes with an extra:\n"
         '  pip install "optax_ltd[experiments]"'
-    ) from missing
+    ) from error
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
@@ -39,7 +40,10 @@ def demo(
     seeds: Annotated[int, typer.Option(min=1, help="Networks per method.")] = 3,
     updates: Annotated[int, typer.Option(min=1, help="Budget per method.")] = 10_000,
     output: Annotated[
-        Path, typer.Option(file_okay=False, help="Folder for the two pictures.")
+        Path,
+        typer.Option(
+            file_okay=False, writable=True, help="Folder for the two pictures."
+        ),
     ] = Path("demo"),
 ) -> None:
     """Train on temporal order: SGD, SGD + clip, SGD + clip + Ω.
@@ -47,6 +51,11 @@ def demo(
     Which of two symbols came first, long ago? Shows live progress, then a table, and
     writes two pictures: the errors, and the error signal along time.
     """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder {str(output)!r}: {error.strerror}"
+        raise typer.BadParameter(message, param_hint="--output") from error
     settings = Settings(tasks.temporal_order(length), seeds=seeds, updates=updates)
     if not run_demo(settings, output, Console()):
         raise typer.Exit(_INTERRUPTED)

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from optax_ltd.experiments import methods
-from optax_ltd.experiments.figures import save_error_curves, save_gradient_flow
+from optax_ltd.experiments import figures, methods
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.training import Settings
 
@@ -22,27 +22,29 @@ def run_demo(settings: Settings, output: Path, console: Console) -> bool:
 
     Args:
       settings: The task and the budget.
-      output: Folder of the pictures, made if it is missing.
+      output: Folder of the pictures.
       console: Where progress and table go.
 
     Returns:
       Whether the demo came to its end.
     """
-    output.mkdir(parents=True, exist_ok=True)
     console.print(_headline(settings))
     runs: list[Run] = []
     try:
         _train(settings, runs, console)
         console.print(results_table(runs))
         paths = output / "error_curves.png", output / "gradient_flow.png"
-        save_error_curves(runs, paths[0])
-        save_gradient_flow(runs[1:], paths[1])
+        figures.error_curves(runs).savefig(paths[0])
+        figures.gradient_flow(runs[1:]).savefig(paths[1])
     except KeyboardInterrupt:
         console.print("\nInterrupted. What came out until then:")
         console.print(results_table(runs))
         return False
-    for path in paths:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Wrote {paths[0]}\nWrote {paths[1]}, of seed {figures.FLOW_SEED}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return True
 
 
@@ -60,12 +62,13 @@ def _headline(settings: Settings) -> str:
 def _train(settings: Settings, runs: list[Run], console: Console) -> None:
     """Trains method after method, adding the runs to a list as they begin."""
     progress = Progress(
-        TextColumn("{task.description:15}"),
-        BarColumn(),
-        TextColumn("{task.completed:>6,} updates"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:>6,}"),
         TextColumn("{task.fields[status]}"),
         TimeElapsedColumn(),
         console=console,
+        expand=True,
     )
     with progress:
         bars = [
@@ -80,40 +83,41 @@ def _train(settings: Settings, runs: list[Run], console: Console) -> None:
             while not run.done:
                 run.advance()
                 _show(progress, bar, run)
+            progress.update(bar, total=run.update)  # Full, if it stopped early too.
             progress.stop_task(bar)
 
 
 def _show(progress: Progress, bar: TaskID, run: Run) -> None:
     last = run.evaluations[-1]
     status = (
-        f"loss {last.loss.mean():.3f}  error {last.error.mean():6.1%}  "
-        f"{run.updates_per_second:,.0f} updates/s"
+        f"loss {last.loss.mean():.3f}  error {last.error.mean():5.1%}  "
+        f"{run.updates_per_second:,.0f}/s"
     )
     progress.update(bar, completed=last.update, status=status)
 
 
 def results_table(runs: Sequence[Run]) -> Table:
-    """What came out of runs, which may have been cut short."""
-    table = Table("Method", title="Results", title_justify="left")
-    for column in (
-        "Solved",
-        "Solved after",
-        "Trained for",
-        "Final error",
-        "Non-finite",
-    ):
+    """What came out of runs, which may have been cut short; one number per seed."""
+    table = Table(
+        "Method",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        caption="One number per seed. A method stops once all its seeds have solved.",
+        caption_justify="left",
+    )
+    for column in ("Updates", "Solved", "Solved after", "Final error, %", "Inf/NaN"):
         table.add_column(column, justify="right")
     for run in runs:
         if not run.evaluations:
             continue
-        last = run.evaluations[-1]
-        solved = [update for update in run.solved_at if update is not None]
+        last, solved_at = run.evaluations[-1], run.solved_at
+        solved = len(solved_at) - solved_at.count(None)
         table.add_row(
             run.method.name,
-            f"{len(solved)} of {run.settings.seeds} seeds",
-            ", ".join(f"{update:,}" for update in sorted(solved)) or "–",
             f"{last.update:,}",
-            ", ".join(f"{error:.1%}" for error in last.error),
-            f"{last.nonfinite.sum():,}",
+            f"{solved} of {run.settings.seeds}",
+            " ".join("–" if update is None else f"{update:,}" for update in solved_at),
+            " ".join(f"{100 * error:.1f}" for error in last.error),
+            " ".join(f"{count:,}" for count in last.nonfinite),
         )
     return table

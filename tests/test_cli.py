@@ -1,0 +1,110 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from optax_ltd import cli
+from optax_ltd.experiments import demo
+from optax_ltd.experiments.run import Evaluation, Run
+
+
+def invoke(*arguments: object) -> Result:
+    terminal = {"COLUMNS": "120", "TERM": "dumb"}
+    return CliRunner(env=terminal).invoke(cli.app, [str(a) for a in arguments])
+
+
+def test_demo_shows_the_table_and_writes_the_pictures(tmp_path: Path):
+    folder = tmp_path / "new" / "folder"
+    result = invoke(
+        "demo", "--length", 10, "--seeds", 1, "--updates", 2, "--output", folder
+    )
+    assert result.exit_code == 0, result.output
+    for method in ("SGD", "SGD + clip", "SGD + clip + Ω"):
+        assert re.search(rf"{re.escape(method)}  +2  +0 of 1  +–  ", result.output)
+    written = sorted(path.name for path in folder.iterdir())
+    assert written == ["error_curves.png", "gradient_flow.png"]
+    assert all((folder / name).stat().st_size > 10_000 for name in written)
+    assert all(name in result.output for name in written)
+
+
+class InterruptedRun(Run):
+    """A run whose second test never comes."""
+
+    def __init__(self, method, settings):
+        self.method, self.settings = method, settings
+        self.evaluations, self.seconds = [], 1.0
+
+    def advance(self) -> Evaluation:
+        if self.evaluations:
+            raise KeyboardInterrupt
+        error = np.array([0.002, 0.75])
+        evaluation = Evaluation(250, np.ones(2), error, np.array([3, 4]))
+        self.evaluations.append(evaluation)
+        return evaluation
+
+
+def test_interrupt_leaves_a_partial_table(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(demo, "Run", InterruptedRun)
+    result = invoke("demo", "--seeds", 2, "--output", tmp_path)
+    assert result.exit_code == 130
+    assert "Traceback" not in result.output
+    (row,) = (line for line in result.output.splitlines() if "0.2 75.0" in line)
+    cells = re.split(r"\s{2,}", row.strip())
+    assert cells == ["SGD", "250", "1 of 2", "250 –", "0.2 75.0", "3 4"]
+
+
+def test_interrupt_before_the_first_test_leaves_an_empty_table(
+    monkeypatch, tmp_path: Path
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "Run", interrupted)
+    result = invoke("demo", "--output", tmp_path)
+    assert result.exit_code == 130
+    assert "Final error" in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--length", "9", "10"),  # the smallest allowed
+        ("--length", "long", "integer"),
+        ("--seeds", "0", "1"),
+        ("--updates", "-5", "1"),
+        ("--output", __file__, "is a file"),
+        ("--output", __file__ + "/folder", "cannot make the folder"),
+        ("--speed", "9", "No such option"),
+    ],
+)
+def test_bad_option_is_named(option: str, value: str, reason: str):
+    result = invoke("demo", option, value)
+    assert result.exit_code == 2
+    assert option in result.output
+    assert reason in result.output
+    assert "Traceback" not in result.output
+
+
+def test_help_names_the_command_and_its_options():
+    assert "demo" in invoke("--help").output
+    output = invoke("demo", "--help").output
+    for option in ("--length", "--seeds", "--updates", "--output"):
+        assert option in output
+
+
+@pytest.mark.parametrize("missing", ["typer", "matplotlib"])
+def test_missing_extra_is_named_without_a_traceback(missing: str):
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; "
+        "from optax_ltd.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert f"optax-ltd needs {missing}" in result.stderr
+    assert 'pip install "optax_ltd[experiments]"' in result.stderr
+    assert "Traceback" not in result.stderr
