@@ -167,12 +167,13 @@ def _lifted_norm_jvp(primals: Any, tangents: Any) -> Any:
     root, lift, first = _lifted_norm(leaves)
     dtype = root.dtype
     # d‖x‖ = <x, dx> / ‖x‖, and 0 where x = 0.
-    unit = lift / jnp.where(root == 0, jnp.ones_like(root), root)
+    unit = 1 / jnp.where(root == 0, jnp.ones_like(root), root)
 
     def inner(leaf: jax.Array, dot: jax.Array) -> jax.Array:
         if jnp.iscomplexobj(leaf):
             return inner(leaf.real, dot.real) + inner(leaf.imag, dot.imag)
-        return jnp.sum((leaf.astype(dtype) * unit) * (dot.astype(dtype) * lift))
+        direction = leaf.astype(dtype) * lift * unit
+        return jnp.sum(direction * (dot.astype(dtype) * lift))
 
     root_dot = sum(map(inner, leaves, dots), start=jnp.zeros((), dtype))
     first_dot = np.zeros((), jax.dtypes.float0)

@@ -36,7 +36,7 @@ def test_it_is_silent_before_and_after():
 def test_patience():
     state = _state(ltd.clip_or_random_step(1.0, key=0), "all nan", "both", "one nan")
     ltd.raise_if_diverged(state, PARAMS, patience=4)
-    with pytest.raises(FloatingPointError, match="the last 3 gradients that .* were"):
+    with pytest.raises(FloatingPointError, match=r"the last 3 gradients that .* were"):
         ltd.raise_if_diverged(state, PARAMS, patience=3)
 
 

@@ -21,7 +21,10 @@ from tests.transforms.factories import (
     signature,
 )
 
-each_variant = pytest.mark.parametrize("name", VARIANTS)
+# A wrapper cannot tell the directions apart, so one of them is enough.
+each_variant = pytest.mark.parametrize(
+    "name", [name for name in VARIANTS if not name.endswith("sphere")]
+)
 
 
 def _alone(name: str, state: Any, kind: str) -> Any:

@@ -1,0 +1,202 @@
+"""Times contestants side by side and writes what was seen as JSON records.
+
+Timings of one process drift with the machine, so contestants take turns and each
+round gives one ratio to the contestant that is the measure. The median and the
+quartiles of these ratios are what a table shows.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd")
+
+
+class Contestant(NamedTuple):
+    """Something to time.
+
+    Attributes:
+      step: takes the carry and returns the next one; called over and over. It may
+        donate the carry.
+      carry: the first carry.
+      compile_seconds: what making `step` took.
+    """
+
+    step: Callable[[Any], Any]
+    carry: Any
+    compile_seconds: float = 0.0
+
+
+def compiled(
+    function: Callable[..., Any], carry: Any, *constants: Any, donate: bool = True
+) -> Contestant:
+    """Compiles ``carry = function(carry, *constants)`` and times the compilation.
+
+    Args:
+      function: a function of arrays.
+      carry: its first argument, which it returns anew.
+      *constants: its other arguments.
+      donate: whether the carry's buffers are donated.
+
+    Returns:
+      The contestant.
+    """
+    jitted = jax.jit(function, donate_argnums=(0,) if donate else ())
+    start = time.perf_counter()
+    executable = jitted.lower(carry, *constants).compile()
+    seconds = time.perf_counter() - start
+    return Contestant(lambda carry: executable(carry, *constants), carry, seconds)
+
+
+def interleave(
+    contestants: Mapping[str, Contestant], *, rounds: int = 30, warmup: int = 3
+) -> dict[str, np.ndarray]:
+    """Times one step of each contestant in turn, round after round.
+
+    Args:
+      contestants: by name.
+      rounds: how many timings of each to keep.
+      warmup: how many rounds to throw away first.
+
+    Returns:
+      Seconds, [rounds], by name.
+    """
+    carries = {name: contestant.carry for name, contestant in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for i in range(warmup + rounds):
+        # Nobody always runs in the wake of the same neighbour.
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            jax.block_until_ready(carries[name])
+            start = time.perf_counter()
+            carries[name] = contestants[name].step(carries[name])
+            jax.block_until_ready(carries[name])
+            if i >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: np.asarray(values) for name, values in seconds.items()}
+
+
+def quartiles(values: np.ndarray) -> dict[str, float]:
+    """Median and quartiles.
+
+    Args:
+      values: [n].
+
+    Returns:
+      A dictionary with `median`, `lower` and `upper`.
+    """
+    lower, median, upper = np.percentile(values, [25, 50, 75])
+    return {"median": float(median), "lower": float(lower), "upper": float(upper)}
+
+
+def record(
+    benchmark: str,
+    case: Mapping[str, Any],
+    contestants: Mapping[str, Contestant],
+    seconds: Mapping[str, np.ndarray],
+    *,
+    measure: str,
+    **extra: Any,
+) -> dict[str, Any]:
+    """Puts together the record of one case.
+
+    Args:
+      benchmark: name of the benchmark.
+      case: what distinguishes this case: sizes, seed, choices.
+      contestants: by name.
+      seconds: what `interleave` returned.
+      measure: name of the contestant that counts as 1.
+      **extra: anything else worth keeping.
+
+    Returns:
+      A dictionary that JSON can hold.
+    """
+    return {
+        "benchmark": benchmark,
+        "case": dict(case),
+        "environment": environment(),
+        "measure": measure,
+        "rounds": len(seconds[measure]),
+        "contestants": {
+            name: {
+                "compile_seconds": contestant.compile_seconds,
+                "seconds": quartiles(seconds[name]),
+                "ratio": quartiles(seconds[name] / seconds[measure]),
+                "all_seconds": [round(float(value), 9) for value in seconds[name]],
+            }
+            for name, contestant in contestants.items()
+        },
+        **extra,
+    }
+
+
+def write(entry: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes a record to a file named after its benchmark, case and platform.
+
+    Args:
+      entry: what `record` returned.
+      folder: where to.
+
+    Returns:
+      The file's path.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [entry["benchmark"], *entry["case"].values()]
+    parts.append(entry["environment"]["platform"])
+    path = folder / ("-".join(str(part) for part in parts) + ".json")
+    path.write_text(json.dumps(entry, indent=2) + "\n")
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """Commit, versions and device."""
+    device = jax.devices()[0]
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+        "cores": _cores(),
+        "x64": bool(jax.config.read("jax_enable_x64")),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _cores() -> int | None:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
