@@ -1,6 +1,6 @@
 """The demo: three methods on one task that plain SGD cannot solve."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from optax_ltd.experiments import figures, methods
+from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.training import Settings
 
@@ -18,7 +19,8 @@ METHODS = (methods.SGD, methods.CLIP, methods.CLIP_FLOW)
 def run_demo(settings: Settings, output: Path, console: Console) -> bool:
     """Trains with every method, then shows a table and writes two pictures.
 
-    Ctrl-C ends the training; the table then shows what came out until then.
+    Ctrl-C ends the training at the next test, or where compiling ends; the table then
+    shows what came out until then.
 
     Args:
       settings: The task and the budget.
@@ -30,12 +32,13 @@ def run_demo(settings: Settings, output: Path, console: Console) -> bool:
     """
     console.print(_headline(settings))
     runs: list[Run] = []
+    paths = output / "error_curves.png", output / "gradient_flow.png"
     try:
-        _train(settings, runs, console)
-        console.print(results_table(runs))
-        paths = output / "error_curves.png", output / "gradient_flow.png"
-        figures.error_curves(runs).savefig(paths[0])
-        figures.gradient_flow(runs[1:]).savefig(paths[1])
+        with deferred_interrupt() as check_interrupt:
+            _train(settings, runs, console, check_interrupt)
+            console.print(results_table(runs))
+            figures.error_curves(runs).savefig(paths[0])
+            figures.gradient_flow(runs[1:]).savefig(paths[1])
     except KeyboardInterrupt:
         console.print("\nInterrupted. What came out until then:")
         console.print(results_table(runs))
@@ -59,7 +62,12 @@ def _headline(settings: Settings) -> str:
     )
 
 
-def _train(settings: Settings, runs: list[Run], console: Console) -> None:
+def _train(
+    settings: Settings,
+    runs: list[Run],
+    console: Console,
+    check_interrupt: Callable[[], None],
+) -> None:
     """Trains method after method, adding the runs to a list as they begin."""
     progress = Progress(
         TextColumn("{task.description}"),
@@ -80,8 +88,10 @@ def _train(settings: Settings, runs: list[Run], console: Console) -> None:
             progress.update(bar, status="compiling")
             run = Run(method, settings)
             runs.append(run)
+            check_interrupt()
             while not run.done:
                 run.advance()
+                check_interrupt()
                 _show(progress, bar, run)
             progress.update(bar, total=run.update)  # Full, if it stopped early too.
             progress.stop_task(bar)

@@ -1,0 +1,36 @@
+"""Ctrl-C that waits for a safe moment."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], None]]:
+    """Lets Ctrl-C take effect only where the block asks for it; a second one at once.
+
+    A compiler that is cut short in XLA can crash Python at its exit, after all has
+    been shown, so that neither message nor exit code would be the right one.
+
+    Yields:
+      A function to call at safe moments; it raises ``KeyboardInterrupt`` if Ctrl-C
+      was pressed. Leaving the block is not such a moment.
+    """
+    asked = False
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, before)
