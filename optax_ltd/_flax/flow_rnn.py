@@ -10,8 +10,8 @@ from flax.nnx.nn.recurrent import flip_sequences
 
 from optax_ltd._flax.pure_cell import pure_cell
 from optax_ltd._recurrent import information_flow
-from optax_ltd._recurrent.flow_scan import FlowRecord
-from optax_ltd._recurrent.unroll import Flow, check_flow_weight, unroll_with_state
+from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.unroll import FlowConfig, check_flow_weight, unroll_with_state
 
 
 class FlowRecordVariable(nnx.Variable):
@@ -201,13 +201,13 @@ class FlowRNN(nnx.RNN):
         inputs: jax.Array,
         num_batch_dims: int,
         seq_lengths: jax.Array | None,
-    ) -> Flow:
+    ) -> FlowConfig:
         lead = inputs.shape[: 1 + num_batch_dims]
         mask = None
         if seq_lengths is not None:
             steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * num_batch_dims)
             mask = steps < seq_lengths
-        return Flow(
+        return FlowConfig(
             weight, self.flow_form, self.flow_reduction, "all", mask, self._record(lead)
         )
 
@@ -230,7 +230,7 @@ class FlowRNN(nnx.RNN):
         self,
         carry: Any,
         inputs: jax.Array,
-        flow: Flow,
+        flow: FlowConfig,
         num_batch_dims: int,
         every_carry: bool,
     ) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from optax_ltd._flax.flow_rnn import FlowRecordVariable, FlowRNN
-from optax_ltd._recurrent.flow_scan import FlowRecord
+from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 
 

@@ -13,17 +13,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._recurrent import known_values
+from optax_ltd._recurrent.equations import Leaves, evaluate, run_inlined
 
-_JIT_NAMES = ("jit", "pjit")
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 # Below this contraction length a product of the inputs is cheaper inside the loop.
 _LONG_CONTRACTION = 64
-
-Leaves = list[Any]
 
 
 class _Stage(NamedTuple):
@@ -32,6 +29,12 @@ class _Stage(NamedTuple):
     inputs: tuple[Var, ...]
     equations: tuple[JaxprEqn, ...]
     outputs: tuple[Any, ...]
+
+    def __call__(
+        self, values: Sequence[Any], known: dict[int, Any] | None = None
+    ) -> Leaves:
+        environment = dict(zip(self.inputs, values, strict=True))
+        return evaluate(self.equations, environment, self.outputs, known)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +65,11 @@ class CellProgram:
 
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
-        return _evaluate(self._once, params)
+        return self._once(params)
 
     def ahead(self, params: Leaves, x: Leaves) -> Leaves:
         """Values of one time step's input that the loop reads."""
-        return _evaluate(self._ahead, [*params, *x])
+        return self._ahead([*params, *x])
 
     def step(
         self,
@@ -87,7 +90,7 @@ class CellProgram:
         known = None
         if saved is not None:
             known = {id(e): v for e, v in zip(self._saved, saved, strict=True)}
-        out = _evaluate(self._step, [*constants, *carry, *ahead], known)
+        out = self._step([*constants, *carry, *ahead], known)
         return out[: self._num_carry], out[self._num_carry :]
 
     def step_and_save(
@@ -96,7 +99,7 @@ class CellProgram:
         """As :meth:`step`, and the costly values on the way."""
         wanted = tuple(e.outvars[0] for e in self._saved)
         stage = self._step._replace(outputs=(*self._step.outputs, *wanted))
-        out = _evaluate(stage, [*constants, *carry, *ahead])
+        out = stage([*constants, *carry, *ahead])
         end = len(self._step.outputs)
         return out[: self._num_carry], out[self._num_carry : end], out[end:]
 
@@ -136,7 +139,7 @@ def trace_cell(
     closed_over = tuple(closed.consts)
 
     def inlined(*args: Any) -> Leaves:
-        return _run_inlined(
+        return run_inlined(
             closed.jaxpr, args[: len(closed_over)], args[len(closed_over) :]
         )
 
@@ -268,51 +271,3 @@ def _meet_carry(params: Sequence[Var], group: _Groups) -> tuple[bool, ...]:
         if any(v in met for v in e.outvars):
             met |= {v for v in e.invars if not isinstance(v, Literal)}
     return tuple(v in met for v in params)
-
-
-def _evaluate(
-    stage: _Stage, values: Sequence[Any], known: dict[int, Any] | None = None
-) -> Leaves:
-    env: dict[Any, Any] = dict(zip(stage.inputs, values, strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else env[atom]
-
-    for equation in stage.equations:
-        args = [read(v) for v in equation.invars]
-        if known is not None and id(equation) in known:
-            outs = [known_values.known(equation, args, known[id(equation)])]
-        else:
-            outs = _bind(equation, args)
-        env.update(zip(equation.outvars, outs, strict=True))
-    return [
-        jnp.asarray(read(v)) if isinstance(v, Literal) else read(v)
-        for v in stage.outputs
-    ]
-
-
-def _bind(equation: JaxprEqn, args: Sequence[Any]) -> Leaves:
-    primitive = equation.primitive
-    with equation.ctx.manager:
-        out = primitive.bind(*args, **primitive.get_bind_params(equation.params))
-    return list(out) if primitive.multiple_results else [out]
-
-
-def _run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leaves:
-    """Evaluates a jaxpr with every inner jit opened, so that aliases show."""
-    env: dict[Any, Any] = dict(
-        zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True)
-    )
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else env[atom]
-
-    for equation in jaxpr.eqns:
-        values = [read(v) for v in equation.invars]
-        if equation.primitive.name in _JIT_NAMES:
-            inner = equation.params["jaxpr"]
-            outs = _run_inlined(inner.jaxpr, inner.consts, values)
-        else:
-            outs = _bind(equation, values)
-        env.update(zip(equation.outvars, outs, strict=True))
-    return [read(v) for v in jaxpr.outvars]

@@ -14,32 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent import information_flow, leaves
-from optax_ltd._recurrent.cell_program import CellProgram, Leaves
+from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import first_order_only, reverse_only
-
-
-class FlowRecord(NamedTuple):
-    """What the backward pass saw of the error signal; float32.
-
-    Attributes:
-      error_norms: ``[T, B]``, ‖δ_t‖ of the loss as it was given.
-      gains: ``[T, B]``, ‖δ_t J_t‖ / ‖δ_t‖; 0 where not active.
-      active: ``[T, B]``, 1.0 where the step has an error signal and is not masked.
-      omega: the scalar Ω, before flow_weight.
-
-    Records of several calls add up, as cotangents do.
-    """
-
-    error_norms: jax.Array
-    gains: jax.Array
-    active: jax.Array
-    omega: jax.Array
-
-    @classmethod
-    def zeros(cls, lead: tuple[int, ...]) -> "FlowRecord":
-        """An empty record for leading axes ``lead`` = ``[T, B]``."""
-        zeros = jnp.zeros(lead, jnp.float32)
-        return cls(zeros, zeros, zeros, jnp.zeros((), jnp.float32))
+from optax_ltd._recurrent.equations import Leaves
+from optax_ltd._recurrent.flow_record import FlowRecord
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +171,7 @@ class _Backward:
         weight = None if self.weight is None else jnp.zeros_like(self.weight)
         return (*out, weight, None, self._record(flow))
 
-    def _record(self, flow: information_flow.Flow) -> FlowRecord | None:
+    def _record(self, flow: information_flow.StepFlow) -> FlowRecord | None:
         if self.record is None:
             return None
         omega = information_flow.penalty(

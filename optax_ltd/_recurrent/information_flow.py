@@ -20,7 +20,7 @@ FORMS: tuple[str, ...] = ("ratio", "squared_ratio")
 REDUCTIONS: tuple[str, ...] = ("sum", "mean")
 
 
-class Flow(NamedTuple):
+class StepFlow(NamedTuple):
     """What one batched look at all steps gives; leading axes are ``[T, B]``.
 
     Attributes:
@@ -43,7 +43,7 @@ def measure(
     passed_on: list[jax.Array],
     mask: jax.Array | None,
     num_batch_dims: int = 1,
-) -> Flow:
+) -> StepFlow:
     """Norms and gains of every step from δ_t and δ_t J_t.
 
     Each (t, b) is scaled by its largest entry first, since δ falls far below the square
@@ -61,10 +61,10 @@ def measure(
     passed = [_divide(u, relative, active) for u in scaled]
     gains = jnp.where(active, _norm(passed, lead), 1)
     direction = [_divide(d, jnp.ones_like(norms), active) for d in direction]
-    return Flow(norms, gains, active, direction, passed)
+    return StepFlow(norms, gains, active, direction, passed)
 
 
-def steer(flow: Flow, form: FlowForm, scale: jax.Array) -> list[jax.Array]:
+def steer(flow: StepFlow, form: FlowForm, scale: jax.Array) -> list[jax.Array]:
     """Derivative of scale · φ(g_t) with respect to δ_t J_t / ‖δ_t‖, leaf by leaf.
 
     φ is (g − 1)² for ``"ratio"`` and (g² − 1)² for ``"squared_ratio"``.

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.flow_scan import FlowRecord
+from optax_ltd._recurrent.flow_record import FlowRecord
 
 
 @partial(jax.tree_util.register_dataclass)

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent import information_flow, leaves
-from optax_ltd._recurrent.cell_program import CellProgram, Leaves, trace_cell
-from optax_ltd._recurrent.flow_scan import FlowOptions, FlowRecord, Stream, flow_scan
+from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
+from optax_ltd._recurrent.equations import Leaves
+from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.flow_scan import FlowOptions, Stream, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 
 
-class Flow(NamedTuple):
+class FlowConfig(NamedTuple):
     """What a scan is to do about Ω; the fields are those of :func:`unroll`."""
 
     weight: jax.typing.ArrayLike = 0.0
@@ -115,7 +117,9 @@ def unroll(
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
     """
-    flow = Flow(flow_weight, flow_form, flow_reduction, flow_params, mask, flow_record)
+    flow = FlowConfig(
+        flow_weight, flow_form, flow_reduction, flow_params, mask, flow_record
+    )
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
         new_carry, y = cell_fn(params, carry, x)
@@ -134,7 +138,7 @@ def unroll_with_state(
     state: Any,
     inputs: Any,
     *,
-    flow: Flow,
+    flow: FlowConfig,
     num_batch_dims: int = 1,
     unroll: int = 1,
 ) -> tuple[Any, Any, Any]:
