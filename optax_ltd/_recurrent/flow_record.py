@@ -1,0 +1,30 @@
+"""What the backward pass of a recurrent layer saw, as the cotangent of zeros."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class FlowRecord(NamedTuple):
+    """What the backward pass saw of the error signal; float32.
+
+    Attributes:
+      error_norms: ``[T, B]``, ‖δ_t‖ of the loss as it was given.
+      gains: ``[T, B]``, ‖δ_t J_t‖ / ‖δ_t‖; 0 where not active.
+      active: ``[T, B]``, 1.0 where the step has an error signal and is not masked.
+      omega: the scalar Ω, before flow_weight.
+
+    Records of several calls add up, as cotangents do.
+    """
+
+    error_norms: jax.Array
+    gains: jax.Array
+    active: jax.Array
+    omega: jax.Array
+
+    @classmethod
+    def zeros(cls, lead: tuple[int, ...]) -> "FlowRecord":
+        """An empty record for leading axes ``lead`` = ``[T, B]``."""
+        zeros = jnp.zeros(lead, jnp.float32)
+        return cls(zeros, zeros, zeros, jnp.zeros((), jnp.float32))
