@@ -1,0 +1,169 @@
+"""The gradient of Ω against two oracles, in float64."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.recurrent.cells import CELLS, B, Case, T, case, loss_of
+from tests.recurrent.oracles import (
+    VARIANTS,
+    Frozen,
+    assert_close,
+    flow_loss,
+    frozen,
+    gains_by_jacobian,
+    gains_by_vjp,
+    minus,
+    omega,
+    omegas,
+    plain_loss,
+    quick_jit,
+)
+
+WEIGHT = 1.7
+# Float64 throughout; the loss's own gradient, a few times larger, is taken off again.
+RTOL, ATOL = 1e-9, 1e-12
+
+each_cell = pytest.mark.parametrize("name", CELLS)
+each_omega = pytest.mark.parametrize(("form", "reduction"), VARIANTS)
+
+
+@pytest.fixture(autouse=True)
+def _x64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+@cache
+def _held(name: str) -> tuple[Case, Frozen, Any]:
+    """The case, what Ω holds constant, and the loss's own gradient."""
+    c = case(name, np.float64)
+    args = (c.params, c.carry, c.inputs)
+    held = quick_jit(lambda: frozen(c, loss_of))()
+    plain = quick_jit(jax.grad(lambda *a: plain_loss(c, loss_of, *a), (0, 1, 2)))(*args)
+    return c, held, plain
+
+
+@cache
+def _flow(name: str, form: str, reduction: str) -> tuple[Any, ltd.FlowRecord]:
+    """Gradients in params, carry, inputs through `unroll`, and its record."""
+    c, *_ = _held(name)
+
+    def loss(params: Any, carry: Any, inputs: Any, record: ltd.FlowRecord) -> Any:
+        return flow_loss(
+            c,
+            loss_of,
+            params,
+            carry,
+            inputs,
+            flow_weight=WEIGHT,
+            flow_form=form,
+            flow_reduction=reduction,
+            flow_record=record,
+        )
+
+    record = ltd.FlowRecord.zeros((T, B))
+    grads = jax.grad(loss, (0, 1, 2, 3))
+    *grads, record = quick_jit(grads)(c.params, c.carry, c.inputs, record)
+    return tuple(grads), record
+
+
+def _penalty_gradient(name: str, form: str, reduction: str) -> Any:
+    grads, _ = _flow(name, form, reduction)
+    _, _, plain = _held(name)
+    return jax.tree.map(lambda x: x / WEIGHT, minus(grads[0], plain[0]))
+
+
+@cache
+def _gains(name: str) -> jax.Array:
+    c, held, _ = _held(name)
+    return quick_jit(lambda: gains_by_jacobian(c, c.params, held))()
+
+
+@cache
+def _explicit(name: str) -> list[Any]:
+    """∇Ω of each variant by ordinary reverse mode through the explicit formula."""
+    c, held, _ = _held(name)
+    grads = quick_jit(jax.jacrev(lambda p: omegas(gains_by_vjp(c, p, held))))(c.params)
+    leaves, tree = jax.tree.flatten(grads)
+    return [jax.tree.unflatten(tree, each) for each in zip(*leaves, strict=True)]
+
+
+@cache
+def _differences(name: str) -> list[tuple[str, Any, Any]]:
+    """Central differences of all variants along a random direction of each leaf."""
+    c, held, _ = _held(name)
+    value = quick_jit(lambda p: omegas(gains_by_jacobian(c, p, held)))
+    rng, step, found = np.random.default_rng(3), 1e-5, []
+    for key, leaf in c.params.items():
+        direction = rng.normal(size=leaf.shape)
+        up = value({**c.params, key: leaf + step * direction})
+        down = value({**c.params, key: leaf - step * direction})
+        found.append((key, direction, (up - down) / (2 * step)))
+    return found
+
+
+@each_omega
+@each_cell
+def test_equals_the_explicit_formula(name: str, form: str, reduction: str):
+    expected = _explicit(name)[VARIANTS.index((form, reduction))]
+    found = _penalty_gradient(name, form, reduction)
+    assert_close(found, expected, RTOL, ATOL)
+    assert max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(found)) > 1e-3
+
+
+@each_omega
+@each_cell
+def test_equals_finite_differences(name: str, form: str, reduction: str):
+    """Ω from whole Jacobians, moved in each parameter."""
+    found = _penalty_gradient(name, form, reduction)
+    for key, direction, slopes in _differences(name):
+        along = float(jnp.sum(found[key] * direction))
+        slope = float(slopes[VARIANTS.index((form, reduction))])
+        # Truncation is O(step²), rounding O(1e-16 / step).
+        assert along == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+
+@each_omega
+@each_cell
+def test_reaches_neither_carry_nor_inputs(name: str, form: str, reduction: str):
+    _, _, plain = _held(name)
+    grads, _ = _flow(name, form, reduction)
+    assert_close(grads[1:], plain[1:], RTOL, ATOL)
+
+
+@each_omega
+@each_cell
+def test_record_tells_norms_gains_and_penalty(name: str, form: str, reduction: str):
+    _, held, _ = _held(name)
+    _, record = _flow(name, form, reduction)
+    gains = _gains(name)
+    squares = [jnp.sum(x**2, -1) for x in jax.tree.leaves(held.errors)]
+    # The record is float32.
+    assert_close(record.error_norms, jnp.sqrt(sum(squares)), 1e-6)
+    assert_close(record.gains, gains, 1e-6)
+    assert_close(record.omega, omega(gains, form, reduction), 1e-6)
+    assert np.all(np.asarray(record.active) == 1)
+    assert record.gains.dtype == jnp.float32
+
+
+@each_cell
+def test_flow_gains_equal_those_of_whole_jacobians(name: str):
+    c, held, _ = _held(name)
+    gains = ltd.flow_gains(c.cell, c.params, held.carries, held.inputs, held.errors)
+    assert_close(gains, _gains(name), RTOL)
+
+
+@each_omega
+def test_flow_penalty_is_the_formula(form: Any, reduction: Any):
+    gains = jnp.asarray([[0.5, 2.0], [1.0, 0.0], [1.5, 3.0]])
+    mask = jnp.asarray([[True, True], [True, False], [False, True]])
+    for active in (None, mask):
+        found = ltd.flow_penalty(gains, active, form=form, reduction=reduction)
+        assert_close(found, omega(gains, form, reduction, active), RTOL)
