@@ -9,7 +9,7 @@ PY := $(BIN)/python
 
 # One test worker a core; each keeps XLA to one thread, so that they do not fight.
 WORKERS ?= auto
-TEST_XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1
+TEST_XLA_FLAGS ?= --xla_cpu_multi_thread_eigen=false
 PYTEST := JAX_PLATFORMS=$${JAX_PLATFORMS-cpu} XLA_FLAGS="$(TEST_XLA_FLAGS) $$XLA_FLAGS" \
   $(PY) -m pytest
 ARGS ?=
