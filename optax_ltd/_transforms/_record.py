@@ -105,9 +105,9 @@ def leaf_path(path: tuple[Any, ...]) -> tuple[Any, ...]:
     Returns:
       The path without a final attribute `value`.
     """
-    last = path[-1] if path else None
-    inside = isinstance(last, jax.tree_util.GetAttrKey) and last.name == "value"
-    return path[:-1] if inside else path
+    if not path or not isinstance(path[-1], jax.tree_util.GetAttrKey):
+        return path
+    return path[:-1] if path[-1].name == "value" else path
 
 
 def path_checksum(path: tuple[Any, ...]) -> int:
