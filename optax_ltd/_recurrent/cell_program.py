@@ -16,9 +16,13 @@ import jax
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._recurrent import known_values
-from optax_ltd._recurrent.equations import Leaves, evaluate, run_inlined
+from optax_ltd._recurrent.equations import (
+    Leaves,
+    evaluate,
+    evaluate_over_time,
+    run_inlined,
+)
 
-_PRODUCTS = ("dot_general", "conv_general_dilated")
 # Below this contraction length a product of the inputs is cheaper inside the loop.
 _LONG_CONTRACTION = 64
 
@@ -30,11 +34,18 @@ class _Stage(NamedTuple):
     equations: tuple[JaxprEqn, ...]
     outputs: tuple[Any, ...]
 
-    def __call__(
-        self, values: Sequence[Any], known: dict[int, Any] | None = None
-    ) -> Leaves:
+    def __call__(self, values: Leaves, known: dict[int, Any] | None = None) -> Leaves:
         environment = dict(zip(self.inputs, values, strict=True))
         return evaluate(self.equations, environment, self.outputs, known)
+
+    def over_time(
+        self, constants: Leaves, timed: Leaves, known: dict[int, Any] | None = None
+    ) -> Leaves:
+        environment = dict(zip(self.inputs, [*constants, *timed], strict=True))
+        at_each_step = self.inputs[len(constants) :]
+        return evaluate_over_time(
+            self.equations, environment, self.outputs, at_each_step, known
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,27 +60,25 @@ class CellProgram:
       recurrent_params: for each parameter leaf whether it enters a matrix product or
         convolution with a value that depends on the carry.
       output_tree: structure of the cell's output.
-      carry_shapes: shape and dtype of each carry leaf that the cell returns.
     """
 
     closed_over: tuple[Any, ...]
     output_is_carry: tuple[int | None, ...]
     recurrent_params: tuple[bool, ...]
     output_tree: Any
-    carry_shapes: tuple[jax.ShapeDtypeStruct, ...]
     _once: _Stage
     _ahead: _Stage
     _step: _Stage
     _num_carry: int
-    _saved: tuple[JaxprEqn, ...]
+    _kept: tuple[JaxprEqn, ...]
 
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
         return self._once(params)
 
-    def ahead(self, params: Leaves, x: Leaves) -> Leaves:
-        """Values of one time step's input that the loop reads."""
-        return self._ahead([*params, *x])
+    def ahead(self, params: Leaves, inputs: Leaves) -> Leaves:
+        """Values of the inputs, for all time steps, that the loop reads."""
+        return self._ahead.over_time(params, inputs)
 
     def step(
         self,
@@ -83,25 +92,48 @@ class CellProgram:
         Args:
           constants: from :meth:`once`.
           carry: leaves of the carry before the step.
-          ahead: from :meth:`ahead`.
+          ahead: one time step of :meth:`ahead`.
           saved: from :meth:`step_and_save` at the same arguments; values that need not
             be computed again, while derivatives stay those of the cell.
         """
-        known = None
-        if saved is not None:
-            known = {id(e): v for e, v in zip(self._saved, saved, strict=True)}
-        out = self._step([*constants, *carry, *ahead], known)
-        return out[: self._num_carry], out[self._num_carry :]
+        return self._parted(
+            self._step([*constants, *carry, *ahead], self._known(saved))
+        )
+
+    def over_time(
+        self, constants: Leaves, carries: Leaves, ahead: Leaves, saved: Leaves
+    ) -> tuple[Leaves, Leaves]:
+        """As :meth:`step`, for all time steps at once; all but constants over time."""
+        timed = [*carries, *ahead]
+        return self._parted(self._step.over_time(constants, timed, self._known(saved)))
 
     def step_and_save(
         self, constants: Leaves, carry: Leaves, ahead: Leaves
     ) -> tuple[Leaves, Leaves, Leaves]:
-        """As :meth:`step`, and the costly values on the way."""
-        wanted = tuple(e.outvars[0] for e in self._saved)
-        stage = self._step._replace(outputs=(*self._step.outputs, *wanted))
+        """As :meth:`step`, and the costly values that are not among the outputs."""
+        stage = self._step._replace(outputs=(*self._step.outputs, *self._hidden()))
         out = stage([*constants, *carry, *ahead])
         end = len(self._step.outputs)
-        return out[: self._num_carry], out[self._num_carry : end], out[end:]
+        return *self._parted(out[:end]), out[end:]
+
+    def saved(self, outputs: Leaves, hidden: Leaves) -> Leaves:
+        """All costly values, from the outputs and what :meth:`step_and_save` gave."""
+        names = [*self._step.outputs[self._num_carry :], *self._hidden()]
+        by_name = {id(v): x for v, x in zip(names, [*outputs, *hidden], strict=True)}
+        return [by_name[id(e.outvars[0])] for e in self._kept]
+
+    def _hidden(self) -> list[Var]:
+        outputs = self._step.outputs[self._num_carry :]
+        kept = [e.outvars[0] for e in self._kept]
+        return [v for v in kept if all(v is not y for y in outputs)]
+
+    def _known(self, saved: Leaves | None) -> dict[int, Any] | None:
+        if saved is None:
+            return None
+        return {id(e): value for e, value in zip(self._kept, saved, strict=True)}
+
+    def _parted(self, out: Leaves) -> tuple[Leaves, Leaves]:
+        return out[: self._num_carry], out[self._num_carry :]
 
 
 def trace_cell(
@@ -190,9 +222,6 @@ def _cut(
         output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
         recurrent_params=_meet_carry(params, group)[:num_params],
         output_tree=output_tree,
-        carry_shapes=tuple(
-            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in carry_out
-        ),
         _once=_Stage(params, tuple(group.equations[0]), constants),
         _ahead=_Stage(
             (*params, *xs), (*group.equations[0], *group.equations[1]), ahead
@@ -201,7 +230,7 @@ def _cut(
             (*constants, *carry, *ahead), tuple(in_loop), tuple(jaxpr.outvars)
         ),
         _num_carry=num_carry,
-        _saved=tuple(e for e in in_loop if known_values.is_costly(e)),
+        _kept=known_values.worth_keeping(in_loop),
     )
 
 
@@ -265,7 +294,7 @@ def _meet_carry(params: Sequence[Var], group: _Groups) -> tuple[bool, ...]:
     met: set[Any] = set()
     for e in group.equations[2]:
         reads = {v for v in e.invars if not isinstance(v, Literal)}
-        if e.primitive.name in _PRODUCTS and reads & group.from_carry:
+        if e.primitive.name in known_values.PRODUCTS and reads & group.from_carry:
             met |= {v for v in reads if group.of[v] == 0}
     for e in reversed(group.equations[0]):
         if any(v in met for v in e.outvars):

@@ -11,36 +11,53 @@ from typing import Any
 
 import jax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Literal
 
+PRODUCTS = ("dot_general", "conv_general_dilated")
 # Derivative of a unary function in terms of its own value.
 _FROM_VALUE: dict[str, Callable[[Any], Any]] = {
     "tanh": lambda y: 1 - y * y,
     "logistic": lambda y: y * (1 - y),
     "exp": lambda y: y,
 }
-_PRODUCTS = ("dot_general", "conv_general_dilated")
+# Functions whose derivatives do not depend on their operands' values.
+_LINEAR = (
+    *("add", "sub", "neg", "add_any", "copy", "convert_element_type", "reduce_sum"),
+    *("reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "rev"),
+    *("slice", "split", "concatenate", "pad"),
+)
 
 
-def is_costly(equation: JaxprEqn) -> bool:
-    """Whether the value of this equation is worth keeping for the backward pass."""
-    return (
-        equation.primitive.name in _PRODUCTS or equation.primitive.name in _FROM_VALUE
-    )
+def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[JaxprEqn, ...]:
+    """The equations whose values the derivatives of all of them need and are costly."""
+    needed: set[Any] = set()
+    for equation in reversed(equations):
+        name = equation.primitive.name
+        if name in _FROM_VALUE:
+            needed.update(equation.outvars)
+        elif name not in _LINEAR or any(v in needed for v in equation.outvars):
+            needed.update(v for v in equation.invars if not isinstance(v, Literal))
+    return tuple(e for e in equations if _costly(e) and e.outvars[0] in needed)
 
 
-def known(equation: JaxprEqn, args: Sequence[Any], value: Any) -> Any:
-    """The equation's value at ``args``, given; differentiable in ``args``.
+def _costly(equation: JaxprEqn) -> bool:
+    return equation.primitive.name in (*PRODUCTS, *_FROM_VALUE)
+
+
+def known(
+    name: str, function: Callable[..., Any], args: Sequence[Any], value: Any
+) -> Any:
+    """The value of a costly primitive at ``args``, given; differentiable in ``args``.
 
     Args:
-      equation: one for which :func:`is_costly` holds.
+      name: of the primitive, a product or one with a derivative in its own value.
+      function: the primitive as a function of ``args``.
       args: its operands.
       value: what it gives at those operands.
 
     Returns:
-      ``value``, with the equation's own derivatives.
+      ``value``, with the primitive's own derivatives.
     """
-    primitive, params = equation.primitive, equation.params
 
     @jax.custom_jvp
     def given(value: Any, *args: Any) -> Any:
@@ -52,11 +69,11 @@ def known(equation: JaxprEqn, args: Sequence[Any], value: Any) -> Any:
         value, *args = primals
         _, *directions = tangents
         out = given(value, *args)
-        if primitive.name in _FROM_VALUE:
-            return out, _FROM_VALUE[primitive.name](out) * directions[0]
+        if name in _FROM_VALUE:
+            return out, _FROM_VALUE[name](out) * directions[0]
         left, right = args
         terms = [
-            primitive.bind(*operands, **params)
+            function(*operands)
             for operands in ((directions[0], right), (left, directions[1]))
             if not any(isinstance(o, SymbolicZero) for o in operands)
         ]

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent import information_flow, leaves
+from optax_ltd._recurrent.backward_pass import Stream
 from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
 from optax_ltd._recurrent.equations import Leaves
 from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.flow_scan import FlowOptions, Stream, flow_scan
+from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 
 
@@ -242,8 +243,7 @@ def _streams(
 
 
 def _stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
-    ahead = jax.vmap(lambda x: program.ahead(params, x))(inputs)
-    return Stream(program.once(params), ahead)
+    return Stream(program.once(params), program.ahead(params, inputs))
 
 
 def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
