@@ -26,7 +26,8 @@ class StepFlow(NamedTuple):
     Attributes:
       error_norms: ‖δ_t‖, float32 or wider.
       gains: ‖δ_t J_t‖ / ‖δ_t‖; 1 where the step is not active.
-      active: whether the step has an error signal to pass on and is not masked.
+      active: whether the step has an error signal, passes on what is finite, and is
+        not masked.
       direction: leaves of δ_t / ‖δ_t‖, zero where not active.
       passed: leaves of δ_t J_t / ‖δ_t‖, zero where not active.
     """
@@ -59,7 +60,11 @@ def measure(
     # ‖δ/m‖ lies in [1, √n], so this division is safe where the step is active.
     relative = jnp.where(active, norms / jnp.where(active, largest, 1), 1)
     passed = [_divide(u, relative, active) for u in scaled]
-    gains = jnp.where(active, _norm(passed, lead), 1)
+    # What a step passes on may overflow where ‖δ_t‖ does not.
+    gains = _norm(passed, lead)
+    active &= jnp.isfinite(gains)
+    gains = jnp.where(active, gains, 1)
+    passed = [jnp.where(_expand(active, p), p, 0) for p in passed]
     direction = [_divide(d, jnp.ones_like(norms), active) for d in direction]
     return StepFlow(norms, gains, active, direction, passed)
 
@@ -84,7 +89,8 @@ def term_weight(
     """The factor of each (t, b) term in Ω: 1/B, or one over the number of terms."""
     if reduction == "sum":
         batch = active.shape[1 : 1 + num_batch_dims]
-        return jnp.asarray(1 / max(1, math.prod(batch)))
+        # Not weakly typed: a weight in half precision must not round it.
+        return jnp.asarray(1 / max(1, math.prod(batch)), jnp.result_type(float))
     return 1 / jnp.maximum(1, jnp.sum(active))
 
 
