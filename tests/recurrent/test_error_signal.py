@@ -1,0 +1,131 @@
+"""δ_t is the total derivative at the carry: what the loss reads of it, and whence."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.recurrent.cells import (
+    B,
+    Case,
+    T,
+    case,
+    final_carry,
+    last_output,
+    loss_of,
+    simple,
+)
+from tests.recurrent.oracles import (
+    Loss,
+    assert_close,
+    flow_loss,
+    frozen,
+    gains_by_vjp,
+    quick_jit,
+)
+
+RTOL = 1e-5  # float32
+
+
+def record_of(c: Case, loss: Loss, **options: Any) -> ltd.FlowRecord:
+    def run(record: ltd.FlowRecord) -> Any:
+        args = (c.params, c.carry, c.inputs)
+        return flow_loss(c, loss, *args, flow_record=record, **options)
+
+    return quick_jit(jax.grad(run))(ltd.FlowRecord.zeros(c.inputs.shape[:2]))
+
+
+@pytest.mark.parametrize("loss", [last_output, loss_of, final_carry])
+@pytest.mark.parametrize("name", ["simple", "lstm", "both"])
+def test_is_the_total_derivative(name: str, loss: Loss):
+    c = case(name)
+    held, gains = quick_jit(
+        lambda: (held := frozen(c, loss), gains_by_vjp(c, c.params, held))
+    )()
+    squares = [jnp.sum(x**2, -1) for x in jax.tree.leaves(held.errors)]
+    record = record_of(c, loss)
+    assert_close(record.error_norms, jnp.sqrt(sum(squares)), RTOL)
+    assert_close(record.gains, gains, RTOL)
+    assert np.all(record.error_norms > 0)
+
+
+def test_an_output_beside_the_carry_is_no_part_of_its_own_step():
+    record = record_of(case("aside"), last_output)
+    np.testing.assert_array_equal(record.active[-1], 0)
+    np.testing.assert_array_equal(record.error_norms[-1], 0)
+    np.testing.assert_array_equal(record.active[:-1], 1)
+
+
+def _behind_jit(p: Any, h: Any, x: Any) -> Any:
+    return jax.jit(simple)(p, h, x)
+
+
+def _behind_checkpoint(p: Any, h: Any, x: Any) -> Any:
+    h = jax.checkpoint(lambda p, h, x: simple(p, h, x)[0])(p, h, x)
+    return h, h
+
+
+def _behind_casts(p: Any, h: Any, x: Any) -> Any:
+    h, _ = simple(p, h, x)
+    return h.astype(h.dtype), jnp.asarray(h)
+
+
+def _twice(p: Any, h: Any, x: Any) -> Any:
+    h, _ = simple(p, h, x)
+    return h, {"first": h, "again": (h,)}
+
+
+@pytest.mark.parametrize("cell", [_behind_jit, _behind_checkpoint, _behind_casts])
+def test_an_output_that_is_the_carry_is_seen(cell: Any):
+    c = case("simple")
+    expected = record_of(c, last_output)
+    assert_close(record_of(c._replace(cell=cell), last_output), expected, RTOL)
+    assert np.all(expected.error_norms[-1] > 0)
+
+
+def test_all_readers_of_one_carry_add_up():
+    c = case("simple")
+    once, twice = record_of(c, last_output), record_of(c._replace(cell=_twice), _both)
+    assert_close(twice.error_norms, 3 * once.error_norms, RTOL)
+    assert_close(twice.gains, once.gains, RTOL)
+
+
+def _both(final: Any, outputs: Any) -> Any:
+    first, again = outputs["first"], outputs["again"][0]
+    return last_output(final, first) + 2 * last_output(final, again)
+
+
+def test_integer_carries_are_handed_on():
+    """A counter in the carry has no part in δ, and no gradient."""
+    c = case("simple")
+
+    def counting(p: Any, carry: Any, x: Any) -> Any:
+        h, n = carry
+        h, y = simple(p, h, x * (n < 4)[:, None])
+        return (h, n + 1), y
+
+    def plain(p: Any, carry: Any, x: Any) -> Any:
+        return simple(p, carry, x)
+
+    inputs = c.inputs.at[4:].set(0)
+    start = jnp.zeros(B, jnp.int32)
+    found, expected = [], []
+    for cell, carry, to in (
+        (counting, (c.carry, start), found),
+        (plain, c.carry, expected),
+    ):
+
+        def loss(p: Any, record: Any, cell: Any = cell, carry: Any = carry) -> Any:
+            _, y = ltd.unroll(
+                cell, p, carry, inputs, flow_weight=1.0, flow_record=record
+            )
+            return last_output((), y)
+
+        zeros = ltd.FlowRecord.zeros((T, B))
+        to.append(quick_jit(jax.grad(loss, (0, 1)))(c.params, zeros))
+    assert_close(found, expected, RTOL, 1e-6)
+    (_, n), _ = ltd.unroll(counting, c.params, (c.carry, start), inputs)
+    np.testing.assert_array_equal(n, T)
