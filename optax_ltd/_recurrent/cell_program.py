@@ -96,9 +96,8 @@ class CellProgram:
           saved: from :meth:`step_and_save` at the same arguments; values that need not
             be computed again, while derivatives stay those of the cell.
         """
-        return self._parted(
-            self._step([*constants, *carry, *ahead], self._known(saved))
-        )
+        known = self._known(saved)
+        return self._parted(self._step([*constants, *carry, *ahead], known))
 
     def over_time(
         self, constants: Leaves, carries: Leaves, ahead: Leaves, saved: Leaves

@@ -36,12 +36,14 @@ class FlowOptions:
       form: ``"ratio"`` or ``"squared_ratio"``.
       reduction: ``"sum"`` or ``"mean"`` over time.
       num_batch_dims: how many axes after time are batch.
+      length: the number of time steps.
       unroll: steps unrolled in each loop.
     """
 
     form: FlowForm
     reduction: FlowReduction
     num_batch_dims: int
+    length: int
     unroll: int
 
 
@@ -99,7 +101,8 @@ def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> An
             _carries(program, start, outputs, carries),
             program.saved(outputs, saved),
         )
-        initial, signals = error_signals(trajectory, *cotangents, options.unroll)
+        final, outputs = cotangents
+        initial, signals = error_signals(trajectory, final, outputs, options.unroll)
         flow = measure(signals.error, signals.passed_on, mask, options.num_batch_dims)
         plain = loop_cotangents(trajectory, signals)
         regularised = plain
@@ -134,7 +137,7 @@ def _forward(
         return new, (outputs, hidden, saved)
 
     final, (outputs, carries, saved) = jax.lax.scan(
-        body, carry, stream.ahead, unroll=options.unroll
+        body, carry, stream.ahead, length=options.length, unroll=options.unroll
     )
     return final, outputs, carries, saved
 

@@ -167,14 +167,19 @@ def unroll_with_state(
     def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
+    length = _length(inputs)
     program = trace_cell(cell, params, (carry, state), jax.tree.map(one, inputs))
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
-        final, outputs = _plain_scan(program, params, start, inputs, unroll)
+        final, outputs = _plain_scan(program, params, start, inputs, length, unroll)
     else:
         flows = leaves.inexact(jax.tree.leaves(carry))
+        if not any(flows):
+            raise ValueError(
+                "Ω needs a carry with at least one floating leaf, got none"
+            )
         flows += (False,) * len(jax.tree.leaves(state))
-        options = FlowOptions(flow.form, flow.reduction, num_batch_dims, unroll)
+        options = FlowOptions(flow.form, flow.reduction, num_batch_dims, length, unroll)
         regularised, plain = _streams(program, params, inputs, flow.params)
         weight = None if _is_zero(flow.weight) else jnp.asarray(flow.weight)
         final, outputs = flow_scan(
@@ -213,12 +218,27 @@ def check_flow_weight(flow_weight: Any) -> None:
         )
 
 
+def _length(inputs: Any) -> int:
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(
+            "inputs must have at least one leaf and the same time axis in front of each, "
+            f"got leading axes {sorted(lengths)}"
+        )
+    return lengths.pop()[0]
+
+
 def _is_zero(weight: Any) -> bool:
     return isinstance(weight, int | float) and weight == 0
 
 
 def _plain_scan(
-    program: CellProgram, params: Any, carry: Leaves, inputs: Any, unroll: int
+    program: CellProgram,
+    params: Any,
+    carry: Leaves,
+    inputs: Any,
+    length: int,
+    unroll: int,
 ) -> tuple[Leaves, Leaves]:
     param_leaves = [*jax.tree.leaves(params), *program.closed_over]
     stream = _stream(program, param_leaves, jax.tree.leaves(inputs))
@@ -226,7 +246,7 @@ def _plain_scan(
     def body(carry: Leaves, ahead: Leaves) -> tuple[Leaves, Leaves]:
         return program.step(stream.constants, carry, ahead)
 
-    return jax.lax.scan(body, carry, stream.ahead, unroll=unroll)
+    return jax.lax.scan(body, carry, stream.ahead, length=length, unroll=unroll)
 
 
 def _streams(
