@@ -8,7 +8,6 @@ meet the carry in a product.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,15 +15,13 @@ import jax
 from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._recurrent import known_values
+from optax_ltd._recurrent.equation_groups import EquationGroups
 from optax_ltd._recurrent.equations import (
     Leaves,
     evaluate,
     evaluate_over_time,
     run_inlined,
 )
-
-# Below this contraction length a product of the inputs is cheaper inside the loop.
-_LONG_CONTRACTION = 64
 
 
 class _Stage(NamedTuple):
@@ -208,7 +205,7 @@ def _cut(
     carry = tuple(invars[start + num_params : start + num_params + num_carry])
     xs = tuple(invars[start + num_params + num_carry :])
 
-    group = _Groups(params, xs, carry)
+    group = EquationGroups(params, xs, carry)
     for equation in jaxpr.eqns:
         group.add(equation)
     in_loop = group.equations[2]
@@ -219,7 +216,7 @@ def _cut(
     return CellProgram(
         closed_over=closed_over,
         output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
-        recurrent_params=_meet_carry(params, group)[:num_params],
+        recurrent_params=group.meet_carry(params)[:num_params],
         output_tree=output_tree,
         _once=_Stage(params, tuple(group.equations[0]), constants),
         _ahead=_Stage(
@@ -233,49 +230,6 @@ def _cut(
     )
 
 
-class _Groups:
-    """Sorts equations into 0 (parameters only), 1 (input) and 2 (in the loop)."""
-
-    def __init__(self, params: Sequence[Var], xs: Sequence[Var], carry: Sequence[Var]):
-        self.of = {
-            **dict.fromkeys(params, 0),
-            **dict.fromkeys(xs, 1),
-            **dict.fromkeys(carry, 2),
-        }
-        self.from_carry = set(carry)
-        self.equations: tuple[list[JaxprEqn], ...] = ([], [], [])
-
-    def add(self, equation: JaxprEqn) -> None:
-        reads = [v for v in equation.invars if not isinstance(v, Literal)]
-        group = max((self.of[v] for v in reads), default=0)
-        if equation.effects or (group == 1 and not _worth_hoisting(equation)):
-            group = 2
-        self.equations[group].append(equation)
-        self.of.update(dict.fromkeys(equation.outvars, group))
-        if any(v in self.from_carry for v in reads):
-            self.from_carry.update(equation.outvars)
-
-    def variables(self, group: int) -> list[Var]:
-        return [v for v, g in self.of.items() if g == group]
-
-
-def _worth_hoisting(equation: JaxprEqn) -> bool:
-    """Whether doing this for all time steps at once saves more than its values cost.
-
-    A product over a long axis reads its weights once instead of every step; one over a
-    short axis would only trade a few multiplications for a large array.
-    """
-    shapes: list[Any] = [v.aval for v in equation.invars]
-    results: list[Any] = [v.aval for v in equation.outvars]
-    if equation.primitive.name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
-        length = math.prod(shapes[0].shape[i] for i in contracted)
-        return length >= _LONG_CONTRACTION
-    if equation.primitive.name == "conv_general_dilated":
-        return True
-    return sum(r.size for r in results) <= max(s.size for s in shapes)
-
-
 def _reads(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> set[Any]:
     read = {v for e in equations for v in e.invars if not isinstance(v, Literal)}
     return read | {v for v in outvars if not isinstance(v, Literal)}
@@ -286,16 +240,3 @@ def _index_of(variable: Any, variables: Sequence[Any]) -> int | None:
         if variable is other:
             return i
     return None
-
-
-def _meet_carry(params: Sequence[Var], group: _Groups) -> tuple[bool, ...]:
-    """Which parameters reach a product in the loop through equations of their own."""
-    met: set[Any] = set()
-    for e in group.equations[2]:
-        reads = {v for v in e.invars if not isinstance(v, Literal)}
-        if e.primitive.name in known_values.PRODUCTS and reads & group.from_carry:
-            met |= {v for v in reads if group.of[v] == 0}
-    for e in reversed(group.equations[0]):
-        if any(v in met for v in e.outvars):
-            met |= {v for v in e.invars if not isinstance(v, Literal)}
-    return tuple(v in met for v in params)

@@ -222,7 +222,7 @@ def _length(inputs: Any) -> int:
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
-            "inputs must have at least one leaf and the same time axis in front of each, "
+            "inputs must have a leaf, and the same time axis in front of each, "
             f"got leading axes {sorted(lengths)}"
         )
     return lengths.pop()[0]

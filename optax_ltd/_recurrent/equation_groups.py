@@ -1,0 +1,75 @@
+"""Which equations of a cell need the carry, and which may leave the loop over time."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from jax.extend.core import JaxprEqn, Literal, Var
+
+from optax_ltd._recurrent import known_values
+
+# Below this contraction length a product of the inputs is cheaper inside the loop.
+_LONG_CONTRACTION = 64
+
+
+class EquationGroups:
+    """Equations sorted into 0 (parameters only), 1 (inputs) and 2 (in the loop).
+
+    Attributes:
+      of: the group of each variable.
+      from_carry: the variables that depend on the carry.
+      equations: by group, in order.
+    """
+
+    def __init__(self, params: Sequence[Var], xs: Sequence[Var], carry: Sequence[Var]):
+        self.of = {
+            **dict.fromkeys(params, 0),
+            **dict.fromkeys(xs, 1),
+            **dict.fromkeys(carry, 2),
+        }
+        self.from_carry = set(carry)
+        self.equations: tuple[list[JaxprEqn], ...] = ([], [], [])
+
+    def add(self, equation: JaxprEqn) -> None:
+        """Sorts the next equation in."""
+        reads = [v for v in equation.invars if not isinstance(v, Literal)]
+        group = max((self.of[v] for v in reads), default=0)
+        if equation.effects or (group == 1 and not _worth_hoisting(equation)):
+            group = 2
+        self.equations[group].append(equation)
+        self.of.update(dict.fromkeys(equation.outvars, group))
+        if any(v in self.from_carry for v in reads):
+            self.from_carry.update(equation.outvars)
+
+    def variables(self, group: int) -> list[Var]:
+        """The variables of a group, in order."""
+        return [v for v, g in self.of.items() if g == group]
+
+    def meet_carry(self, params: Sequence[Var]) -> tuple[bool, ...]:
+        """Which parameters reach a product with something that the carry changes."""
+        met: set[Any] = set()
+        for e in self.equations[2]:
+            reads = {v for v in e.invars if not isinstance(v, Literal)}
+            if e.primitive.name in known_values.PRODUCTS and reads & self.from_carry:
+                met |= {v for v in reads if self.of[v] == 0}
+        for e in reversed(self.equations[0]):
+            if any(v in met for v in e.outvars):
+                met |= {v for v in e.invars if not isinstance(v, Literal)}
+        return tuple(v in met for v in params)
+
+
+def _worth_hoisting(equation: JaxprEqn) -> bool:
+    """Whether doing this for all time steps at once saves more than its values cost.
+
+    A product over a long axis reads its weights once instead of every step; one over a
+    short axis would only trade a few multiplications for a large array.
+    """
+    shapes: list[Any] = [v.aval for v in equation.invars]
+    results: list[Any] = [v.aval for v in equation.outvars]
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        length = math.prod(shapes[0].shape[i] for i in contracted)
+        return length >= _LONG_CONTRACTION
+    if equation.primitive.name == "conv_general_dilated":
+        return True
+    return sum(r.size for r in results) <= max(s.size for s in shapes)
