@@ -110,6 +110,7 @@ FINITE = {
     "small": gradient(0.1, -0.2, 0.3, 0.0),
     "zero": gradient(0, 0, 0, 0),
     "tiny": gradient(1e-30, -2e-30, 3e-30, 0),
+    "faint": gradient(1e-20, -2e-20, 3e-20, 0),
     "large": gradient(3, -4, 12, 0),
     "huge": gradient(3e20, -4e20, 12e20, 0),
     "beyond": gradient(3e38, -3e38, 3e38, 3e38),

@@ -114,7 +114,7 @@ def test_an_ensemble_is_each_member_alone(name):
 
 
 @each_state
-@pytest.mark.parametrize("kind", ["small", "zero", "tiny", "subnormal"])
+@pytest.mark.parametrize("kind", ["small", "zero", "tiny", "faint", "subnormal"])
 @each_variant
 def test_a_gradient_below_the_threshold_passes_bit_for_bit(name, kind, warm):
     updates = {**FINITE, "subnormal": gradient(1e-40, -0.0, 1e-45, 0.5)}[kind]
@@ -140,6 +140,10 @@ def test_a_gradient_above_the_threshold(name, kind):
         np.testing.assert_allclose(new, old / np.linalg.norm(old), rtol=1e-6)
     else:
         np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
+    scale = {"same": 1, "random": 0, "value": 1 / abs(old).max()}
+    expected = scale.get(above, 1 / np.linalg.norm(old))
+    # The reciprocal of the largest numbers is subnormal and may be flushed to 0.
+    np.testing.assert_allclose(new_state.record.scale, expected, rtol=1e-6, atol=1e-37)
     clipped = new_state.record.clipped_count - state.record.clipped_count
     assert clipped == (above != "same")
     assert new_state.record.nonfinite_count == state.record.nonfinite_count

@@ -113,6 +113,8 @@ def test_other_keys_give_other_steps(other):
 def test_keys_of_other_generators():
     keys = [jax.random.key(seed, impl="rbg") for seed in (0, 1)]
     assert _raw(keys[0]) != _raw(keys[1])
+    words = np.array([[0, 1, 0, 0], [0, 1, 2, 0], [0, 1, 0, 2]], np.uint32)
+    assert len({tuple(_raw(row)) for row in words}) == 3
     assert _raw(jax.random.key_data(keys[1])) == _raw(keys[1])
 
 

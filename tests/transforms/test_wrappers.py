@@ -60,7 +60,10 @@ def test_before_an_optimizer(name):
             expected, after_states[key] = update_optimizer[key](
                 guarded, after_states[key], params
             )
-            np.testing.assert_allclose(flat(updates), flat(expected), rtol=1e-6)
+            # Past and present cancel in the momentum, not their rounding errors.
+            np.testing.assert_allclose(
+                flat(updates), flat(expected), rtol=1e-6, atol=1e-7
+            )
             assert signature(states[key][0]) == signature(guard_state)
     assert same(states["sgd"][0], guard_state)
     assert same(states["adam"][0], guard_state)
