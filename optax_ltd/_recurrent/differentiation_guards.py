@@ -32,7 +32,8 @@ _tangent_p.def_impl(_raise_on_forward_mode)
 _tangent_p.def_abstract_eval(lambda t: t)
 
 batching.defvectorized(_reverse_only_p)
-batching.defvectorized(_tangent_p)
+# A tangent is mapped only in forward mode, as in jax.jacfwd.
+batching.primitive_batchers[_tangent_p] = _raise_on_forward_mode
 mlir.register_lowering(_reverse_only_p, lambda ctx, x: [x])
 mlir.register_lowering(_tangent_p, _raise_on_forward_mode)
 ad.deflinear2(_tangent_p, lambda ct, _: [ct])
