@@ -1,0 +1,89 @@
+"""Bad arguments: the message names the argument, what is required and what came."""
+
+import re
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.recurrent.cells import case, simple
+
+CASE = case("simple")
+NUMBER = "flow_weight must be a finite number >= 0"
+SCALAR = "flow_weight must be a number or a floating scalar array"
+BAD_WEIGHTS = {
+    "negative": (-1.0, ValueError, NUMBER),
+    "negative integer": (-2, ValueError, NUMBER),
+    "nan": (float("nan"), ValueError, NUMBER),
+    "inf": (float("inf"), ValueError, NUMBER),
+    "boolean": (True, TypeError, SCALAR),
+    "string": ("1", TypeError, SCALAR),
+    "none": (None, TypeError, SCALAR),
+    "vector": (np.ones(2, np.float32), TypeError, SCALAR),
+    "integer array": (np.ones((), np.int32), TypeError, SCALAR),
+}
+
+
+def _unroll(cell: Any = simple, **options: Any) -> Any:
+    return ltd.unroll(cell, CASE.params, CASE.carry, CASE.inputs, **options)
+
+
+@pytest.mark.parametrize("kind", BAD_WEIGHTS)
+def test_flow_weight(kind: str):
+    weight, error, message = BAD_WEIGHTS[kind]
+    with pytest.raises(error, match=message) as raised:
+        _unroll(flow_weight=weight)
+    assert repr(weight) in str(raised.value)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("flow_form", "('ratio', 'squared_ratio')"),
+        ("flow_reduction", "('sum', 'mean')"),
+    ],
+)
+def test_form_and_reduction(name: str, known: str, weight: float):
+    message = f"{name} must be one of {known}, got 'median'"
+    options: Any = {name: "median", "flow_weight": weight}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _unroll(**options)
+
+
+def test_form_and_reduction_of_flow_penalty():
+    bad: Any = "median"
+    with pytest.raises(ValueError, match=r"form must be one of .* got 'median'"):
+        ltd.flow_penalty(jnp.ones((2, 2)), form=bad)
+    with pytest.raises(ValueError, match=r"reduction must be one of .* got 'median'"):
+        ltd.flow_penalty(jnp.ones((2, 2)), reduction=bad)
+
+
+@pytest.mark.parametrize("bad", ["recurent", {"W": 1, "U": True, "b": True}, 3])
+def test_flow_params(bad: Any):
+    message = "flow_params must be 'all', 'recurrent' or a tree of booleans .* got "
+    with pytest.raises(ValueError, match=message) as raised:
+        _unroll(flow_weight=1.0, flow_params=bad)
+    assert repr(bad) in str(raised.value)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_cell_that_changes_the_carry(weight: float):
+    structure = "the cell must return a carry of the structure it was given"
+    with pytest.raises(ValueError, match=structure):
+        _unroll(lambda p, h, x: ((h, h), h), flow_weight=weight)
+    shapes = "the cell must return a carry of the shapes it was given"
+    with pytest.raises(ValueError, match=shapes) as raised:
+        _unroll(lambda p, h, x: (h[:, :1], h), flow_weight=weight)
+    assert "(3, 4)" in str(raised.value)
+    assert "(3, 1)" in str(raised.value)
+
+
+def test_horizon():
+    ones = jnp.ones((3, 2))
+    flow = ltd.LayerFlow(ones, ones, ones > 0, jnp.zeros(()))
+    for share in (0, 1, -0.5, 2.0):
+        with pytest.raises(ValueError, match=f"share must lie .* got {share}"):
+            flow.horizon(share)

@@ -1,0 +1,197 @@
+"""`unroll` under jit, vmap, remat, forward mode and second derivatives."""
+
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.recurrent.cells import B, T, case, loss_of, simple
+from tests.recurrent.oracles import assert_close, flow_loss, plain_loss, quick_jit
+
+RTOL, ATOL = 1e-5, 1e-6  # float32
+CASE = case("simple")
+
+
+def _loss(params: Any, weight: Any = 1.0, **options: Any) -> jax.Array:
+    args = (CASE, loss_of, params, CASE.carry, CASE.inputs)
+    return flow_loss(*args, flow_weight=weight, **options)
+
+
+def _vector(params: Any) -> tuple[jax.Array, Any]:
+    return jax.flatten_util.ravel_pytree(params)
+
+
+def test_traces_once():
+    traces = {"step": 0, "cell": 0}
+
+    def cell(p: Any, h: Any, x: Any) -> Any:
+        traces["cell"] += 1
+        return simple(p, h, x)
+
+    @jax.jit
+    @jax.grad
+    def step(params: Any, weight: Any) -> Any:
+        traces["step"] += 1
+        options: Any = {"flow_weight": weight}
+        return loss_of(*ltd.unroll(cell, params, CASE.carry, CASE.inputs, **options))
+
+    for weight in (0.0, 1.0, 2.5):
+        step(CASE.params, weight)
+    assert traces == {"step": 1, "cell": 1}
+
+
+def test_vmap_over_seeds_is_a_loop_over_seeds():
+    scales = (0.5, 1.0, 1.5)
+    seeds = [{k: s * v for k, v in CASE.params.items()} for s in scales]
+    weights = jnp.asarray([0.5, 0.0, 2.0])
+    record = ltd.FlowRecord.zeros((T, B))
+    grad = jax.value_and_grad(
+        lambda p, w, r: _loss(p, w, flow_record=r, flow_form="ratio"), (0, 2)
+    )
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    together = quick_jit(jax.vmap(grad, in_axes=(0, 0, None)))(stacked, weights, record)
+    one = quick_jit(grad)
+    for i, params in enumerate(seeds):
+        alone = one(params, weights[i], record)
+        leaves = [x[i] for x in jax.tree.leaves(together)]
+        assert_close(leaves, jax.tree.leaves(alone), RTOL, ATOL)
+
+
+def test_remat_changes_nothing():
+    plain = quick_jit(jax.grad(_loss))(CASE.params)
+    remat = quick_jit(jax.grad(jax.checkpoint(_loss)))(CASE.params)
+    assert_close(remat, plain, RTOL, ATOL)
+
+
+@pytest.mark.parametrize("steps", [2, T, True])
+def test_unrolled_loops_change_nothing(steps: Any):
+    plain = quick_jit(jax.grad(_loss))(CASE.params)
+    found = quick_jit(jax.grad(lambda p: _loss(p, unroll=steps)))(CASE.params)
+    assert_close(found, plain, RTOL, ATOL)
+
+
+def test_means_over_microbatches_are_the_whole_batch():
+    """Ω under "sum" is a mean of terms of single examples."""
+    c = case("lstm", batch=4)
+
+    def grad(rows: slice) -> Any:
+        carry = jax.tree.map(lambda h: h[rows], c.carry)
+
+        def loss(p: Any) -> Any:
+            options: Any = {"flow_weight": 2.0}
+            final, y = ltd.unroll(c.cell, p, carry, c.inputs[:, rows], **options)
+            return jnp.mean(jnp.sum(y[-1] ** 2, -1)) + jnp.mean(final[0] ** 3)
+
+        return quick_jit(jax.grad(loss))(c.params)
+
+    # The loss of half the examples is twice as large for each: δ doubles, g does not.
+    halves = [grad(slice(0, 2)), grad(slice(2, 4))]
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
+    assert_close(mean, grad(slice(0, 4)), RTOL, ATOL)
+
+
+def _segments(params: Any) -> jax.Array:
+    """Two segments of the sequence in a scan of their own."""
+
+    def segment(carry: Any, inputs: Any) -> Any:
+        carry, y = ltd.unroll(simple, params, carry, inputs, flow_weight=1.0)
+        return carry, loss_of(carry, y)
+
+    halves = CASE.inputs.reshape(2, T // 2, B, -1)
+    return jnp.sum(jax.lax.scan(segment, CASE.carry, halves)[1])
+
+
+WRAPPED = {
+    "scan": _segments,
+    "scan and remat": jax.checkpoint(_segments),
+    "scan and jit": jax.jit(_segments),
+    "cond": lambda p: jax.lax.cond(p["b"][0] > 9, lambda p: 0.0, _segments, p),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_inside_other_loops_and_under_vmap(name: str):
+    grad = jax.grad(WRAPPED[name])
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x / 2]), CASE.params)
+    found = quick_jit(jax.vmap(grad))(stacked)
+    one = quick_jit(jax.grad(_segments))
+    for i, scale in enumerate((1, 2)):
+        alone = one({k: v / scale for k, v in CASE.params.items()})
+        assert_close({k: v[i] for k, v in found.items()}, alone, RTOL, ATOL)
+
+
+FORWARD = {
+    "jvp": lambda f, x, v: jax.jvp(f, (x,), (v,))[1],
+    "linearize": lambda f, x, v: jax.linearize(f, x)[1](v),
+    "jacfwd": lambda f, x, v: jax.jacfwd(f)(x),
+}
+SECOND = {
+    "hessian": lambda f, x, v: jax.hessian(f)(x),
+    "forward over reverse": lambda f, x, v: jax.jvp(jax.grad(f), (x,), (v,))[1],
+    "reverse over reverse": lambda f, x, v: jax.grad(
+        lambda x: jnp.vdot(jax.grad(f)(x), v)
+    )(x),
+}
+
+
+@pytest.mark.parametrize("derivative", [*FORWARD, *SECOND])
+@pytest.mark.parametrize("name", ["simple", "lstm"])
+def test_with_the_penalty_off_every_derivative_is_that_of_scan(
+    name: str, derivative: str
+):
+    c = case(name)
+    x, unravel = _vector((c.params, c.carry))
+    found = lambda x: flow_loss(c, loss_of, *unravel(x), c.inputs, flow_weight=0)
+    expected = lambda x: plain_loss(c, loss_of, *unravel(x), c.inputs)
+    take = {**FORWARD, **SECOND}[derivative]
+    v = jnp.cos(jnp.arange(x.size, dtype=x.dtype))
+    left, right = quick_jit(lambda: (take(found, x, v), take(expected, x, v)))()
+    np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-5)
+    assert np.max(np.abs(right)) > 0.1
+
+
+ON: dict[str, dict[str, Any]] = {
+    "number": {"flow_weight": 1.0},
+    "traced zero": {"flow_weight": jnp.float32(0)},
+    "record alone": {"flow_weight": 0, "flow_record": ltd.FlowRecord.zeros((T, B))},
+}
+
+
+@pytest.mark.parametrize("jit", [False, True], ids=["", "jit"])
+@pytest.mark.parametrize("derivative", [*FORWARD, *SECOND])
+@pytest.mark.parametrize("on", ON)
+def test_with_the_penalty_on_they_say_why_not(on: str, derivative: str, jit: bool):
+    x, unravel = _vector(CASE.params)
+    take = {**FORWARD, **SECOND}[derivative]
+    args = (CASE.carry, CASE.inputs)
+    loss = lambda x: flow_loss(CASE, loss_of, unravel(x), *args, **ON[on])
+    run = lambda: take(loss, x, x)
+    with pytest.raises(NotImplementedError, match=r"while Ω is on\. Set flow_weight=0"):
+        jax.jit(run)() if jit else run()
+
+
+def test_forward_mode_beside_the_layer_is_free():
+    """A tangent that does not enter the layer meets no guard."""
+
+    def loss(scale: Any) -> Any:
+        return scale * _loss(CASE.params)
+
+    out, tangent = jax.jvp(loss, (2.0,), (1.0,))
+    assert float(out) == pytest.approx(2 * float(tangent), rel=1e-6)
+
+
+def test_reverse_mode_by_rows():
+    """`jax.jacrev` maps the backward pass over cotangents, with Ω for each of them."""
+
+    def pair(p: Any) -> Any:
+        final, y = ltd.unroll(simple, p, CASE.carry, CASE.inputs, flow_weight=1.0)
+        return jnp.sum(y[-1]), jnp.sum(final**2)
+
+    rows = quick_jit(jax.jacrev(pair))(CASE.params)
+    first = quick_jit(jax.grad(lambda p: pair(p)[0]))(CASE.params)
+    second = quick_jit(jax.grad(lambda p: pair(p)[1]))(CASE.params)
+    assert_close(rows, (first, second), RTOL, ATOL)
