@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from optax_ltd._recurrent import leaves as leaf_lists
+from optax_ltd._recurrent.cell_program import as_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +101,9 @@ def _step(
     pure: PureCell, params: tuple[Any, Any], carry: Any, rest: list[Any], x: Any
 ) -> tuple[Any, list[Any], Any]:
     state = jax.tree.unflatten(pure._rest_tree, rest)
-    cell: Any = nnx.merge(pure.graphdef, *params, pure._shared, state)
-    carry, y = cell(carry, x)
+    # A copy, since every step counts on from the same shared random counts.
+    cell: Any = nnx.merge(pure.graphdef, *params, pure._shared, state, copy=True)
+    carry, y = as_pair(cell(carry, x))
     shared = nnx.All(nnx.RngState, pure._broadcast_rngs)
     *_, changed = nnx.split(cell, nnx.Param, shared, ...)
     return carry, jax.tree.leaves(changed), y

@@ -147,19 +147,14 @@ def trace_cell(
       The program.
 
     Raises:
-      ValueError: if the cell does not return a pair, or changes the structure or the
-        shapes of the carry.
+      ValueError: if the cell changes the structure or the shapes of the carry.
     """
     trees: dict[str, Any] = {}
 
     def flat_cell(*leaves: Any) -> Leaves:
-        out = cell_fn(*jax.tree.unflatten(trees["in"], leaves))
-        if not isinstance(out, tuple) or len(out) != 2:
-            raise ValueError(
-                f"the cell must return a pair (carry, output), got {type(out).__name__}"
-            )
-        carry_leaves, trees["carry"] = jax.tree.flatten(out[0])
-        output_leaves, trees["output"] = jax.tree.flatten(out[1])
+        new_carry, y = cell_fn(*jax.tree.unflatten(trees["in"], leaves))
+        carry_leaves, trees["carry"] = jax.tree.flatten(new_carry)
+        output_leaves, trees["output"] = jax.tree.flatten(y)
         return [*carry_leaves, *output_leaves]
 
     leaves, trees["in"] = jax.tree.flatten((params, carry, x))
@@ -175,6 +170,14 @@ def trace_cell(
     counts = [len(jax.tree.leaves(tree)) for tree in (params, carry, x)]
     _check_carry(carry, trees["carry"], closed.out_avals[: counts[1]])
     return _cut(jaxpr, closed_over, counts, trees["output"])
+
+
+def as_pair(out: Any) -> tuple[Any, Any]:
+    """What a cell returned, if that is ``(carry, output)``; raises ValueError."""
+    if isinstance(out, tuple) and len(out) == 2:
+        return out
+    what = f"{len(out)} values" if isinstance(out, tuple) else type(out).__name__
+    raise ValueError(f"the cell must return a pair (carry, output), got {what}")
 
 
 def _check_carry(carry: Any, returned_tree: Any, returned: Sequence[Any]) -> None:

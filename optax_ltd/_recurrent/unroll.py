@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from optax_ltd._recurrent import information_flow, leaves
 from optax_ltd._recurrent.backward_pass import Stream
-from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
+from optax_ltd._recurrent.cell_program import CellProgram, as_pair, trace_cell
 from optax_ltd._recurrent.equations import Leaves
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
@@ -96,8 +96,8 @@ def unroll(
       The final carry, and the outputs stacked to ``[T, B, ...]``.
 
     Raises:
-      ValueError: if an option is not one of those above, or the cell changes the
-        structure or shapes of the carry.
+      ValueError: if an option is not one of those above, or the cell returns no pair
+        or changes the structure or shapes of the carry.
       NotImplementedError: on forward-mode or second derivatives while Ω is on.
 
     Examples:
@@ -123,7 +123,7 @@ def unroll(
     )
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
-        new_carry, y = cell_fn(params, carry, x)
+        new_carry, y = as_pair(cell_fn(params, carry, x))
         return new_carry, state, y
 
     carry, _, outputs = unroll_with_state(
