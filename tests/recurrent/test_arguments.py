@@ -70,6 +70,15 @@ def test_flow_params(bad: Any):
 
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_a_cell_that_returns_no_pair(weight: float):
+    message = r"the cell must return a pair \(carry, output\), got "
+    with pytest.raises(ValueError, match=message):
+        _unroll(lambda p, h, x: h[:2], flow_weight=weight)
+    with pytest.raises(ValueError, match=message + "3 values"):
+        _unroll(lambda p, h, x: (h, h, h), flow_weight=weight)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_a_cell_that_changes_the_carry(weight: float):
     structure = "the cell must return a carry of the structure it was given"
     with pytest.raises(ValueError, match=structure):

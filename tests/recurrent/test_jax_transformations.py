@@ -1,5 +1,6 @@
 """`unroll` under jit, vmap, remat, forward mode and second derivatives."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -124,12 +125,12 @@ def test_inside_other_loops_and_under_vmap(name: str):
         assert_close({k: v[i] for k, v in found.items()}, alone, RTOL, ATOL)
 
 
-FORWARD = {
+FORWARD: dict[str, Callable[..., Any]] = {
     "jvp": lambda f, x, v: jax.jvp(f, (x,), (v,))[1],
     "linearize": lambda f, x, v: jax.linearize(f, x)[1](v),
     "jacfwd": lambda f, x, v: jax.jacfwd(f)(x),
 }
-SECOND = {
+SECOND: dict[str, Callable[..., Any]] = {
     "hessian": lambda f, x, v: jax.hessian(f)(x),
     "forward over reverse": lambda f, x, v: jax.jvp(jax.grad(f), (x,), (v,))[1],
     "reverse over reverse": lambda f, x, v: jax.grad(
@@ -192,6 +193,6 @@ def test_reverse_mode_by_rows():
         return jnp.sum(y[-1]), jnp.sum(final**2)
 
     rows = quick_jit(jax.jacrev(pair))(CASE.params)
-    first = quick_jit(jax.grad(lambda p: pair(p)[0]))(CASE.params)
-    second = quick_jit(jax.grad(lambda p: pair(p)[1]))(CASE.params)
+    grads = [jax.grad(lambda p, i=i: pair(p)[i]) for i in (0, 1)]
+    first, second = (quick_jit(grad)(CASE.params) for grad in grads)
     assert_close(rows, (first, second), RTOL, ATOL)
