@@ -144,13 +144,7 @@ def nonfinite_random_step(
             substitutes = _shrink(updates, params, shrink_rate, shrink_mask)
         else:
             substitutes = [0] * len(jax.tree.leaves(updates))
-        new_updates = map_inexact(
-            lambda leaf, other: jnp.where(
-                finite, leaf, jnp.asarray(other).astype(leaf.dtype)
-            ),
-            updates,
-            substitutes,
-        )
+        new_updates = _replace(updates, substitutes, unless=finite)
         scale = jnp.where(finite, 1, 0)
         record = update_record(
             record, updates, measured, scale=scale, clipped=jnp.zeros_like(finite)
@@ -158,6 +152,16 @@ def nonfinite_random_step(
         return new_updates, NonfiniteRandomStepState(record, state.key)
 
     return transformation(init, update)
+
+
+def _replace(updates: Any, substitutes: list[Any], *, unless: jax.Array) -> Any:
+    return map_inexact(
+        lambda leaf, other: jnp.where(
+            unless, leaf, jnp.asarray(other).astype(leaf.dtype)
+        ),
+        updates,
+        substitutes,
+    )
 
 
 def _shrink(
