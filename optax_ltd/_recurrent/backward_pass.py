@@ -5,7 +5,9 @@ With δ_t = ∂L/∂h_t, u_t = δ_t J_t and w_t = ∂Ω/∂u_t, all held constan
 the cell, differentiated once. No time order is left in it.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,8 @@ import jax.numpy as jnp
 from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.equations import Leaves
+from optax_ltd._recurrent.information_flow import StepFlow, expand
+from optax_ltd._recurrent.time_blocks import in_blocks
 
 
 class Stream(NamedTuple):
@@ -106,49 +110,80 @@ def error_signals(
     return initial, Signals(error, passed_on, free)
 
 
+class Penalty(NamedTuple):
+    """What the gradient of Ω needs to know of each step, all held constant."""
+
+    flow: StepFlow
+    slope: jax.Array
+
+
 def loop_cotangents(
-    trajectory: Trajectory,
-    signals: Signals,
-    direction: Leaves | None = None,
-    steering: Leaves | None = None,
+    trajectory: Trajectory, signals: Signals, penalty: Penalty | None = None
 ) -> Stream:
     """Cotangents of what the loop read, for all time steps at once.
 
     Args:
       trajectory: from the forward pass.
       signals: from :func:`error_signals`.
-      direction: δ_t / ‖δ_t‖ over time; None for the cotangents of L alone.
-      steering: the derivative of weight · Ω in δ_t J_t / ‖δ_t‖, over time.
+      penalty: what of Ω to add; None for the cotangents of L alone.
 
     Returns:
       The cotangents of L, or of L + weight · Ω; None for leaves without a gradient.
     """
     program, flows, stream, carries, saved = trajectory
-    flags = tuple(leaves.inexact(part) for part in stream)
-    parts = [leaves.partition(f, part) for f, part in zip(flags, stream, strict=True)]
-    rests = [rest for _, rest in parts]
-    hidden, rest_carries = leaves.partition(flows, carries)
+    flags = [leaves.inexact(part) for part in stream]
+    constants, held = leaves.partition(flags[0], stream.constants)
 
-    def value(*chosen: Leaves) -> tuple[tuple[Leaves, Leaves], Leaves]:
-        constants, ahead = map(leaves.combine, flags, chosen, rests)
+    def at_once(timed: Any) -> tuple[Leaves, Leaves]:
+        ahead, carries, saved, signals, penalty = timed
+        ahead, held_ahead = leaves.partition(flags[1], ahead)
+        hidden, rest = leaves.partition(flows, carries)
 
-        def steps(hidden: Leaves) -> tuple[Leaves, Leaves]:
-            old = leaves.combine(flows, hidden, rest_carries)
-            new, outputs = program.over_time(constants, old, ahead, saved)
+        def steps(constants: Leaves, ahead: Leaves, hidden: Leaves) -> Any:
+            new, outputs = program.over_time(
+                leaves.combine(flags[0], constants, held),
+                leaves.combine(flows, hidden, rest),
+                leaves.combine(flags[1], ahead, held_ahead),
+                saved,
+            )
             return leaves.partition(flows, new)[0], trajectory.free(outputs)
 
-        if steering is None:
-            return steps(hidden), []
-        along = [s.astype(h.dtype) for s, h in zip(steering, hidden, strict=True)]
-        out, (tangent, _) = jax.jvp(steps, (hidden,), (along,))
-        return out, tangent
+        return _pull_back(steps, constants, ahead, hidden, signals, penalty)
 
-    (_, tangent), back = jax.vjp(value, *(chosen for chosen, _ in parts))
-    unit = [d.astype(t.dtype) for d, t in zip(direction or [], tangent, strict=True)]
-    cotangents = back(((signals.error, signals.free), unit))
+    timed = (stream.ahead, carries, saved, signals, penalty)
+    cotangents = in_blocks(at_once, timed)
     return Stream(
         *(
             leaves.combine(f, ct, [None] * f.count(False))
             for f, ct in zip(flags, cotangents, strict=True)
         )
     )
+
+
+def _pull_back(
+    steps: Callable[..., tuple[Leaves, Leaves]],
+    constants: Leaves,
+    ahead: Leaves,
+    hidden: Leaves,
+    signals: Signals,
+    penalty: Penalty | None,
+) -> tuple[Leaves, Leaves]:
+    """Cotangents of constants and ahead under ⟨δ, f⟩ + ⟨δ/‖δ‖, ∂f/∂h · w⟩."""
+
+    def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
+        at = partial(steps, constants, ahead)
+        if penalty is None:
+            return at(hidden), []
+        along = [
+            (u * expand(penalty.slope, u)).astype(h.dtype)
+            for u, h in zip(
+                penalty.flow.relative(signals.passed_on), hidden, strict=True
+            )
+        ]
+        out, (tangent, _) = jax.jvp(at, (hidden,), (along,))
+        return out, tangent
+
+    (_, tangent), back = jax.vjp(value, constants, ahead)
+    unit = penalty.flow.relative(signals.error) if penalty else []
+    unit = [d.astype(t.dtype) for d, t in zip(unit, tangent, strict=True)]
+    return back(((signals.error, signals.free), unit))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.backward_pass import (
+    Penalty,
     Stream,
     Trajectory,
     error_signals,
@@ -22,8 +23,8 @@ from optax_ltd._recurrent.information_flow import (
     FlowReduction,
     StepFlow,
     measure,
-    penalty,
-    steer,
+    omega,
+    slope,
     term_weight,
 )
 
@@ -110,8 +111,8 @@ def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> An
             scale = weight * term_weight(
                 flow.active, options.reduction, options.num_batch_dims
             )
-            steering = steer(flow, options.form, scale)
-            regularised = loop_cotangents(trajectory, signals, flow.direction, steering)
+            penalty = Penalty(flow, slope(flow, options.form, scale))
+            regularised = loop_cotangents(trajectory, signals, penalty)
         carry = leaves.combine(flows, initial, [None] * flows.count(False))
         out = jax.tree.map(first_order_only, (regularised, plain, carry))
         no_weight = None if weight is None else jnp.zeros_like(weight)
@@ -157,7 +158,7 @@ def _carries(
 
 
 def _seen(flow: StepFlow, options: FlowOptions) -> FlowRecord:
-    omega = penalty(
+    total = omega(
         flow.gains,
         flow.active,
         options.form,
@@ -165,5 +166,5 @@ def _seen(flow: StepFlow, options: FlowOptions) -> FlowRecord:
         options.num_batch_dims,
     )
     gains = jnp.where(flow.active, flow.gains, 0)
-    seen = FlowRecord(flow.error_norms, gains, flow.active, omega)
+    seen = FlowRecord(flow.error_norms, gains, flow.active, total)
     return jax.tree.map(lambda x: x.astype(jnp.float32), seen)

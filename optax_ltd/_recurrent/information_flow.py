@@ -21,22 +21,22 @@ REDUCTIONS: tuple[str, ...] = ("sum", "mean")
 
 
 class StepFlow(NamedTuple):
-    """What one batched look at all steps gives; leading axes are ``[T, B]``.
+    """What one batched look at all steps gives, each ``[T, B]``.
 
     Attributes:
       error_norms: ‖δ_t‖, float32 or wider.
       gains: ‖δ_t J_t‖ / ‖δ_t‖; 1 where the step is not active.
       active: whether the step has an error signal, passes on what is finite, and is
         not masked.
-      direction: leaves of δ_t / ‖δ_t‖, zero where not active.
-      passed: leaves of δ_t J_t / ‖δ_t‖, zero where not active.
     """
 
     error_norms: jax.Array
     gains: jax.Array
     active: jax.Array
-    direction: list[jax.Array]
-    passed: list[jax.Array]
+
+    def relative(self, signals: list[jax.Array]) -> list[jax.Array]:
+        """Signals over ‖δ_t‖, in at least float32; zero where not active."""
+        return [_divide(x, self.error_norms, self.active) for x in signals]
 
 
 def measure(
@@ -51,36 +51,30 @@ def measure(
     root of the smallest float over long lags.
     """
     lead = 1 + num_batch_dims
-    norms, direction = _normalise(error_signals, lead)
+    largest = _largest(error_signals, lead)
+    usable = jnp.isfinite(largest) & (largest > 0)
+    norms = largest * _norm([_divide(x, largest, usable) for x in error_signals], lead)
+    norms = jnp.where(usable, norms, largest)
     active = jnp.isfinite(norms) & (norms > 0)
     if mask is not None:
         active &= mask
-    largest = _largest(error_signals, lead)
-    scaled = [_divide(u, largest, active) for u in passed_on]
-    # ‖δ/m‖ lies in [1, √n], so this division is safe where the step is active.
-    relative = jnp.where(active, norms / jnp.where(active, largest, 1), 1)
-    passed = [_divide(u, relative, active) for u in scaled]
+    gains = _norm([_divide(u, norms, active) for u in passed_on], lead)
     # What a step passes on may overflow where ‖δ_t‖ does not.
-    gains = _norm(passed, lead)
     active &= jnp.isfinite(gains)
-    gains = jnp.where(active, gains, 1)
-    passed = [jnp.where(_expand(active, p), p, 0) for p in passed]
-    direction = [_divide(d, jnp.ones_like(norms), active) for d in direction]
-    return StepFlow(norms, gains, active, direction, passed)
+    return StepFlow(norms, jnp.where(active, gains, 1), active)
 
 
-def steer(flow: StepFlow, form: FlowForm, scale: jax.Array) -> list[jax.Array]:
-    """Derivative of scale · φ(g_t) with respect to δ_t J_t / ‖δ_t‖, leaf by leaf.
+def slope(flow: StepFlow, form: FlowForm, scale: jax.Array) -> jax.Array:
+    """Factor, ``[T, B]``, that turns δ_t J_t / ‖δ_t‖ into ∂(scale · φ(g_t)) by it.
 
     φ is (g − 1)² for ``"ratio"`` and (g² − 1)² for ``"squared_ratio"``.
     """
     g = flow.gains
     if form == "ratio":
-        slope = 2 * (g - 1) / jnp.where(g > 0, g, 1)
+        factor = 2 * (g - 1) / jnp.where(g > 0, g, 1)
     else:
-        slope = 4 * (g**2 - 1)
-    slope = jnp.where(flow.active & (g > 0), slope * scale, 0)
-    return [p * _expand(slope, p) for p in flow.passed]
+        factor = 4 * (g**2 - 1)
+    return jnp.where(flow.active & (g > 0), factor * scale, 0)
 
 
 def term_weight(
@@ -94,7 +88,7 @@ def term_weight(
     return 1 / jnp.maximum(1, jnp.sum(active))
 
 
-def penalty(
+def omega(
     gains: jax.Array,
     active: jax.Array,
     form: FlowForm,
@@ -194,7 +188,7 @@ def flow_penalty(
     """
     check_form(form, reduction)
     active = jnp.ones(gains.shape, bool) if mask is None else mask
-    return penalty(gains, active, form, reduction)
+    return omega(gains, active, form, reduction)
 
 
 def check_form(form: str, reduction: str) -> None:
@@ -226,22 +220,14 @@ def _norm(leaves: list[jax.Array], lead: int) -> jax.Array:
     return jnp.sqrt(sum(squares[1:], squares[0]))
 
 
-def _normalise(leaves: list[jax.Array], lead: int) -> tuple[jax.Array, list[jax.Array]]:
-    largest = _largest(leaves, lead)
-    usable = jnp.isfinite(largest) & (largest > 0)
-    scaled = [_divide(x, largest, usable) for x in leaves]
-    relative = jnp.where(usable, _norm(scaled, lead), 1)
-    norms = jnp.where(usable, largest * relative, largest)
-    return norms, [_divide(x, relative, usable) for x in scaled]
-
-
 def _divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
     """Divides x by ``by`` in at least float32 where it may be done, zero elsewhere."""
     safe = jnp.where(where, by, 1)
-    return jnp.where(_expand(where, x), _wide(x) / _expand(safe, x), 0)
+    return jnp.where(expand(where, x), _wide(x) / expand(safe, x), 0)
 
 
-def _expand(x: jax.Array, like: jax.Array) -> jax.Array:
+def expand(x: jax.Array, like: jax.Array) -> jax.Array:
+    """``x`` with axes of size 1 behind its own, as many as ``like`` has."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 
 
