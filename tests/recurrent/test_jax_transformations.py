@@ -22,7 +22,7 @@ def _loss(params: Any, weight: Any = 1.0, **options: Any) -> jax.Array:
     return flow_loss(*args, flow_weight=weight, **options)
 
 
-def _vector(params: Any) -> tuple[jax.Array, Any]:
+def _vector(params: Any) -> Any:
     return jax.flatten_util.ravel_pytree(params)
 
 
@@ -145,9 +145,9 @@ def test_with_the_penalty_off_every_derivative_is_that_of_scan(
     name: str, derivative: str
 ):
     c = case(name)
-    x, unravel = _vector((c.params, c.carry))
-    found = lambda x: flow_loss(c, loss_of, *unravel(x), c.inputs, flow_weight=0)
-    expected = lambda x: plain_loss(c, loss_of, *unravel(x), c.inputs)
+    x, unravel = _vector((c.params, c.carry, c.inputs))
+    found = lambda x: flow_loss(c, loss_of, *unravel(x), flow_weight=0)
+    expected = lambda x: plain_loss(c, loss_of, *unravel(x))
     take = {**FORWARD, **SECOND}[derivative]
     v = jnp.cos(jnp.arange(x.size, dtype=x.dtype))
     left, right = quick_jit(lambda: (take(found, x, v), take(expected, x, v)))()

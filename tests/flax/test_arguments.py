@@ -1,0 +1,91 @@
+"""Bad arguments of the layer and of its reports."""
+
+import re
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+from tests.flax.cells import OwnCell
+from tests.flax.models import F, H, X, simple_layer, squares
+
+
+def _value_and_grad(loss_fn: Any, *args: Any) -> Any:
+    return ltd.value_and_grad(loss_fn)(*args)
+
+
+BAD_WEIGHTS = [
+    (-1.0, ValueError),
+    (float("nan"), ValueError),
+    (float("inf"), ValueError),
+    (True, TypeError),
+    ("1", TypeError),
+    (np.ones(2, np.float32), TypeError),
+]
+
+
+@pytest.mark.parametrize(("weight", "error"), BAD_WEIGHTS)
+def test_flow_weight_of_the_layer_and_of_the_call(weight: Any, error: Any):
+    message = r"flow_weight must be a .*got "
+    with pytest.raises(error, match=message) as of_layer:
+        simple_layer(flow_weight=weight)
+    with pytest.raises(error, match=message) as of_call:
+        simple_layer()(X, flow_weight=weight)
+    assert repr(weight) in str(of_layer.value)
+    assert str(of_layer.value) == str(of_call.value)
+
+
+@pytest.mark.parametrize("name", ["flow_form", "flow_reduction"])
+def test_form_and_reduction(name: str):
+    with pytest.raises(ValueError, match=f"{name} must be one of .* got 'median'"):
+        simple_layer(**{name: "median"})
+
+
+def test_custom_state_axes():
+    axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
+    layer = simple_layer(state_axes=axes, flow_weight=1.0)
+    with pytest.raises(ValueError, match=r"needs the default state_axes.* got "):
+        layer(X)
+
+
+class Single(OwnCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return self.next(carry, inputs)
+
+
+class Wider(OwnCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        h = self.next(carry, inputs)
+        return jnp.concatenate([h, h], -1), h
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_what_a_cell_returns(weight: float):
+    def run(cell: Any) -> Any:
+        return ltd.FlowRNN(cell(F, H, rngs=nnx.Rngs(0)), flow_weight=weight)(X)
+
+    pair = r"the cell must return a pair \(carry, output\), got "
+    with pytest.raises(ValueError, match=pair):
+        run(Single)
+    with pytest.raises(ValueError, match=re.escape("(3, 4), got (3, 8)")):
+        run(Wider)
+
+
+@pytest.mark.parametrize("report", [ltd.gradient_flow, _value_and_grad])
+def test_a_model_without_a_flow_rnn(report: Any):
+    model = nnx.RNN(nnx.SimpleCell(F, H, rngs=nnx.Rngs(0)))
+    message = r"at least one optax_ltd.FlowRNN .* got a RNN without one"
+    with pytest.raises(ValueError, match=message):
+        report(squares, model, X)
+
+
+def test_one_report_needs_one_shape():
+    layer = simple_layer(flow_weight=1.0)
+    loss = lambda model, x: jnp.sum(model(x)) + jnp.sum(model(x[:, :3]))
+    message = re.escape("required (5, 3), got (3, 3)")
+    with pytest.raises(ValueError, match=message):
+        ltd.value_and_grad(loss)(layer, X)
+    assert layer.flow_record is None

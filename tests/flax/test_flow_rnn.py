@@ -1,0 +1,182 @@
+"""`FlowRNN` with Ω on: what its gradient is, what it reaches, how its weight is set."""
+
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+from tests.flax.models import (
+    ATOL,
+    LENGTHS,
+    RTOL,
+    B,
+    H,
+    Stacked,
+    T,
+    X,
+    pure,
+    simple_layer,
+    squares,
+)
+from tests.recurrent.oracles import assert_close, assert_equal, minus, quick_jit
+
+
+def grads_of(model: Any, loss: Any = squares, **call: Any) -> Any:
+    """Gradients in the parameters as a pure dict, and in the inputs."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+
+    def run(params: Any, x: Any, call: Any) -> Any:
+        return loss(nnx.merge(graphdef, params, rest, copy=True), x, **call)
+
+    params, x = quick_jit(jax.grad(run, (0, 1)))(params, X, call)
+    return nnx.to_pure_dict(params), x
+
+
+def weighted(model: Any, x: Any, weight: Any) -> Any:
+    return jnp.sum(model(x, flow_weight=weight)[:, -1] ** 2) / B
+
+
+@pytest.mark.parametrize("form", ["ratio", "squared_ratio"])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_gradient_is_that_of_unroll(form: Any, reduction: Any):
+    """Lengths become the mask, and the batch comes first."""
+    options: Any = {"flow_form": form, "flow_reduction": reduction}
+    layer = simple_layer(flow_weight=2.0, **options)
+    read = lambda model, x: jnp.sum(model(x, seq_lengths=LENGTHS) ** 2)
+    found, found_x = grads_of(layer, read)
+    params, cell = pure(layer.cell)
+    mask = jnp.arange(T)[:, None] < LENGTHS
+
+    def loss(p: Any, x: Any) -> Any:
+        inputs = jnp.swapaxes(x, 0, 1)
+        _, y = ltd.unroll(
+            cell, p, jnp.zeros((B, H)), inputs, flow_weight=2.0, mask=mask, **options
+        )
+        return jnp.sum(y**2)
+
+    expected, expected_x = quick_jit(jax.grad(loss, (0, 1)))(params, X)
+    cell_grads = found["cell"]
+    named = {
+        "W": cell_grads["dense_h"]["kernel"],
+        "U": cell_grads["dense_i"]["kernel"],
+        "b": cell_grads["dense_i"]["bias"],
+    }
+    assert_close(named, expected, RTOL, ATOL)
+    assert_close(found_x, expected_x, RTOL, ATOL)
+
+
+def test_reaches_the_cells_of_its_own_layers_alone():
+    off, on = grads_of(Stacked((0.0, 0.0))), grads_of(Stacked((0.0, 2.0)))
+    change = minus(on, off)
+    first, second = (change[0]["rnns"][i]["cell"] for i in (0, 1))
+    for untouched in (first, change[0]["head"], change[1]):
+        assert_close(untouched, jax.tree.map(jnp.zeros_like, untouched), 0, ATOL)
+    assert all(np.max(np.abs(g)) > 1e-3 for g in jax.tree.leaves(second))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "touched"),
+    [
+        ("all", {"W", "U", "b"}),
+        ("recurrent", {"W"}),
+        (nnx.PathContains("dense_h"), {"W"}),
+        (nnx.PathContains("bias"), {"b"}),
+        (nnx.Any(nnx.PathContains("dense_h"), nnx.PathContains("bias")), {"W", "b"}),
+        (nnx.BatchStat, set()),
+    ],
+)
+def test_flow_params(chosen: Any, touched: set[str]):
+    def named(**options: Any) -> Any:
+        cell = grads_of(simple_layer(**options))[0]["cell"]
+        return {
+            "W": cell["dense_h"]["kernel"],
+            "U": cell["dense_i"]["kernel"],
+            "b": cell["dense_i"]["bias"],
+        }
+
+    off, whole = named(), named(flow_weight=2.0)
+    found = named(flow_weight=2.0, flow_params=chosen)
+    for key in off:
+        assert_close(found[key], (whole if key in touched else off)[key], RTOL, ATOL)
+        assert np.max(np.abs(whole[key] - off[key])) > 1e-3
+
+
+def test_the_weight_of_a_call_overrides_the_layers():
+    one = grads_of(simple_layer(flow_weight=1.0), weighted, weight=None)
+    three = grads_of(simple_layer(flow_weight=3.0), weighted, weight=None)
+    for layer in (simple_layer(), simple_layer(flow_weight=1.0)):
+        assert_close(grads_of(layer, weighted, weight=3.0), three, RTOL, ATOL)
+    off = grads_of(simple_layer(), weighted, weight=None)
+    assert_close(
+        grads_of(simple_layer(flow_weight=1.0), weighted, weight=0.0), off, RTOL, ATOL
+    )
+    change, thrice = minus(one, off), minus(three, off)
+    assert_close(jax.tree.map(lambda g: 3 * g, change), thrice, RTOL, 10 * ATOL)
+
+
+def test_a_weight_schedule_under_jit_traces_once():
+    schedule = optax.linear_schedule(2.0, 0.0, 2)
+    graphdef, params, rest = nnx.split(simple_layer(), nnx.Param, ...)
+    traces = []
+
+    @jax.jit
+    @jax.grad
+    def grad(params: Any, count: Any) -> Any:
+        traces.append(count)
+        model = nnx.merge(graphdef, params, rest, copy=True)
+        return weighted(model, X, schedule(count))
+
+    two, one, none = (grad(params, jnp.int32(count)) for count in range(3))
+    assert len(traces) == 1
+    half = jax.tree.map(lambda a, b: (a + b) / 2, two, none)
+    assert_close(jax.tree.leaves(one), jax.tree.leaves(half), RTOL, ATOL)
+    assert np.max(np.abs(jax.tree.leaves(minus(two, none))[0])) > 1e-3
+
+
+@pytest.mark.parametrize("lead", [(), (2, 3)], ids=["none", "two"])
+def test_any_number_of_batch_axes(lead: tuple[int, ...]):
+    """Ω is a mean over all batch axes: those of one flat axis."""
+    x = jnp.sin(jnp.arange(np.prod([*lead, T, 2]), dtype=jnp.float32))
+    total = lambda model, x: jnp.sum(model(x) ** 2)
+    layer = simple_layer(flow_weight=1.0)
+    loss, grads = nnx.value_and_grad(total)(layer, x.reshape(*lead, T, 2))
+    flat_loss, flat = nnx.value_and_grad(total)(layer, x.reshape(-1, T, 2))
+    assert_close((loss, grads), (flat_loss, flat), RTOL, ATOL)
+
+
+def test_a_layer_is_saved_and_cloned_with_its_options():
+    layer = simple_layer(flow_weight=2.0, flow_form="squared_ratio")
+    assert_equal(grads_of(nnx.clone(layer)), grads_of(layer))
+
+
+@pytest.mark.parametrize("how", ["jvp", "hessian", "grad of grad"])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_other_derivatives(how: str, weight: float):
+    """With Ω off those of `nnx.RNN`; with Ω on a reason why not."""
+
+    def derivative(layer: Any) -> Any:
+        graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+        vector, unravel = jax.flatten_util.ravel_pytree(params)
+
+        def loss(v: Any) -> Any:
+            return squares(nnx.merge(graphdef, unravel(v), rest, copy=True), X)
+
+        if how == "jvp":
+            return jax.jvp(loss, (vector,), (vector,))[1]
+        if how == "hessian":
+            return quick_jit(jax.hessian(loss))(vector)
+        return quick_jit(jax.grad(lambda v: jnp.sum(jax.grad(loss)(v) ** 2)))(vector)
+
+    layer = simple_layer(flow_weight=weight)
+    if weight:
+        with pytest.raises(NotImplementedError, match="while Ω is on"):
+            derivative(layer)
+    else:
+        expected = derivative(nnx.RNN(layer.cell))
+        np.testing.assert_allclose(derivative(layer), expected, rtol=1e-4, atol=1e-5)

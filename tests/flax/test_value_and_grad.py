@@ -1,0 +1,208 @@
+"""`ltd.value_and_grad` and `ltd.gradient_flow`: the loss's own numbers, and Ω's."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+from tests.flax.models import (
+    ATOL,
+    LENGTHS,
+    RTOL,
+    B,
+    F,
+    H,
+    Stacked,
+    T,
+    Twice,
+    X,
+    assert_unchanged,
+    leaves_of,
+    pure,
+    simple_layer,
+    squares,
+)
+from tests.recurrent.oracles import assert_close, omega, quick_jit
+
+
+def _record(layer: ltd.FlowRNN, mask: Any = None) -> ltd.FlowRecord:
+    """What `unroll` records for `_last` of a layer of a SimpleCell."""
+    params, cell = pure(layer.cell)
+
+    def loss(record: Any) -> Any:
+        inputs, start = jnp.swapaxes(X, 0, 1), jnp.zeros((B, H))
+        _, y = ltd.unroll(cell, params, start, inputs, flow_record=record, mask=mask)
+        return jnp.sum(y[-1] ** 2) / B
+
+    return quick_jit(jax.grad(loss))(ltd.FlowRecord.zeros((T, B)))
+
+
+def _last(model: Any, x: Any, seq_lengths: Any = None) -> Any:
+    return jnp.sum(model(x, seq_lengths=seq_lengths)[:, -1] ** 2) / B
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_loss_and_gradients_are_those_of_nnx(weight: float):
+    model = Stacked((weight, weight))
+    other = nnx.clone(model)
+    (loss, flow), grads = nnx.jit(ltd.value_and_grad(squares))(model, X)
+    expected = nnx.jit(nnx.value_and_grad(squares))(other, X)
+    assert_close((loss, grads), expected, RTOL, ATOL)
+    assert list(flow) == ["rnns/0", "rnns/1"]
+    assert_unchanged(leaves_of(other), model)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_what_a_layer_reports(weight: float, lengths: Any):
+    layer = simple_layer(flow_weight=weight)
+    mask = None if lengths is None else np.arange(T)[:, None] < np.asarray(lengths)
+    record = _record(layer, mask)
+    (_, flow), _ = ltd.value_and_grad(_last)(layer, X, seq_lengths=lengths)
+    seen = flow[""]
+    active = np.ones((T, B), bool) if mask is None else mask
+    np.testing.assert_array_equal(seen.active, active)
+    assert_close(seen.error_norms, record.error_norms, RTOL)
+    assert_close(seen.gains, np.where(active, record.gains, 1), RTOL)
+    expected = omega(record.gains, "ratio", "sum", active)
+    assert_close(seen.omega, expected, RTOL)
+    assert float(seen.active_fraction) == pytest.approx(active.mean())
+
+
+def test_aux_arguments_and_keywords():
+    layer = simple_layer(flow_weight=1.0)
+
+    def loss(model: Any, x: Any, factor: float, shift: float) -> Any:
+        y = model(x)
+        return factor * jnp.sum(y) + shift, {"outputs": y}
+
+    args = (layer, X, 2.0)
+    ((value, aux), flow), grads = ltd.value_and_grad(loss, has_aux=True)(
+        *args, shift=1.0
+    )
+    (expected, expected_aux), expected_grads = nnx.value_and_grad(loss, has_aux=True)(
+        *args, shift=1.0
+    )
+    assert_close(
+        (value, aux, grads), (expected, expected_aux, expected_grads), RTOL, ATOL
+    )
+    assert flow[""].gains.shape == (T, B)
+
+
+@pytest.mark.parametrize("explicit", [False, True], ids=["own rngs", "given rngs"])
+def test_random_draws_are_made_once(explicit: bool):
+    def loss(model: Any, x: Any, rngs: Any) -> Any:
+        return jnp.sum(model(x, rngs=rngs) ** 2)
+
+    ends = []
+    for differentiate in (ltd.value_and_grad, nnx.value_and_grad):
+        model, rngs = Stacked(dropout=0.5), nnx.Rngs(5) if explicit else None
+        values = []
+        for _ in range(2):
+            value, grads = differentiate(loss)(model, X, rngs)
+            value = value[0] if isinstance(value, tuple) else value
+            values.append((value, grads))
+        assert float(values[0][0]) != float(values[1][0])
+        ends.append((jax.tree.leaves(values), leaves_of((model, rngs))[1:]))
+    assert_close(ends[0], ends[1], RTOL, ATOL)
+
+
+def test_in_a_jitted_train_step_it_traces_once():
+    model = Stacked()
+    tx = optax.chain(ltd.clip_or_random_step(1.0, key=0), optax.adam(1e-2))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    structure, traces = leaves_of(model)[0], []
+
+    @nnx.jit
+    def step(model: Any, optimizer: Any, x: Any) -> Any:
+        traces.append(x)
+        (loss, flow), grads = ltd.value_and_grad(squares)(model, x)
+        optimizer.update(model, grads)
+        return loss, {k: v.omega for k, v in flow.items()}
+
+    losses = [float(step(model, optimizer, X)[0]) for _ in range(5)]
+    assert len(traces) == 1
+    assert losses[-1] < losses[0]
+    assert leaves_of(model)[0] == structure
+
+
+def test_a_layer_called_twice():
+    """Its gradient is that of both calls, its Ω their sum, its gains their mean."""
+    model = Twice()
+    (loss, flow), grads = ltd.value_and_grad(squares)(model, X)
+    assert_close((loss, grads), nnx.value_and_grad(squares)(model, X), RTOL, ATOL)
+    assert len(flow) == 1
+    (seen,) = flow.values()
+    params, cell = pure(model.first.cell)
+
+    def pair(records: Any) -> Any:
+        y = jnp.swapaxes(X, 0, 1)
+        for record in records:
+            _, y = ltd.unroll(cell, params, jnp.zeros((B, F)), y, flow_record=record)
+        return jnp.sum(y**2) / B
+
+    zeros = ltd.FlowRecord.zeros((T, B))
+    one, two = quick_jit(jax.grad(pair))((zeros, zeros))
+    assert_close(seen.omega, one.omega + two.omega, RTOL)
+    assert_close(seen.gains, (one.gains + two.gains) / 2, RTOL)
+    assert_close(seen.error_norms, (one.error_norms + two.error_norms) / 2, RTOL)
+    np.testing.assert_array_equal(seen.active, True)
+
+
+def test_an_error_in_the_loss_leaves_the_model_clean():
+    model = Stacked()
+    before = leaves_of(model)
+
+    def fails(model: Any, x: Any) -> Any:
+        model(x)
+        raise RuntimeError("on purpose")
+
+    for run in (ltd.value_and_grad(fails), lambda *a: ltd.gradient_flow(fails, *a)):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            run(model, X)
+    assert_unchanged(before, model)
+    assert all(rnn.flow_record is None for rnn in model.rnns)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_gradient_flow(weight: float):
+    layer = simple_layer(flow_weight=weight)
+    before = leaves_of(layer)
+    report = ltd.gradient_flow(_last, layer, X)
+    assert_unchanged(before, layer)
+    record = _record(layer)
+    assert float(report.loss) == pytest.approx(float(_last(layer, X)), rel=1e-6)
+    seen = report.layers[""]
+    assert_close(seen.error_norms, record.error_norms, RTOL)
+    assert_close(seen.gains, record.gains, RTOL)
+    assert_close(seen.omega, record.omega, RTOL)
+    assert seen.active.shape == (T, B)
+    assert seen.active.dtype == bool
+
+
+def test_gradient_flow_draws_no_random_numbers():
+    model = Stacked(dropout=0.5)
+    before = leaves_of(model)
+    first, second = (ltd.gradient_flow(squares, model, X) for _ in range(2))
+    assert float(first.loss) == float(second.loss)
+    assert_unchanged(before, model)
+    assert set(first.layers) == {"rnns/0", "rnns/1"}
+
+
+def test_horizon_of_a_signal_that_halves():
+    """‖δ‖ at lag k is 2^-k: below .1 first at lag 4, below .01 at lag 7."""
+    norms = 0.5 ** jnp.arange(20.0)[::-1, None] * jnp.asarray([1.0, 3.0, 0.0])
+    ones = jnp.ones_like(norms)
+    flow = ltd.LayerFlow(norms, 0.5 * ones, norms > 0, jnp.zeros(()))
+    np.testing.assert_array_equal(flow.horizon(0.1), [4, 4, 0])
+    np.testing.assert_array_equal(flow.horizon(), [7, 7, 0])
+    # It counts from the last step that is read, and ends at the start.
+    early = ltd.LayerFlow(norms.at[10:].set(0), ones, norms > 0, jnp.zeros(()))
+    np.testing.assert_array_equal(early.horizon(0.1), [4, 4, 0])
+    level = ltd.LayerFlow(ones, ones, ones > 0, jnp.zeros(()))
+    np.testing.assert_array_equal(level.horizon(0.1), 20)
