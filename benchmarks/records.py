@@ -158,6 +158,24 @@ def write(entry: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     return path
 
 
+def write_and_show(entry: Mapping[str, Any]) -> None:
+    """Writes a record and prints its ratios.
+
+    Args:
+      entry: what `record` returned.
+    """
+    print(write(entry))
+    for name, result in entry["contestants"].items():
+        ratio = result["ratio"]
+        print(
+            f"  {name:34} {1e3 * result['seconds']['median']:8.1f} ms  "
+            f"ratio {ratio['median']:.2f} "
+            f"({ratio['lower']:.2f}-{ratio['upper']:.2f})  "
+            f"compiled in {result['compile_seconds']:.1f} s",
+            flush=True,
+        )
+
+
 def environment() -> dict[str, Any]:
     """Commit, versions and device."""
     device = jax.devices()[0]

@@ -108,15 +108,7 @@ def main() -> None:
                 shape=tuple(options.shape),
                 rounds=options.rounds,
             )
-            print(f"{optimizer}, {kind} gradient: {records.write(entry)}")
-            for name, result in entry["contestants"].items():
-                ratio = result["ratio"]
-                print(
-                    f"  {name:28} {1e3 * result['seconds']['median']:7.1f} ms  "
-                    f"ratio {ratio['median']:.2f} "
-                    f"({ratio['lower']:.2f}-{ratio['upper']:.2f})  "
-                    f"compiled in {result['compile_seconds']:.1f} s"
-                )
+            records.write_and_show(entry)
 
 
 if __name__ == "__main__":
