@@ -4,6 +4,7 @@ from optax_ltd import initializers, plots, tasks
 from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
 from optax_ltd._norms import global_norm
+from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
@@ -16,12 +17,14 @@ from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
 
 __all__ = [
+    "CarryClip",
     "FlowRNN",
     "FlowRecord",
     "GradientFlow",
     "LayerFlow",
     "clip_by_global_norm",
     "clip_by_value",
+    "clip_carry_gradient",
     "clip_or_random_step",
     "flow_gains",
     "flow_penalty",

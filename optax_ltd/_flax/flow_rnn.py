@@ -8,14 +8,17 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 
+from optax_ltd._flax.flow_record_variable import FlowRecordVariable, record_of
 from optax_ltd._flax.pure_cell import pure_cell
 from optax_ltd._recurrent import information_flow
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.unroll import FlowConfig, check_flow_weight, unroll_with_state
-
-
-class FlowRecordVariable(nnx.Variable):
-    """Zeros whose cotangent is what the backward pass saw of the error signal."""
+from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.flow_config import (
+    FlowConfig,
+    check_flow_fraction,
+    check_flow_weight,
+    is_zero,
+)
+from optax_ltd._recurrent.unroll import unroll_with_state
 
 
 class FlowRNN(nnx.RNN):
@@ -57,6 +60,10 @@ class FlowRNN(nnx.RNN):
         that count as in the code. A weight does not carry over from one to the other.
       flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
         (those multiplied with the carry, as in the code) or an ``nnx`` filter.
+      flow_fraction: share of the time steps at which Ω is differentiated, in (0, 1],
+        drawn anew at each call from the ``flow`` stream of ``rngs``; unbiased.
+      carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
+        step of back-propagation through time; it acts with Ω on or off.
 
     Raises:
       ValueError: if an option is none of these.
@@ -94,8 +101,11 @@ class FlowRNN(nnx.RNN):
         flow_form: information_flow.FlowForm = "ratio",
         flow_reduction: information_flow.FlowReduction = "sum",
         flow_params: nnx.filterlib.Filter = "all",
+        flow_fraction: float = 1.0,
+        carry_clip: CarryClip | None = None,
     ):
         check_flow_weight(flow_weight)
+        check_flow_fraction(flow_fraction)
         information_flow.check_form(flow_form, flow_reduction)
         super().__init__(
             cell,
@@ -113,6 +123,12 @@ class FlowRNN(nnx.RNN):
         self.flow_form: information_flow.FlowForm = flow_form
         self.flow_reduction: information_flow.FlowReduction = flow_reduction
         self.flow_params = flow_params
+        self.flow_fraction = flow_fraction
+        self.carry_clip = carry_clip
+        self.flow_rngs: nnx.RngStream | None = nnx.data(None)
+        if flow_fraction < 1:
+            given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow
+            self.flow_rngs = given.fork()
         self.flow_record: FlowRecordVariable | None = nnx.data(None)
 
     def __call__(
@@ -207,24 +223,19 @@ class FlowRNN(nnx.RNN):
         if seq_lengths is not None:
             steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * num_batch_dims)
             mask = steps < seq_lengths
+        key = None
+        if self.flow_rngs is not None and not is_zero(weight):
+            key = self.flow_rngs()
         return FlowConfig(
-            weight, self.flow_form, self.flow_reduction, "all", mask, self._record(lead)
+            weight=weight,
+            form=self.flow_form,
+            reduction=self.flow_reduction,
+            fraction=self.flow_fraction,
+            key=key,
+            mask=mask,
+            carry_clip=self.carry_clip,
+            record=record_of(self.flow_record, lead),
         )
-
-    def _record(self, lead: tuple[int, ...]) -> FlowRecord | None:
-        """The record of this call, made at the first look at its shape."""
-        if self.flow_record is None:
-            return None
-        record = FlowRecord(*self.flow_record.get_value())
-        if record.gains.size == 0:
-            record = FlowRecord.zeros(lead)
-            self.flow_record.set_value(record)
-        if record.gains.shape != lead:
-            raise ValueError(
-                "one report needs every call of a shared FlowRNN to have the same time "
-                f"and batch axes: required {record.gains.shape}, got {lead}"
-            )
-        return record
 
     def _scan(
         self,

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from optax_ltd._flax.flow_rnn import FlowRecordVariable, FlowRNN
+from optax_ltd._flax.flow_record_variable import FlowRecordVariable
+from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 

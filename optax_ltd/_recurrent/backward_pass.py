@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent import leaves
+from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.equations import Leaves
-from optax_ltd._recurrent.information_flow import StepFlow, expand
+from optax_ltd._recurrent.example_norms import expand
+from optax_ltd._recurrent.information_flow import StepFlow
 from optax_ltd._recurrent.time_blocks import in_blocks
 
 
@@ -51,6 +53,14 @@ class Trajectory(NamedTuple):
             if leaves.inexact([y])[0] and (i is None or not self.flows[i])
         ]
 
+    def at(self, steps: jax.Array) -> "Trajectory":
+        """The same at some time steps only."""
+        ahead, carries, saved = jax.tree.map(
+            lambda x: x[steps], (self.stream.ahead, self.carries, self.saved)
+        )
+        stream = self.stream._replace(ahead=ahead)
+        return self._replace(stream=stream, carries=carries, saved=saved)
+
     def through_outputs(self, cotangents: Leaves) -> Leaves:
         """What the loss reads of each hidden leaf through the outputs, or None."""
         read = [None] * len(self.flows)
@@ -67,20 +77,32 @@ class Signals(NamedTuple):
     passed_on: Leaves
     free: Leaves
 
+    def at(self, steps: jax.Array) -> "Signals":
+        """The same at some time steps only."""
+        return jax.tree.map(lambda x: x[steps], self)
+
 
 def error_signals(
-    trajectory: Trajectory, final: Leaves, outputs: Leaves, unroll: int
-) -> tuple[Leaves, Signals]:
+    trajectory: Trajectory,
+    final: Leaves,
+    outputs: Leaves,
+    num_batch_dims: int,
+    carry_clip: CarryClip | None,
+    unroll: int,
+) -> tuple[Leaves, Signals, jax.Array | None]:
     """Back-propagates through time, for the hidden states only.
 
     Args:
       trajectory: from the forward pass.
       final: cotangents of the final carry leaves.
       outputs: cotangents of the outputs over time.
+      num_batch_dims: how many axes after time are batch.
+      carry_clip: what bounds δ_t at each step, or None.
       unroll: steps unrolled in the loop.
 
     Returns:
-      The cotangents of the initial hidden state, and the signals of every step.
+      The cotangents of the initial hidden state, the signals of every step, and which
+      steps were clipped, ``[T, *batch]``, or None without a clip.
     """
     program, flows, stream, carries, saved = trajectory
     free = trajectory.free(outputs)
@@ -95,30 +117,46 @@ def error_signals(
             return leaves.partition(flows, new)[0], trajectory.free(outputs)
 
         error = [f if r is None else f + r for f, r in zip(future, read, strict=True)]
+        clipped = None
+        if carry_clip is not None:
+            error, clipped = carry_clip(error, num_batch_dims)
         _, back = jax.vjp(step, hidden)
         (past,) = back((error, free))
         passed_on = back((error, jax.tree.map(jnp.zeros_like, free)))[0]
-        return past, (error, passed_on if free else past)
+        return past, (error, passed_on if free else past, clipped)
 
-    initial, (error, passed_on) = jax.lax.scan(
+    initial, (error, passed_on, clipped) = jax.lax.scan(
         body,
         leaves.partition(flows, final)[0],
         (carries, stream.ahead, saved, trajectory.through_outputs(outputs), free),
         reverse=True,
         unroll=unroll,
     )
-    return initial, Signals(error, passed_on, free)
+    return initial, Signals(error, passed_on, free), clipped
 
 
 class Penalty(NamedTuple):
-    """What the gradient of Ω needs to know of each step, all held constant."""
+    """What the gradient of Ω needs to know of each step, all held constant.
+
+    Attributes:
+      flow: norms, gains and activity.
+      slope: ``[T, B]``, from :func:`~optax_ltd._recurrent.information_flow.slope`.
+    """
 
     flow: StepFlow
     slope: jax.Array
 
+    def at(self, steps: jax.Array) -> "Penalty":
+        """The same at some time steps only."""
+        return jax.tree.map(lambda x: x[steps], self)
+
 
 def loop_cotangents(
-    trajectory: Trajectory, signals: Signals, penalty: Penalty | None = None
+    trajectory: Trajectory,
+    signals: Signals,
+    penalty: Penalty | None = None,
+    *,
+    with_loss: bool = True,
 ) -> Stream:
     """Cotangents of what the loop read, for all time steps at once.
 
@@ -126,9 +164,11 @@ def loop_cotangents(
       trajectory: from the forward pass.
       signals: from :func:`error_signals`.
       penalty: what of Ω to add; None for the cotangents of L alone.
+      with_loss: False for the cotangents of weight · Ω alone.
 
     Returns:
-      The cotangents of L, or of L + weight · Ω; None for leaves without a gradient.
+      The cotangents of L + weight · Ω, or of one of them; None for leaves without a
+      gradient.
     """
     program, flows, stream, carries, saved = trajectory
     flags = [leaves.inexact(part) for part in stream]
@@ -148,7 +188,8 @@ def loop_cotangents(
             )
             return leaves.partition(flows, new)[0], trajectory.free(outputs)
 
-        return _pull_back(steps, constants, ahead, hidden, signals, penalty)
+        pull_back = partial(_pull_back, steps, constants, ahead, hidden)
+        return pull_back(signals, penalty, with_loss)
 
     timed = (stream.ahead, carries, saved, signals, penalty)
     cotangents = in_blocks(at_once, timed)
@@ -167,6 +208,7 @@ def _pull_back(
     hidden: Leaves,
     signals: Signals,
     penalty: Penalty | None,
+    with_loss: bool,
 ) -> tuple[Leaves, Leaves]:
     """Cotangents of constants and ahead under ⟨δ, f⟩ + ⟨δ/‖δ‖, ∂f/∂h · w⟩."""
 
@@ -186,4 +228,7 @@ def _pull_back(
     (_, tangent), back = jax.vjp(value, constants, ahead)
     unit = penalty.flow.relative(signals.error) if penalty else []
     unit = [d.astype(t.dtype) for d, t in zip(unit, tangent, strict=True)]
-    return back(((signals.error, signals.free), unit))
+    of_loss = signals.error, signals.free
+    if not with_loss:
+        of_loss = jax.tree.map(jnp.zeros_like, of_loss)
+    return back((of_loss, unit))

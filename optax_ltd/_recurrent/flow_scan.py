@@ -9,11 +9,13 @@ import jax.numpy as jnp
 from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.backward_pass import (
     Penalty,
+    Signals,
     Stream,
     Trajectory,
     error_signals,
     loop_cotangents,
 )
+from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import first_order_only, reverse_only
 from optax_ltd._recurrent.equations import Leaves
@@ -38,6 +40,7 @@ class FlowOptions:
       reduction: ``"sum"`` or ``"mean"`` over time.
       num_batch_dims: how many axes after time are batch.
       length: the number of time steps.
+      carry_clip: what bounds the error signal at each step, or None.
       unroll: steps unrolled in each loop.
     """
 
@@ -45,6 +48,7 @@ class FlowOptions:
     reduction: FlowReduction
     num_batch_dims: int
     length: int
+    carry_clip: CarryClip | None
     unroll: int
 
 
@@ -57,6 +61,7 @@ def flow_scan(
     carry: Leaves,
     weight: jax.Array | None,
     mask: jax.Array | None,
+    steps: jax.Array | None,
     record: FlowRecord | None,
 ) -> tuple[Leaves, Leaves]:
     """Scans the cell over time.
@@ -72,6 +77,7 @@ def flow_scan(
       carry: initial carry leaves.
       weight: scalar, or None for a record without Ω.
       mask: ``[T, B]`` or None, the steps that count in Ω.
+      steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
       record: zeros whose cotangent is what the backward pass saw, or None.
 
     Returns:
@@ -79,7 +85,7 @@ def flow_scan(
     """
     guarded = jax.tree.map(_guard, (regularised, plain, carry))
     run = _make(program, flows, options)
-    return run(*guarded, weight, mask, record)
+    return run(*guarded, weight, mask, steps, record)
 
 
 def _guard(x: Any) -> Any:
@@ -87,14 +93,14 @@ def _guard(x: Any) -> Any:
 
 
 def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> Any:
-    def forward(regularised, plain, carry, weight, mask, record):
+    def forward(regularised, plain, carry, weight, mask, steps, record):
         del plain
         final, outputs, carries, saved = _forward(program, options, regularised, carry)
         trajectory = (regularised, carry, outputs, carries, saved)
-        return (final, outputs), (*trajectory, weight, mask, record)
+        return (final, outputs), (*trajectory, weight, mask, steps, record)
 
     def backward(residuals, cotangents):
-        stream, start, outputs, carries, saved, weight, mask, record = residuals
+        stream, start, outputs, carries, saved, weight, mask, steps, record = residuals
         trajectory = Trajectory(
             program,
             flows,
@@ -102,25 +108,28 @@ def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> An
             _carries(program, start, outputs, carries),
             program.saved(outputs, saved),
         )
-        final, outputs = cotangents
-        initial, signals = error_signals(trajectory, final, outputs, options.unroll)
+        initial, signals, clipped = error_signals(
+            trajectory,
+            *cotangents,
+            num_batch_dims=options.num_batch_dims,
+            carry_clip=options.carry_clip,
+            unroll=options.unroll,
+        )
         flow = measure(signals.error, signals.passed_on, mask, options.num_batch_dims)
         plain = loop_cotangents(trajectory, signals)
         regularised = plain
         if weight is not None:
-            scale = weight * term_weight(
-                flow.active, options.reduction, options.num_batch_dims
-            )
-            penalty = Penalty(flow, slope(flow, options.form, scale))
-            regularised = loop_cotangents(trajectory, signals, penalty)
+            penalty = _penalty(flow, weight, steps, options)
+            regularised = _with_penalty(trajectory, signals, plain, penalty, steps)
         carry = leaves.combine(flows, initial, [None] * flows.count(False))
         out = jax.tree.map(first_order_only, (regularised, plain, carry))
         no_weight = None if weight is None else jnp.zeros_like(weight)
-        return (*out, no_weight, None, _seen(flow, options) if record else None)
+        seen = _seen(flow, clipped, options) if record else None
+        return (*out, no_weight, None, None, seen)
 
     @jax.custom_vjp
-    def run(regularised, plain, carry, weight, mask, record):
-        return forward(regularised, plain, carry, weight, mask, record)[0]
+    def run(*args):
+        return forward(*args)[0]
 
     run.defvjp(forward, backward)
     return run
@@ -157,7 +166,38 @@ def _carries(
     ]
 
 
-def _seen(flow: StepFlow, options: FlowOptions) -> FlowRecord:
+def _penalty(
+    flow: StepFlow, weight: jax.Array, steps: jax.Array | None, options: FlowOptions
+) -> Penalty:
+    """What the gradient of weight · Ω needs; a share of the steps counts for all."""
+    scale = weight * term_weight(flow.active, options.reduction, options.num_batch_dims)
+    if steps is not None:
+        scale = scale * (options.length / steps.shape[0])
+    return Penalty(flow, slope(flow, options.form, scale))
+
+
+def _with_penalty(
+    trajectory: Trajectory,
+    signals: Signals,
+    plain: Stream,
+    penalty: Penalty,
+    steps: jax.Array | None,
+) -> Stream:
+    """Cotangents of L + weight · Ω."""
+    if steps is None:
+        return loop_cotangents(trajectory, signals, penalty)
+    extra = loop_cotangents(
+        trajectory.at(steps), signals.at(steps), penalty.at(steps), with_loss=False
+    )
+    return Stream(
+        jax.tree.map(jnp.add, plain.constants, extra.constants),
+        jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
+    )
+
+
+def _seen(
+    flow: StepFlow, clipped: jax.Array | None, options: FlowOptions
+) -> FlowRecord:
     total = omega(
         flow.gains,
         flow.active,
@@ -166,5 +206,6 @@ def _seen(flow: StepFlow, options: FlowOptions) -> FlowRecord:
         options.num_batch_dims,
     )
     gains = jnp.where(flow.active, flow.gains, 0)
-    seen = FlowRecord(flow.error_norms, gains, flow.active, total)
+    clipped = jnp.zeros_like(flow.active) if clipped is None else clipped
+    seen = FlowRecord(flow.error_norms, gains, flow.active, clipped, total)
     return jax.tree.map(lambda x: x.astype(jnp.float32), seen)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent import leaves as leaf_lists
+from optax_ltd._recurrent.example_norms import divide, norms, plain_norms
 
 FlowForm = Literal["ratio", "squared_ratio"]
 FlowReduction = Literal["sum", "mean"]
@@ -36,7 +37,7 @@ class StepFlow(NamedTuple):
 
     def relative(self, signals: list[jax.Array]) -> list[jax.Array]:
         """Signals over ‖δ_t‖, in at least float32; zero where not active."""
-        return [_divide(x, self.error_norms, self.active) for x in signals]
+        return [divide(x, self.error_norms, self.active) for x in signals]
 
 
 def measure(
@@ -45,23 +46,16 @@ def measure(
     mask: jax.Array | None,
     num_batch_dims: int = 1,
 ) -> StepFlow:
-    """Norms and gains of every step from δ_t and δ_t J_t.
-
-    Each (t, b) is scaled by its largest entry first, since δ falls far below the square
-    root of the smallest float over long lags.
-    """
+    """Norms and gains of every step from δ_t and δ_t J_t."""
     lead = 1 + num_batch_dims
-    largest = _largest(error_signals, lead)
-    usable = jnp.isfinite(largest) & (largest > 0)
-    norms = largest * _norm([_divide(x, largest, usable) for x in error_signals], lead)
-    norms = jnp.where(usable, norms, largest)
-    active = jnp.isfinite(norms) & (norms > 0)
+    sizes = norms(error_signals, lead)
+    active = jnp.isfinite(sizes) & (sizes > 0)
     if mask is not None:
         active &= mask
-    gains = _norm([_divide(u, norms, active) for u in passed_on], lead)
+    gains = plain_norms([divide(u, sizes, active) for u in passed_on], lead)
     # What a step passes on may overflow where ‖δ_t‖ does not.
     active &= jnp.isfinite(gains)
-    return StepFlow(norms, jnp.where(active, gains, 1), active)
+    return StepFlow(sizes, jnp.where(active, gains, 1), active)
 
 
 def slope(flow: StepFlow, form: FlowForm, scale: jax.Array) -> jax.Array:
@@ -199,37 +193,3 @@ def check_form(form: str, reduction: str) -> None:
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
-
-
-def _wide(leaf: jax.Array) -> jax.Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-
-
-def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
-    tops = [
-        jnp.max(jnp.abs(_wide(x)), axis=_features(x, lead), initial=0) for x in leaves
-    ]
-    top = tops[0]
-    for other in tops[1:]:
-        top = jnp.maximum(top, other)
-    return top
-
-
-def _norm(leaves: list[jax.Array], lead: int) -> jax.Array:
-    squares = [jnp.sum(_wide(x) ** 2, axis=_features(x, lead)) for x in leaves]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
-
-
-def _divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
-    """Divides x by ``by`` in at least float32 where it may be done, zero elsewhere."""
-    safe = jnp.where(where, by, 1)
-    return jnp.where(expand(where, x), _wide(x) / expand(safe, x), 0)
-
-
-def expand(x: jax.Array, like: jax.Array) -> jax.Array:
-    """``x`` with axes of size 1 behind its own, as many as ``like`` has."""
-    return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
-
-
-def _features(x: jax.Array, lead: int) -> tuple[int, ...]:
-    return tuple(range(lead, x.ndim))

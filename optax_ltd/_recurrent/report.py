@@ -18,6 +18,8 @@ class LayerFlow:
       error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.
       gains: ``[T, B]`` float32, ‖δ_t J_t‖ / ‖δ_t‖; 1 where not active.
       active: ``[T, B]`` boolean, whether ‖δ_t‖ is finite, not zero and not masked.
+      clipped: ``[T, B]`` boolean, whether ``carry_clip`` changed δ_t; norms and
+        gains are those after the clip.
       omega: scalar float32, Pascanu's Ω in the layer's form and reduction, before
         ``flow_weight``.
     """
@@ -25,6 +27,7 @@ class LayerFlow:
     error_norms: jax.Array
     gains: jax.Array
     active: jax.Array
+    clipped: jax.Array
     omega: jax.Array
 
     @classmethod
@@ -33,7 +36,9 @@ class LayerFlow:
         active = record.active > 0
         calls = jnp.maximum(record.active, 1)
         gains = jnp.where(active, record.gains / calls, 1)
-        return cls(record.error_norms / calls, gains, active, record.omega)
+        return cls(
+            record.error_norms / calls, gains, active, record.clipped > 0, record.omega
+        )
 
     @property
     def active_fraction(self) -> jax.Array:

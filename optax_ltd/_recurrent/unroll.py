@@ -1,41 +1,20 @@
 """A recurrent cell unrolled over time, with Ω in its backward pass."""
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent import information_flow, leaves
+from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.backward_pass import Stream
+from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram, as_pair, trace_cell
 from optax_ltd._recurrent.equations import Leaves
+from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
-
-
-class FlowConfig(NamedTuple):
-    """What a scan is to do about Ω; the fields are those of :func:`unroll`."""
-
-    weight: jax.typing.ArrayLike = 0.0
-    form: FlowForm = "ratio"
-    reduction: FlowReduction = "sum"
-    params: Any = "all"
-    mask: jax.Array | None = None
-    record: FlowRecord | None = None
-
-    @property
-    def off(self) -> bool:
-        """Whether nothing about Ω was asked for, so that the scan is JAX's own."""
-        is_zero = isinstance(self.weight, int | float) and self.weight == 0
-        return is_zero and self.record is None
-
-    def check(self) -> None:
-        """Raises ValueError or TypeError that names the argument out of range."""
-        check_flow_weight(self.weight)
-        information_flow.check_form(self.form, self.reduction)
 
 
 def unroll(
@@ -49,6 +28,9 @@ def unroll(
     flow_form: FlowForm = "ratio",
     flow_reduction: FlowReduction = "sum",
     flow_params: Any = "all",
+    flow_fraction: float = 1.0,
+    flow_key: jax.Array | None = None,
+    carry_clip: CarryClip | None = None,
     flow_record: FlowRecord | None = None,
     unroll: int = 1,
 ) -> tuple[Any, Any]:
@@ -88,6 +70,11 @@ def unroll(
         that count as in the code.
       flow_params: which parameters Ω acts on: ``"all"``, ``"recurrent"`` (those that
         enter a product with the carry) or a tree of booleans, a prefix of ``params``.
+      flow_fraction: share of the time steps at which Ω is differentiated, drawn without
+        replacement; the gradient of Ω is unbiased. What a record tells of Ω is of all.
+      flow_key: PRNG key of that draw; required if ``flow_fraction`` < 1. Give a new one
+        at each update.
+      carry_clip: from :func:`clip_carry_gradient`, or None.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
         backward pass saw of the error signal.
       unroll: steps unrolled in each loop, as in ``jax.lax.scan``.
@@ -119,7 +106,15 @@ def unroll(
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
     """
     flow = FlowConfig(
-        flow_weight, flow_form, flow_reduction, flow_params, mask, flow_record
+        flow_weight,
+        flow_form,
+        flow_reduction,
+        flow_params,
+        flow_fraction,
+        flow_key,
+        mask,
+        carry_clip,
+        flow_record,
     )
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
@@ -179,9 +174,11 @@ def unroll_with_state(
                 "Ω needs a carry with at least one floating leaf, got none"
             )
         flows += (False,) * len(jax.tree.leaves(state))
-        options = FlowOptions(flow.form, flow.reduction, num_batch_dims, length, unroll)
+        options = FlowOptions(
+            flow.form, flow.reduction, num_batch_dims, length, flow.carry_clip, unroll
+        )
         regularised, plain = _streams(program, params, inputs, flow.params)
-        weight = None if _is_zero(flow.weight) else jnp.asarray(flow.weight)
+        weight = None if is_zero(flow.weight) else jnp.asarray(flow.weight)
         final, outputs = flow_scan(
             program,
             flows,
@@ -191,31 +188,13 @@ def unroll_with_state(
             start,
             weight,
             flow.mask,
+            flow.steps(length),
             flow.record,
         )
     return (
         *jax.tree.unflatten(tree, final),
         jax.tree.unflatten(program.output_tree, outputs),
     )
-
-
-def check_flow_weight(flow_weight: Any) -> None:
-    """Raises unless ``flow_weight`` is a number >= 0 or a real scalar array."""
-    if isinstance(flow_weight, int | float) and not isinstance(flow_weight, bool):
-        if not (math.isfinite(flow_weight) and flow_weight >= 0):
-            raise ValueError(
-                f"flow_weight must be a finite number >= 0, got {flow_weight!r}"
-            )
-        return
-    dtype, shape = (
-        getattr(flow_weight, "dtype", None),
-        getattr(flow_weight, "shape", None),
-    )
-    if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            "flow_weight must be a number or a floating scalar array, got "
-            f"{flow_weight!r}"
-        )
 
 
 def _length(inputs: Any) -> int:
@@ -226,10 +205,6 @@ def _length(inputs: Any) -> int:
             f"got leading axes {sorted(lengths)}"
         )
     return lengths.pop()[0]
-
-
-def _is_zero(weight: Any) -> bool:
-    return isinstance(weight, int | float) and weight == 0
 
 
 def _plain_scan(

@@ -1,0 +1,55 @@
+"""Norms of each example, all leaves together, that do not underflow or overflow."""
+
+import jax
+import jax.numpy as jnp
+
+
+def norms(leaves: list[jax.Array], lead: int) -> jax.Array:
+    """L2 norms over all features, each scaled by its largest entry first.
+
+    Args:
+      leaves: arrays with the same leading axes, such as ``[T, B]``.
+      lead: how many leading axes there are.
+
+    Returns:
+      One norm for each index of the leading axes, float32 or wider.
+    """
+    largest = _largest(leaves, lead)
+    usable = jnp.isfinite(largest) & (largest > 0)
+    scaled = plain_norms([divide(x, largest, usable) for x in leaves], lead)
+    return jnp.where(usable, largest * scaled, largest)
+
+
+def _wide(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
+    tops = [
+        jnp.max(jnp.abs(_wide(x)), axis=_features(x, lead), initial=0) for x in leaves
+    ]
+    top = tops[0]
+    for other in tops[1:]:
+        top = jnp.maximum(top, other)
+    return top
+
+
+def plain_norms(leaves: list[jax.Array], lead: int) -> jax.Array:
+    """L2 norms over all features, for numbers whose squares can be represented."""
+    squares = [jnp.sum(_wide(x) ** 2, axis=_features(x, lead)) for x in leaves]
+    return jnp.sqrt(sum(squares[1:], squares[0]))
+
+
+def divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
+    """Divides x by ``by`` in at least float32 where it may be done, zero elsewhere."""
+    safe = jnp.where(where, by, 1)
+    return jnp.where(expand(where, x), _wide(x) / expand(safe, x), 0)
+
+
+def expand(x: jax.Array, like: jax.Array) -> jax.Array:
+    """``x`` with axes of size 1 behind its own, as many as ``like`` has."""
+    return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
+
+
+def _features(x: jax.Array, lead: int) -> tuple[int, ...]:
+    return tuple(range(lead, x.ndim))

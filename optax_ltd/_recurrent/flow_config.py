@@ -1,0 +1,80 @@
+"""What a scan is to do about the error signal, and whether it can."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent import information_flow
+from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
+
+
+class FlowConfig(NamedTuple):
+    """What a scan is to do about Ω; the fields are those of :func:`unroll`."""
+
+    weight: jax.typing.ArrayLike = 0.0
+    form: FlowForm = "ratio"
+    reduction: FlowReduction = "sum"
+    params: Any = "all"
+    fraction: float = 1.0
+    key: jax.Array | None = None
+    mask: jax.Array | None = None
+    carry_clip: CarryClip | None = None
+    record: FlowRecord | None = None
+
+    @property
+    def off(self) -> bool:
+        """Whether nothing of it changes or watches δ, so that the scan is JAX's own."""
+        return is_zero(self.weight) and self.record is None and not self.carry_clip
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError that names the argument out of range."""
+        check_flow_weight(self.weight)
+        information_flow.check_form(self.form, self.reduction)
+        check_flow_fraction(self.fraction)
+        if self.fraction < 1 and self.key is None and not is_zero(self.weight):
+            raise ValueError(
+                f"flow_fraction={self.fraction} needs flow_key, a PRNG key"
+            )
+
+    def steps(self, length: int) -> jax.Array | None:
+        """The steps at which Ω is differentiated; None for all of them."""
+        if self.fraction == 1 or self.key is None:
+            return None
+        count = max(1, round(self.fraction * length))
+        drawn = jax.random.choice(self.key, length, (count,), replace=False)
+        return jnp.sort(drawn)
+
+
+def check_flow_weight(flow_weight: Any) -> None:
+    """Raises unless ``flow_weight`` is a number >= 0 or a real scalar array."""
+    if isinstance(flow_weight, int | float) and not isinstance(flow_weight, bool):
+        if not (math.isfinite(flow_weight) and flow_weight >= 0):
+            raise ValueError(
+                f"flow_weight must be a finite number >= 0, got {flow_weight!r}"
+            )
+        return
+    dtype, shape = (
+        getattr(flow_weight, "dtype", None),
+        getattr(flow_weight, "shape", None),
+    )
+    if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            "flow_weight must be a number or a floating scalar array, got "
+            f"{flow_weight!r}"
+        )
+
+
+def check_flow_fraction(fraction: Any) -> None:
+    """Raises ValueError unless ``fraction`` is a number in (0, 1]."""
+    number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+    if not (number and 0 < fraction <= 1):
+        raise ValueError(f"flow_fraction must be a number in (0, 1], got {fraction!r}")
+
+
+def is_zero(weight: Any) -> bool:
+    """Whether this is the Python number 0, with which Ω is off."""
+    return isinstance(weight, int | float) and weight == 0
