@@ -43,7 +43,11 @@ def plain_norms(leaves: list[jax.Array], lead: int) -> jax.Array:
 def divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
     """Divides x by ``by`` in at least float32 where it may be done, zero elsewhere."""
     safe = jnp.where(where, by, 1)
-    return jnp.where(expand(where, x), _wide(x) / expand(safe, x), 0)
+    # A division may be compiled to a product with the reciprocal, and that of the
+    # largest floats is flushed to zero.
+    small = jnp.where(safe > 2.0**100, 2.0**-32, 1.0)
+    quotient = _wide(x) * expand(small, x) / expand(safe * small, x)
+    return jnp.where(expand(where, x), quotient, 0)
 
 
 def expand(x: jax.Array, like: jax.Array) -> jax.Array:

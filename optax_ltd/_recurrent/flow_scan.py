@@ -158,8 +158,14 @@ def _carries(
     """The carry before each step: an output one step earlier, or kept beside them."""
     rest = iter(hidden)
     aliased = program.output_is_carry
+
+    def one_later(first: jax.Array, over_time: jax.Array) -> jax.Array:
+        # The last slice takes away nothing, unless there is no step at all.
+        later = jnp.concatenate([first[None], over_time[:-1]])
+        return later[: over_time.shape[0]]
+
     return [
-        jnp.concatenate([first[None], outputs[aliased.index(i)][:-1]])
+        one_later(first, outputs[aliased.index(i)])
         if i in aliased
         else next(rest)
         for i, first in enumerate(start)

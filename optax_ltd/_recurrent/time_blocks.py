@@ -28,7 +28,7 @@ def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
     """
     length = jax.tree.leaves(timed)[0].shape[0]
     sums, _ = jax.eval_shape(function, timed)
-    block = _block(length, _bytes(timed) // length, _bytes(sums))
+    block = _block(length, _bytes(timed) // max(1, length), _bytes(sums))
     if block == length:
         return function(timed)
 

@@ -194,15 +194,19 @@ def test_gradient_flow_draws_no_random_numbers():
     assert set(first.layers) == {"rnns/0", "rnns/1"}
 
 
+def _layer_flow(norms: jax.Array) -> ltd.LayerFlow:
+    ones = jnp.ones_like(norms)
+    return ltd.LayerFlow(norms, ones, norms > 0, norms < 0, jnp.zeros(()))
+
+
 def test_horizon_of_a_signal_that_halves():
     """‖δ‖ at lag k is 2^-k: below .1 first at lag 4, below .01 at lag 7."""
     norms = 0.5 ** jnp.arange(20.0)[::-1, None] * jnp.asarray([1.0, 3.0, 0.0])
-    ones = jnp.ones_like(norms)
-    flow = ltd.LayerFlow(norms, 0.5 * ones, norms > 0, jnp.zeros(()))
+    flow = _layer_flow(norms)
     np.testing.assert_array_equal(flow.horizon(0.1), [4, 4, 0])
     np.testing.assert_array_equal(flow.horizon(), [7, 7, 0])
     # It counts from the last step that is read, and ends at the start.
-    early = ltd.LayerFlow(norms.at[10:].set(0), ones, norms > 0, jnp.zeros(()))
+    early = _layer_flow(norms.at[10:].set(0))
     np.testing.assert_array_equal(early.horizon(0.1), [4, 4, 0])
-    level = ltd.LayerFlow(ones, ones, ones > 0, jnp.zeros(()))
+    level = _layer_flow(jnp.ones_like(norms))
     np.testing.assert_array_equal(level.horizon(0.1), 20)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
+from optax_ltd._recurrent import time_blocks
 from tests.recurrent.cells import B, T, case, loss_of, simple
 from tests.recurrent.oracles import assert_close, flow_loss, plain_loss, quick_jit
 
@@ -196,3 +197,43 @@ def test_reverse_mode_by_rows():
     grads = [jax.grad(lambda p, i=i: pair(p)[i]) for i in (0, 1)]
     first, second = (quick_jit(grad)(CASE.params) for grad in grads)
     assert_close(rows, (first, second), RTOL, ATOL)
+
+
+@pytest.mark.parametrize("name", ["simple", "lstm", "aside"])
+def test_blocks_of_time_steps_change_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """On a CPU large batches are taken in blocks of steps; here the cache is tiny."""
+    c = case(name)
+
+    def grads() -> Any:
+        def loss(params: Any, carry: Any, inputs: Any, record: Any) -> Any:
+            options: Any = {"flow_weight": 1.0, "flow_record": record}
+            return flow_loss(c, loss_of, params, carry, inputs, **options)
+
+        args = (c.params, c.carry, c.inputs, ltd.FlowRecord.zeros((T, B)))
+        return quick_jit(jax.grad(loss, (0, 1, 2, 3)))(*args)
+
+    whole = grads()
+    blocks = []
+
+    def tiny(length: int, step_bytes: int, sum_bytes: int) -> int:
+        blocks.append(step_bytes)
+        return length // 3
+
+    monkeypatch.setattr(time_blocks, "_block", tiny)
+    assert_close(grads(), whole, RTOL, ATOL)
+    assert blocks
+
+
+def test_a_block_divides_the_steps(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    size = time_blocks._CACHE_BYTES
+    assert time_blocks._block(12, size // 12, 0) == 12
+    assert time_blocks._block(12, size // 5, 0) == 4
+    assert time_blocks._block(7, size // 5, 0) == 1
+    assert time_blocks._block(12, size, 0) == time_blocks._block(12, 9 * size, 0) == 1
+    # Adding a large sum once a block must not outweigh the block.
+    assert time_blocks._block(12, size, 2 * size) == 6
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert time_blocks._block(12, 9 * size, 0) == 12

@@ -88,4 +88,7 @@ def test_closed_form(form: Any, reduction: Any, through: str):
     np.testing.assert_allclose((on["W"] - off["W"]) / 3, grad_w, rtol=1e-10)
     np.testing.assert_array_equal(on["U"], off["U"])
     # The record is float32.
-    assert_close(tuple(record), (norms, gains, np.ones((T, B)), omega), 1e-6)
+    seen = (record.error_norms, record.gains, record.omega)
+    assert_close(seen, (norms, gains, omega), 1e-6)
+    np.testing.assert_array_equal(record.active, 1)
+    np.testing.assert_array_equal(record.clipped, 0)
