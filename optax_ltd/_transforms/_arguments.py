@@ -40,10 +40,10 @@ def check_nonnegative(
         if isinstance(value, jax.Array):
             return value  # It may be traced, so its value is never judged.
     elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise _refusal(name, required, value)
+        raise refusal(name, required, value)
     number = float(value)
     if math.isnan(number) or number < 0 or (finite and math.isinf(number)):
-        raise _refusal(name, required, value)
+        raise refusal(name, required, value)
     return number
 
 
@@ -60,31 +60,45 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         required = "one of " + ", ".join(repr(choice) for choice in choices)
-        raise _refusal(name, required, value)
+        raise refusal(name, required, value)
 
 
-def check_key(name: str, value: Any) -> None:
-    """Requires a seed or a PRNG key, typed or raw.
+def check_count(name: str, value: Any, *, at_least: int) -> int:
+    """Requires an int of some size.
 
     Args:
       name: the argument's name, for the message.
       value: what the caller gave.
+      at_least: the smallest int allowed.
+
+    Returns:
+      The int.
 
     Raises:
       ValueError: the argument is anything else.
     """
-    required = "an int or a PRNG key"
-    if isinstance(value, bool) or not isinstance(
-        value, int | jax.Array | np.ndarray | np.integer
-    ):
-        raise _refusal(name, required, value)
-    if isinstance(value, int | np.integer):
-        return
-    typed = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
-    seed = value.shape == () and jnp.issubdtype(value.dtype, jnp.integer)
-    raw = value.ndim == 1 and value.size >= 2 and value.dtype == jnp.uint32
-    if not (seed or raw or (typed and value.shape == ())):
-        raise _refusal(name, required, value)
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < at_least:
+        raise refusal(name, f"an int >= {at_least}", value)
+    return int(value)
+
+
+def refusal(name: str, required: str, value: Any) -> ValueError:
+    """The error for an argument, naming it, what is required and what came.
+
+    Args:
+      name: the argument's name.
+      required: what it must be.
+      value: what the caller gave.
+
+    Returns:
+      The error, to be raised.
+    """
+    if isinstance(value, jax.Array | np.ndarray):
+        came = f"an array of shape {value.shape} and dtype {value.dtype}"
+    else:
+        came = f"{value!r} ({type(value).__name__})"
+    return ValueError(f"`{name}` must be {required}; got {came}.")
 
 
 def _check_scalar(name: str, value: Any, required: str) -> None:
@@ -92,12 +106,4 @@ def _check_scalar(name: str, value: Any, required: str) -> None:
         value.dtype, jnp.integer
     )
     if value.shape != () or not real:
-        raise _refusal(name, required, value)
-
-
-def _refusal(name: str, required: str, value: Any) -> ValueError:
-    if isinstance(value, jax.Array | np.ndarray):
-        came = f"an array of shape {value.shape} and dtype {value.dtype}"
-    else:
-        came = f"{value!r} ({type(value).__name__})"
-    return ValueError(f"`{name}` must be {required}; got {came}.")
+        raise refusal(name, required, value)

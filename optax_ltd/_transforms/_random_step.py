@@ -16,41 +16,12 @@ import numpy as np
 from jax import lax
 
 from optax_ltd._norms import entry_count, is_inexact, real_dtype, tree_norm
-from optax_ltd._transforms._arguments import check_key
+from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]
-Seed: TypeAlias = int | jax.Array | np.ndarray
 
 DIRECTIONS = ("signs", "sphere")
 _WORD = 32
-
-
-def raw_key(seed: Seed | None) -> jax.Array:
-    """Makes the two words of uint32 that a state keeps of a seed or a key.
-
-    Raw words rather than a typed key, as these survive every way of saving a
-    state. Keys of other generators are folded into a threefry key.
-
-    Args:
-      seed: an int, or a PRNG key, typed or raw.
-
-    Returns:
-      A fresh uint32 array of shape [2].
-    """
-    check_key("key", seed)
-    assert seed is not None
-    if isinstance(seed, int | np.integer):
-        seed = int(seed) % 2**64
-        return jnp.array([seed >> 32, seed & 0xFFFFFFFF], jnp.uint32)
-    if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key):
-        seed = jax.random.key_data(seed)
-    if jnp.ndim(seed) == 0:
-        return jnp.stack([jnp.zeros((), jnp.uint32), jnp.asarray(seed, jnp.uint32)])
-    words = jnp.array(seed, jnp.uint32, copy=True)
-    key = _typed(words[:2])
-    for i in range(2, words.size):
-        key = jax.random.fold_in(key, words[i])
-    return jax.random.key_data(key)
 
 
 def random_step(
@@ -79,17 +50,13 @@ def random_step(
     leaves = jax.tree.leaves(like)
     inexact = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
     drawn = [jnp.asarray(leaves[i]) for i in inexact]
-    step_key = jax.random.fold_in(_typed(key), count)
+    step_key = jax.random.fold_in(typed_key(key), count)
     draw = _signs if direction == "signs" else _sphere
     steps: list[jax.Array | None] = [None] * len(leaves)
     if drawn:
         for i, step in zip(inexact, draw(step_key, drawn, length, needed), strict=True):
             steps[i] = step
     return steps
-
-
-def _typed(words: jax.Array) -> jax.Array:
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def _signs(

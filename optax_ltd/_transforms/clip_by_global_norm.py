@@ -7,18 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
-from optax_ltd._transforms._arguments import (
-    check_choice,
-    check_key,
-    check_nonnegative,
-)
-from optax_ltd._transforms._random_step import (
-    DIRECTIONS,
-    Direction,
-    Seed,
-    random_step,
-    raw_key,
-)
+from optax_ltd._transforms._arguments import check_choice, check_nonnegative
+from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
+from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 from optax_ltd._transforms._transformation import transformation
@@ -40,7 +31,7 @@ def clip_by_global_norm(
     max_norm: jax.typing.ArrayLike,
     *,
     above: Literal["rescale", "random_step"] = "rescale",
-    key: Seed | None = None,
+    key: SeedOrKey | None = None,
     direction: Direction = "signs",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Bounds the L2 norm of the whole gradient, one factor for all leaves.
@@ -61,7 +52,8 @@ def clip_by_global_norm(
       max_norm: the largest norm v, at least 0.
       above: what becomes of a finite gradient above the threshold, `"rescale"` or
         `"random_step"`.
-      key: an int or a PRNG key; for ``above="random_step"``, which requires it.
+      key: an int or a PRNG key; required by ``above="random_step"`` and to be left
+        out otherwise.
       direction: of the random step; see `nonfinite_random_step`.
 
     Returns:
@@ -69,8 +61,8 @@ def clip_by_global_norm(
 
     Raises:
       ValueError: `max_norm` is negative, NaN or no number; `above` or `direction`
-        is unknown; `key` is missing or no key. An array is judged by its shape
-        and dtype alone.
+        is unknown; `key` is missing, no key, or given with ``above="rescale"``.
+        An array is judged by its shape and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -92,12 +84,15 @@ def clip_by_global_norm(
     check_choice("above", above, ("rescale", "random_step"))
     check_choice("direction", direction, DIRECTIONS)
     max_norm = check_nonnegative("max_norm", max_norm, finite=random)
-    if random or key is not None:
-        check_key("key", key)
+    if random:
+        key = check_key("key", key)
+    else:
+        check_no_key("key", key, why=f"{above=!r}")
 
     def init(params: Any) -> ClipByGlobalNormState:
         del params
-        return ClipByGlobalNormState(init_record(), raw_key(key) if random else None)
+        words = None if key is None else raw_key(key)
+        return ClipByGlobalNormState(init_record(), words)
 
     def update(
         updates: Any,

@@ -7,14 +7,9 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
-from optax_ltd._transforms._arguments import check_choice, check_key, check_nonnegative
-from optax_ltd._transforms._random_step import (
-    DIRECTIONS,
-    Direction,
-    Seed,
-    random_step,
-    raw_key,
-)
+from optax_ltd._transforms._arguments import check_choice, check_nonnegative
+from optax_ltd._transforms._key import SeedOrKey, check_key, raw_key
+from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 from optax_ltd._transforms._transformation import transformation
@@ -35,7 +30,7 @@ class ClipOrRandomStepState(NamedTuple):
 def clip_or_random_step(
     max_norm: jax.typing.ArrayLike,
     *,
-    key: Seed,
+    key: SeedOrKey,
     direction: Direction = "signs",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips the global norm, and replaces Inf or NaN by a random step.
@@ -85,7 +80,7 @@ def clip_or_random_step(
       networks*, ICML 2013, algorithm 1.
     """
     max_norm = check_nonnegative("max_norm", max_norm, finite=True)
-    check_key("key", key)
+    key = check_key("key", key)
     check_choice("direction", direction, DIRECTIONS)
 
     def init(params: Any) -> ClipOrRandomStepState:

@@ -8,14 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import is_inexact, tree_norm
-from optax_ltd._transforms._arguments import check_choice, check_key, check_nonnegative
-from optax_ltd._transforms._random_step import (
-    DIRECTIONS,
-    Direction,
-    Seed,
-    random_step,
-    raw_key,
-)
+from optax_ltd._transforms._arguments import check_choice, check_nonnegative
+from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
+from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact
 from optax_ltd._transforms._transformation import transformation
@@ -34,9 +29,9 @@ class NonfiniteRandomStepState(NamedTuple):
 
 
 def nonfinite_random_step(
-    step_size: jax.typing.ArrayLike,
+    step_size: jax.typing.ArrayLike | None = None,
     *,
-    key: Seed | None = None,
+    key: SeedOrKey | None = None,
     fallback: Literal["random", "zero", "shrink"] = "random",
     direction: Direction = "signs",
     shrink_rate: jax.typing.ArrayLike = 0.02,
@@ -73,9 +68,10 @@ def nonfinite_random_step(
       all shrink, and a mask restores the original. Needs `params` in `update`.
 
     Args:
-      step_size: norm v of the random step, finite and at least 0. The other
-        fallbacks do not use it.
-      key: an int or a PRNG key; required by ``fallback="random"``.
+      step_size: norm v of the random step, finite and at least 0; required by
+        ``fallback="random"``. The other fallbacks have no use for it.
+      key: an int or a PRNG key; required by ``fallback="random"`` and to be left out
+        otherwise.
       fallback: `"random"`, `"zero"` or `"shrink"`.
       direction: of the random step, `"signs"` or `"sphere"`.
       shrink_rate: the rate :math:`\rho`, finite and at least 0.
@@ -88,8 +84,9 @@ def nonfinite_random_step(
 
     Raises:
       ValueError: a number is negative, infinite, NaN or no number; a choice is
-        unknown; `key` is missing or no key. An array is judged by its shape and
-        dtype alone. From `update`: ``fallback="shrink"`` without `params`.
+        unknown; `step_size` or `key` is missing; `key` is no key, or is given to a
+        fallback that draws nothing. An array is judged by its shape and dtype
+        alone. From `update`: ``fallback="shrink"`` without `params`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -99,7 +96,7 @@ def nonfinite_random_step(
       >>> update, state = tx.update(bad, tx.init(bad))
       >>> print(abs(update))
       [0.5 0.5 0.5 0.5]
-      >>> tx = ltd.nonfinite_random_step(1.0, fallback="shrink")
+      >>> tx = ltd.nonfinite_random_step(fallback="shrink")
       >>> update, state = tx.update(bad, tx.init(bad), params=jnp.full(4, 100.0))
       >>> print(update)
       [2. 2. 2. 2.]
@@ -113,14 +110,18 @@ def nonfinite_random_step(
     random = fallback == "random"
     check_choice("fallback", fallback, ("random", "zero", "shrink"))
     check_choice("direction", direction, DIRECTIONS)
-    step_size = check_nonnegative("step_size", step_size, finite=True)
+    if random or step_size is not None:
+        step_size = check_nonnegative("step_size", step_size, finite=True)
     shrink_rate = check_nonnegative("shrink_rate", shrink_rate, finite=True)
-    if random or key is not None:
-        check_key("key", key)
+    if random:
+        key = check_key("key", key)
+    else:
+        check_no_key("key", key, why=f"{fallback=!r}")
 
     def init(params: Any) -> NonfiniteRandomStepState:
         del params
-        return NonfiniteRandomStepState(init_record(), raw_key(key) if random else None)
+        words = None if key is None else raw_key(key)
+        return NonfiniteRandomStepState(init_record(), words)
 
     def update(
         updates: Any,

@@ -69,13 +69,13 @@ VARIANTS = {
     ),
     "nonfinite_random_step-zero": Variant(
         ltd.nonfinite_random_step,
-        {"step_size": 1.0, "fallback": "zero"},
+        {"fallback": "zero"},
         "same",
         "zero",
     ),
     "nonfinite_random_step-shrink": Variant(
         ltd.nonfinite_random_step,
-        {"step_size": 1.0, "fallback": "shrink"},
+        {"fallback": "shrink"},
         "same",
         "shrink",
     ),

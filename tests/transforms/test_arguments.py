@@ -133,6 +133,39 @@ def test_a_bad_key(factory, value):
 
 
 @pytest.mark.parametrize(
+    ("factory", "argument", "value"),
+    [
+        (functools.partial(ltd.clip_by_global_norm, 1.0), "above", "rescale"),
+        (ltd.nonfinite_random_step, "fallback", "zero"),
+        (ltd.nonfinite_random_step, "fallback", "shrink"),
+    ],
+)
+def test_a_key_that_nothing_uses(factory, argument, value):
+    message = (
+        f"`key` must be left out with {argument}='{value}', which draws nothing; "
+        "got 0 (int)."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        factory(key=0, **{argument: value})
+
+
+@pytest.mark.parametrize("fallback", ["zero", "shrink"])
+def test_a_fallback_that_is_not_random_needs_no_step_size(fallback):
+    tx = loose(ltd.nonfinite_random_step(fallback=fallback))
+    bad, params = jnp.array([jnp.nan, 1.0]), jnp.array([50.0, 100.0])
+    update, _ = tx.update(bad, tx.init(bad), params)
+    np.testing.assert_array_equal(update, [0, 0] if fallback == "zero" else [1, 2])
+    with pytest.raises(
+        ValueError, match=r"^`step_size` must be a finite number >= 0; "
+    ):
+        ltd.nonfinite_random_step(key=0)
+    with pytest.raises(
+        ValueError, match=r"^`step_size` must be a finite number >= 0; "
+    ):
+        ltd.nonfinite_random_step(-1.0, fallback=fallback)
+
+
+@pytest.mark.parametrize(
     ("factory", "argument"),
     [
         (KEYS["clip_by_global_norm"], "above"),

@@ -104,6 +104,24 @@ def test_one_key_in_every_form_gives_one_step():
         assert _raw(key) == [0, 5], key
 
 
+@pytest.mark.parametrize("seed", [0, 5, 2**31, 2**32 - 1, -1, -5, -(2**31)])
+def test_a_seed_gives_the_key_of_jax(seed):
+    for x64 in (False, True):
+        with jax.enable_x64(x64):
+            words = jax.random.key_data(jax.random.key(seed, impl="threefry2x32"))
+            for form in (seed, np.int64(seed), np.array(seed)):
+                assert _raw(form) == words.tolist(), (form, x64)
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**40, 2**63 - 1, -(2**40)])
+def test_a_long_seed_keeps_all_its_bits(seed):
+    with jax.enable_x64(True):
+        words = jax.random.key_data(jax.random.key(seed, impl="threefry2x32"))
+        assert _raw(jnp.array(seed)) == words.tolist()
+    for form in (seed, np.int64(seed), np.array(seed)):
+        assert _raw(form) == words.tolist(), form
+
+
 @pytest.mark.parametrize("other", [6, -5, 2**40 + 5, 2**32 + 5, 10**30])
 def test_other_keys_give_other_steps(other):
     assert _raw(other) != _raw(5)
