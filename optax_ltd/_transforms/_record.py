@@ -72,7 +72,7 @@ def update_record(
     """
     bad = ~measured.finite
     run = jnp.where(bad, _increment(record.nonfinite_run), 0)
-    checksums = [path_checksum(path) for path, _ in jax.tree.leaves_with_path(updates)]
+    checksums = [path_checksum(path) for path in leaf_paths(updates)]
     # Index -1 wraps round to the last entry, which stands for "none".
     table = jnp.asarray([*checksums, 0], jnp.uint32)
     new = GradientRecord(
@@ -96,35 +96,46 @@ def update_record(
     )
 
 
-def leaf_path(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Takes the field of a Flax Variable that holds its array off a leaf's path.
+def leaf_paths(tree: Any) -> list[tuple[Any, ...]]:
+    """Lists the paths of a tree's leaves, without the field of a box around an array.
+
+    Flax keeps an array in a box at times, a Variable or a Partitioned, whose field
+    `value` is a step of the path. A parameter that is called `value` is no box.
 
     Args:
-      path: a path as `jax.tree.leaves_with_path` gives it.
+      tree: any tree.
 
     Returns:
-      The path without a final attribute `value`.
+      One path per leaf, in the order of `jax.tree.leaves`.
     """
-    if not path or not isinstance(path[-1], jax.tree_util.GetAttrKey):
-        return path
-    return path[:-1] if path[-1].name == "value" else path
+    # By path and not as leaves: a box may hold none, as under a mask, or several.
+    boxes = {
+        path
+        for path, node in jax.tree.leaves_with_path(tree, is_leaf=_is_box)
+        if _is_box(node)
+    }
+    paths = [path for path, _ in jax.tree.leaves_with_path(tree)]
+    return [path[:-1] if path[:-1] in boxes else path for path in paths]
 
 
 def path_checksum(path: tuple[Any, ...]) -> int:
     """A number for a leaf's path, whatever kind of container it runs through.
 
     The same leaf is met under different paths: a module's attribute here, a key of
-    its state dictionary there, and inside a Variable at times. The names along the
-    path are what they share.
+    its state dictionary there. The names along the path are what they share.
 
     Args:
-      path: a path as `jax.tree.leaves_with_path` gives it.
+      path: a path as `leaf_paths` gives it.
 
     Returns:
       An unsigned 32-bit integer.
     """
-    names = [_key_name(key) for key in leaf_path(path)]
-    return zlib.crc32("\x00".join(names).encode())
+    return zlib.crc32("\x00".join(map(_key_name, path)).encode())
+
+
+def _is_box(node: Any) -> bool:
+    # Told by what all of Flax's boxes can do, as Flax is not imported here.
+    return hasattr(type(node), "add_axis") and hasattr(type(node), "remove_axis")
 
 
 def _key_name(key: Any) -> str:

@@ -6,8 +6,8 @@ import jax
 import jax.core
 import numpy as np
 
-from optax_ltd._transforms._arguments import check_nonnegative
-from optax_ltd._transforms._record import GradientRecord, leaf_path, path_checksum
+from optax_ltd._transforms._arguments import check_count
+from optax_ltd._transforms._record import GradientRecord, leaf_paths, path_checksum
 from optax_ltd._transforms.metrics import records
 
 
@@ -34,7 +34,7 @@ def raise_if_diverged(opt_state: Any, params: Any, *, patience: int = 1) -> None
         leaf of the last gradient with an Inf or a NaN (the first in the order of
         `jax.tree.leaves`) by its path in `params`.
       ValueError: nothing in `opt_state` records gradients, or it is traced (call
-        this function outside `jax.jit`), or `patience` is less than 1.
+        this function outside `jax.jit`), or `patience` is no int of at least 1.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -50,9 +50,7 @@ def raise_if_diverged(opt_state: Any, params: Any, *, patience: int = 1) -> None
       FloatingPointError: the last gradient that clip_by_global_norm met was not \
 finite: Inf or NaN in ['kernel'] (1 of 1 gradients so far)
     """
-    check_nonnegative("patience", patience)
-    if patience < 1:
-        raise ValueError(f"`patience` must be at least 1; got {patience!r}.")
+    patience = check_count("patience", patience, at_least=1)
     found = list(records(opt_state))
     if not found:
         raise ValueError(
@@ -88,7 +86,7 @@ def _check(name: str, record: GradientRecord, params: Any, patience: int) -> Non
 
 def _leaf_name(record: GradientRecord, params: Any) -> str:
     # By its path's checksum: under a mask the index counts other leaves.
-    for path, _ in jax.tree.leaves_with_path(params):
+    for path in leaf_paths(params):
         if path_checksum(path) == record.first_bad_path:
-            return jax.tree_util.keystr(leaf_path(path)) or "the only leaf"
+            return jax.tree_util.keystr(path) or "the only leaf"
     return f"leaf {record.first_bad_leaf}, which has no counterpart in `params`"

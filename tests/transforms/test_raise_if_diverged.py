@@ -1,12 +1,17 @@
 """The host-side check names the leaf, when and only when it should."""
 
+import dataclasses
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
+from flax import linen, nnx
 
 import optax_ltd as ltd
-from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS
+from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, loose
 
 
 def _state(tx, *kinds, params=PARAMS):
@@ -36,14 +41,15 @@ def test_it_is_silent_before_and_after():
 def test_patience():
     state = _state(ltd.clip_or_random_step(1.0, key=0), "all nan", "both", "one nan")
     ltd.raise_if_diverged(state, PARAMS, patience=4)
-    with pytest.raises(FloatingPointError, match=r"the last 3 gradients that .* were"):
-        ltd.raise_if_diverged(state, PARAMS, patience=3)
+    for patience in (3, np.int64(3)):
+        with pytest.raises(FloatingPointError, match=r"the last 3 gradients .* were"):
+            ltd.raise_if_diverged(state, PARAMS, patience=patience)
 
 
-@pytest.mark.parametrize("patience", [0, -1, True, "1", float("nan")])
+@pytest.mark.parametrize("patience", [0, -1, 1.5, 2.0, True, "1", None])
 def test_bad_patience(patience):
     state = _state(ltd.clip_by_value(1.0))
-    with pytest.raises(ValueError, match="`patience` must be "):
+    with pytest.raises(ValueError, match=r"^`patience` must be an int >= 1; got "):
         ltd.raise_if_diverged(state, PARAMS, patience=patience)
 
 
@@ -105,3 +111,48 @@ def test_a_bare_array():
     _, state = tx.update(bad, tx.init(bad))
     with pytest.raises(FloatingPointError, match="in the only leaf "):
         ltd.raise_if_diverged(state, bad)
+
+
+class Attention(NamedTuple):
+    query: Any
+    key: Any
+    value: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Gain:
+    value: jax.Array
+
+
+ATTENTION = Attention(jnp.ones(1), jnp.ones(2), jnp.full(3, jnp.nan))
+BOXED = linen.Partitioned(jnp.array([jnp.nan]), (None,))
+
+
+@pytest.mark.parametrize(
+    ("bad", "name"),
+    [
+        (ATTENTION, ".value"),
+        ({"attn": ATTENTION}, "['attn'].value"),
+        ({"value": jnp.array([jnp.nan])}, "['value']"),
+        ([Gain(jnp.ones(1)), Gain(jnp.array([jnp.nan]))], "[1].value"),
+        # Where Flax keeps an array in a box, the box is the parameter.
+        ({"w": nnx.Param(jnp.array([jnp.nan]))}, "['w']"),
+        ({"w": BOXED}, "['w']"),
+        (Gain(nnx.Param(jnp.array([jnp.nan]))), ".value"),
+    ],
+)
+def test_a_parameter_may_be_called_value(bad, name):
+    tx = loose(ltd.clip_by_value(1.0))
+    _, state = tx.update(bad, tx.init(bad))
+    with pytest.raises(FloatingPointError) as error:
+        ltd.raise_if_diverged(state, bad)
+    assert f"Inf or NaN in {name} (1 of 1" in str(error.value)
+
+
+def test_a_parameter_called_value_is_not_its_parent():
+    bad = {"attn": ATTENTION}
+    tx = loose(ltd.clip_by_value(1.0))
+    _, state = tx.update(bad, tx.init(bad))
+    with pytest.raises(FloatingPointError, match="leaf 2, which has no counterpart"):
+        ltd.raise_if_diverged(state, {"attn": jnp.ones(1)})
