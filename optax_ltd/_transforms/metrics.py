@@ -1,22 +1,12 @@
 """Read what the transformations of a chain have recorded."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from optax_ltd._transforms._record import GradientRecord
-from optax_ltd._transforms.clip_by_global_norm import ClipByGlobalNormState
-from optax_ltd._transforms.clip_by_value import ClipByValueState
-from optax_ltd._transforms.clip_or_random_step import ClipOrRandomStepState
-from optax_ltd._transforms.nonfinite_random_step import NonfiniteRandomStepState
-
-_NAMES = {
-    ClipByGlobalNormState: "clip_by_global_norm",
-    ClipByValueState: "clip_by_value",
-    ClipOrRandomStepState: "clip_or_random_step",
-    NonfiniteRandomStepState: "nonfinite_random_step",
-}
 
 
 def metrics(opt_state: Any) -> dict[str, jax.Array]:
@@ -79,6 +69,9 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
 def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
     """Finds every record in an optimiser's state.
 
+    The state of each transformation holds its record in a field `record`, and its
+    class is named for the transformation.
+
     Args:
       opt_state: the state of an optimiser.
 
@@ -86,14 +79,24 @@ def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
       Unique names and records, in the order of the chain.
     """
     seen: dict[str, int] = {}
-    nodes = jax.tree.leaves_with_path(opt_state, is_leaf=lambda n: type(n) in _NAMES)
-    for path, node in nodes:
-        if type(node) not in _NAMES:
+    for path, node in jax.tree.leaves_with_path(opt_state, is_leaf=_holds_record):
+        if not _holds_record(node):
             continue
         labels = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
-        name = "/".join([*labels, _NAMES[type(node)]])
+        name = "/".join([*labels, _name(type(node))])
         seen[name] = seen.get(name, 0) + 1
         unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
         # A field may be wrapped, as Flax wraps every array of an optimiser's state
         # in a Variable; the array within is its only leaf.
         yield unique, GradientRecord(*jax.tree.leaves(node.record))
+
+
+def _holds_record(node: Any) -> bool:
+    is_state = isinstance(node, tuple)  # Every state is a NamedTuple.
+    return is_state and isinstance(getattr(node, "record", None), GradientRecord)
+
+
+def _name(state: type) -> str:
+    """The transformation of a state: clip_by_value for ClipByValueState."""
+    words = re.findall("[A-Z][a-z0-9]*", state.__name__.removesuffix("State"))
+    return "_".join(words).lower()

@@ -1,5 +1,7 @@
 """What `metrics` finds, and under which names."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
+from optax_ltd._transforms._record import GradientRecord, init_record
 from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, gradient
 
 FIELDS = [
@@ -38,6 +41,17 @@ def test_every_transformation_is_found_under_its_name(name):
     metrics = ltd.metrics(variant.make().init(PARAMS))
     assert list(metrics) == [f"{variant.factory.__name__}/{f}" for f in FIELDS]
     assert all(jnp.shape(value) == () for value in metrics.values())
+
+
+class ScaleByNewRuleState(NamedTuple):
+    rule: jax.Array
+    record: GradientRecord
+
+
+def test_a_transformation_is_found_without_being_listed():
+    new = ScaleByNewRuleState(jnp.zeros(()), init_record())
+    metrics = ltd.metrics((optax.EmptyState(), {"x": new}))
+    assert list(metrics) == [f"x/scale_by_new_rule/{field}" for field in FIELDS]
 
 
 def test_the_values():
