@@ -215,25 +215,22 @@ def test_blocks_of_time_steps_change_nothing(
         return quick_jit(jax.grad(loss, (0, 1, 2, 3)))(*args)
 
     whole = grads()
-    blocks = []
-
-    def tiny(length: int, step_bytes: int, sum_bytes: int) -> int:
-        blocks.append(step_bytes)
-        return length // 3
-
-    monkeypatch.setattr(time_blocks, "_block", tiny)
+    monkeypatch.setattr(time_blocks, "_CACHE_BYTES", 1)
+    monkeypatch.setattr(time_blocks, "_SUMS_PER_BLOCK", 0)
     assert_close(grads(), whole, RTOL, ATOL)
-    assert blocks
 
 
-def test_a_block_divides_the_steps(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    size = time_blocks._CACHE_BYTES
-    assert time_blocks._block(12, size // 12, 0) == 12
-    assert time_blocks._block(12, size // 5, 0) == 4
-    assert time_blocks._block(7, size // 5, 0) == 1
-    assert time_blocks._block(12, size, 0) == time_blocks._block(12, 9 * size, 0) == 1
-    # Adding a large sum once a block must not outweigh the block.
-    assert time_blocks._block(12, size, 2 * size) == 6
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert time_blocks._block(12, 9 * size, 0) == 12
+@pytest.mark.parametrize("steps", [1, 2, 7, 12])
+@pytest.mark.parametrize("cache", [1, 30, 80, 10**6])
+def test_a_sum_over_steps_in_blocks(
+    steps: int, cache: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(time_blocks, "_CACHE_BYTES", cache)
+    monkeypatch.setattr(time_blocks, "_SUMS_PER_BLOCK", 0)
+    x = {"a": jnp.arange(1.0, steps + 1), "b": jnp.ones((steps, 2, 1))}
+    summed, mapped = time_blocks.in_blocks(
+        lambda x: ({"all": jnp.sum(x["a"]), "b": jnp.sum(x["b"], 0)}, 2 * x["a"]), x
+    )
+    assert float(summed["all"]) == steps * (steps + 1) / 2
+    np.testing.assert_array_equal(summed["b"], np.full((2, 1), steps))
+    np.testing.assert_array_equal(mapped, 2 * x["a"])
