@@ -9,7 +9,7 @@ from flax import nnx
 from flax.nnx.nn.recurrent import flip_sequences
 
 from optax_ltd._flax.flow_record_variable import FlowRecordVariable, record_of
-from optax_ltd._flax.pure_cell import pure_cell
+from optax_ltd._flax.pure_cell import check_flow_params, pure_cell
 from optax_ltd._recurrent import information_flow
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.flow_config import (
@@ -59,7 +59,7 @@ class FlowRNN(nnx.RNN):
       flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
         that count as in the code. A weight does not carry over from one to the other.
       flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
-        (those multiplied with the carry, as in the code) or an ``nnx`` filter.
+        (the matrices multiplied with the carry, as in the code) or an ``nnx`` filter.
       flow_fraction: share of the time steps at which Ω is differentiated, in (0, 1],
         drawn anew at each call from the ``flow`` stream of ``rngs``; unbiased.
       carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
@@ -106,6 +106,7 @@ class FlowRNN(nnx.RNN):
     ):
         check_flow_weight(flow_weight)
         check_flow_fraction(flow_fraction)
+        check_flow_params(cell, flow_params)
         information_flow.check_form(flow_form, flow_reduction)
         super().__init__(
             cell,
@@ -118,7 +119,7 @@ class FlowRNN(nnx.RNN):
             broadcast_rngs=broadcast_rngs,
             rngs=rngs,
         )
-        self.custom_state_axes = state_axes is not None
+        self._custom_state_axes = state_axes is not None
         self.flow_weight = flow_weight
         self.flow_form: information_flow.FlowForm = flow_form
         self.flow_reduction: information_flow.FlowReduction = flow_reduction
@@ -195,7 +196,7 @@ class FlowRNN(nnx.RNN):
             num_batch_dims,
             every_carry,
         )
-        if return_carry and seq_lengths is not None:
+        if seq_lengths is not None and every_carry:
             carries, outputs = outputs
             carry = _last_valid(carries, seq_lengths)
         if reverse and keep_order:
@@ -246,7 +247,7 @@ class FlowRNN(nnx.RNN):
         every_carry: bool,
     ) -> tuple[Any, Any]:
         """Final carry, and outputs over time; if wished with every carry."""
-        if self.custom_state_axes and not flow.off:
+        if self._custom_state_axes and not flow.off:
             raise ValueError(
                 "Ω needs the default state_axes, in which steps share parameters; "
                 f"got {self.state_axes!r}"
@@ -255,7 +256,8 @@ class FlowRNN(nnx.RNN):
 
         @nnx.split_rngs(splits=1, only=broadcast, squeeze=True)
         def run(cell: nnx.Module) -> tuple[Any, Any]:
-            pure = pure_cell(cell, carry, inputs[0], self.flow_params, broadcast)
+            x = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+            pure = pure_cell(cell, carry, x, self.flow_params, broadcast)
 
             def step(params: Any, carry: Any, state: Any, x: Any) -> Any:
                 carry, state, y = pure(params, carry, state, x)

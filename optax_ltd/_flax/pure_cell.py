@@ -6,8 +6,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from optax_ltd._recurrent import leaves as leaf_lists
 from optax_ltd._recurrent.cell_program import as_pair
+from optax_ltd._recurrent.leaves import combine, partition
+
+_NAMED = ("all", "recurrent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +39,14 @@ class PureCell:
     ) -> tuple[Any, list[Any], Any]:
         """One step: ``(params, carry, state, x) -> (carry, state, y)``."""
         chosen, other, constants = params
-        rest = leaf_lists.combine(self._changes, state, constants)
+        rest = combine(self._changes, state, constants)
         carry, rest, y = _step(self, (chosen, other), carry, rest, x)
-        return carry, leaf_lists.partition(self._changes, rest)[0], y
+        return carry, partition(self._changes, rest)[0], y
 
     def write_back(self, state: list[Any]) -> None:
         """Gives the cell the state that the last step left."""
         if state:
-            rest = leaf_lists.combine(self._changes, state, self.params[2])
+            rest = combine(self._changes, state, self.params[2])
             nnx.update(self.cell, jax.tree.unflatten(self._rest_tree, rest))
 
 
@@ -67,7 +69,7 @@ def pure_cell(
     Returns:
       The cell as a function.
     """
-    named = isinstance(flow_params, str) and flow_params in ("all", "recurrent")
+    named = isinstance(flow_params, str) and flow_params in _NAMED
     wanted = ... if named else flow_params
     graphdef, chosen, other, shared, rest = nnx.split(
         cell,
@@ -91,10 +93,32 @@ def pure_cell(
     if not leaves:
         return pure
     changes = _changed(pure, carry, x)
-    state, constants = leaf_lists.partition(changes, leaves)
+    state, constants = partition(changes, leaves)
     return dataclasses.replace(
         pure, params=(chosen, other, constants), state=state, _changes=changes
     )
+
+
+def check_flow_params(cell: nnx.Module, flow_params: nnx.filterlib.Filter) -> None:
+    """Raises ValueError unless ``flow_params`` selects some parameter of the cell."""
+    if isinstance(flow_params, str):
+        if flow_params in _NAMED:
+            return
+        raise ValueError(
+            f"flow_params must be one of {_NAMED} or an nnx filter, got {flow_params!r}"
+        )
+    params = nnx.state(cell, nnx.Param)
+    try:
+        chosen = nnx.filter_state(params, flow_params)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"flow_params must be one of {_NAMED} or an nnx filter, got {flow_params!r}"
+        ) from error
+    if not jax.tree.leaves(chosen):
+        paths = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(params)]
+        raise ValueError(
+            f"flow_params must select at least one of {paths}, got {flow_params!r}"
+        )
 
 
 def _step(

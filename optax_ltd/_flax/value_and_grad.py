@@ -13,13 +13,17 @@ from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 
+# The axes of a record whose layer has not been called.
+_UNSEEN = (0, 0)
+
 
 def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
     """As ``flax.nnx.value_and_grad``, with what Ω was in each :class:`FlowRNN`.
 
     One forward and one backward pass, no host callback; it works inside ``nnx.jit`` and
-    with Ω off. A layer called several times in one loss reports the mean of its norms
-    and gains and the sum of its Ω.
+    with Ω off. ``loss_fn`` is traced twice, once for shapes only. A layer called
+    several times in one loss reports the mean of its norms and gains and the sum of its
+    Ω.
 
     Args:
       loss_fn: ``(model, *args) -> loss``, or ``(loss, aux)`` if ``has_aux``.
@@ -27,7 +31,8 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
 
     Returns:
       A function ``(model, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
-      is a dict from the path of each FlowRNN in the model to its :class:`LayerFlow` and
+      is a dict from the path of each FlowRNN that the loss calls to its
+      :class:`LayerFlow` (``""`` if the model itself is the layer) and
       ``grads`` is the gradient of loss + Σ flow_weight · Ω in the model's
       ``nnx.Param``. With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
 
@@ -133,18 +138,19 @@ def _leading_axes(
 
     def run(state: Any) -> dict[str, FlowRecord]:
         model, args, kwargs = nnx.merge(graphdef, state)
-        with _recording(model, dict.fromkeys(_layers(model), (0, 0))):
+        with _recording(model, dict.fromkeys(_layers(model), _UNSEEN)):
             loss_fn(model, *args, **kwargs)
             return _read(nnx.state(model, FlowRecordVariable))
 
     records = jax.eval_shape(run, state)
-    return {path: record.gains.shape for path, record in records.items()}
+    shapes = {path: record.gains.shape for path, record in records.items()}
+    return {path: shape for path, shape in shapes.items() if shape != _UNSEEN}
 
 
 @contextmanager
 def _recording(model: Any, leads: dict[str, tuple[int, ...]]) -> Iterator[None]:
     """Gives every layer a record of zeros for as long as the context lasts."""
-    layers = _layers(model)
+    layers = {path: layer for path, layer in _layers(model).items() if path in leads}
     for path, layer in layers.items():
         layer.flow_record = FlowRecordVariable(FlowRecord.zeros(leads[path]))
     try:

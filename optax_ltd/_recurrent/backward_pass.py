@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.equations import Leaves
-from optax_ltd._recurrent.example_norms import expand
+from optax_ltd._recurrent.example_norms import append_axes
 from optax_ltd._recurrent.information_flow import StepFlow
+from optax_ltd._recurrent.leaves import Flags, Leaves, combine, inexact, partition
 from optax_ltd._recurrent.time_blocks import in_blocks
 
 
@@ -33,24 +32,24 @@ class Trajectory(NamedTuple):
 
     Attributes:
       program: the cell.
-      flows: which carry leaves belong to the hidden state h.
+      is_hidden: which carry leaves belong to the hidden state h.
       stream: what the loop read.
       carries: the carry leaves before each step, over time.
       saved: costly values of each step, over time.
     """
 
     program: CellProgram
-    flows: leaves.Flags
+    is_hidden: Flags
     stream: Stream
     carries: Leaves
     saved: Leaves
 
-    def free(self, outputs: Leaves) -> Leaves:
+    def side_outputs(self, outputs: Leaves) -> Leaves:
         """Those of the output leaves that have a gradient and are no hidden state."""
         return [
             y
             for y, i in zip(outputs, self.program.output_is_carry, strict=True)
-            if leaves.inexact([y])[0] and (i is None or not self.flows[i])
+            if inexact([y])[0] and (i is None or not self.is_hidden[i])
         ]
 
     def at(self, steps: jax.Array) -> "Trajectory":
@@ -63,11 +62,11 @@ class Trajectory(NamedTuple):
 
     def through_outputs(self, cotangents: Leaves) -> Leaves:
         """What the loss reads of each hidden leaf through the outputs, or None."""
-        read = [None] * len(self.flows)
+        read = [None] * len(self.is_hidden)
         for y, i in zip(cotangents, self.program.output_is_carry, strict=True):
             if i is not None:
                 read[i] = y if read[i] is None else read[i] + y
-        return leaves.partition(self.flows, read)[0]
+        return partition(self.is_hidden, read)[0]
 
 
 class Signals(NamedTuple):
@@ -104,17 +103,17 @@ def error_signals(
       The cotangents of the initial hidden state, the signals of every step, and which
       steps were clipped, ``[T, *batch]``, or None without a clip.
     """
-    program, flows, stream, carries, saved = trajectory
-    free = trajectory.free(outputs)
+    program, is_hidden, stream, carries, saved = trajectory
+    free = trajectory.side_outputs(outputs)
 
     def body(future: Leaves, at: tuple[Leaves, ...]) -> tuple[Leaves, tuple]:
         carry, ahead, saved, read, free = at
-        hidden, rest = leaves.partition(flows, carry)
+        hidden, rest = partition(is_hidden, carry)
 
         def step(hidden: Leaves) -> tuple[Leaves, Leaves]:
-            old = leaves.combine(flows, hidden, rest)
+            old = combine(is_hidden, hidden, rest)
             new, outputs = program.step(stream.constants, old, ahead, saved)
-            return leaves.partition(flows, new)[0], trajectory.free(outputs)
+            return partition(is_hidden, new)[0], trajectory.side_outputs(outputs)
 
         error = [f if r is None else f + r for f, r in zip(future, read, strict=True)]
         clipped = None
@@ -127,7 +126,7 @@ def error_signals(
 
     initial, (error, passed_on, clipped) = jax.lax.scan(
         body,
-        leaves.partition(flows, final)[0],
+        partition(is_hidden, final)[0],
         (carries, stream.ahead, saved, trajectory.through_outputs(outputs), free),
         reverse=True,
         unroll=unroll,
@@ -157,67 +156,71 @@ def loop_cotangents(
     penalty: Penalty | None = None,
     *,
     with_loss: bool = True,
-) -> Stream:
+) -> tuple[Stream, Stream]:
     """Cotangents of what the loop read, for all time steps at once.
 
     Args:
       trajectory: from the forward pass.
       signals: from :func:`error_signals`.
-      penalty: what of Ω to add; None for the cotangents of L alone.
-      with_loss: False for the cotangents of weight · Ω alone.
+      penalty: what of Ω to add, or None.
+      with_loss: whether the second result contains L.
 
     Returns:
-      The cotangents of L + weight · Ω, or of one of them; None for leaves without a
-      gradient.
+      The cotangents of L, and of L + weight · Ω or of weight · Ω alone; None for leaves
+      without a gradient.
     """
-    program, flows, stream, carries, saved = trajectory
-    flags = [leaves.inexact(part) for part in stream]
-    constants, held = leaves.partition(flags[0], stream.constants)
+    program, is_hidden, stream, carries, saved = trajectory
+    flags = [inexact(part) for part in stream]
+    constants, held = partition(flags[0], stream.constants)
 
-    def at_once(timed: Any) -> tuple[Leaves, Leaves]:
+    def at_once(timed: Any) -> tuple[Any, Any]:
         ahead, carries, saved, signals, penalty = timed
-        ahead, held_ahead = leaves.partition(flags[1], ahead)
-        hidden, rest = leaves.partition(flows, carries)
+        ahead, held_ahead = partition(flags[1], ahead)
+        hidden, rest = partition(is_hidden, carries)
 
         def steps(constants: Leaves, ahead: Leaves, hidden: Leaves) -> Any:
             new, outputs = program.over_time(
-                leaves.combine(flags[0], constants, held),
-                leaves.combine(flows, hidden, rest),
-                leaves.combine(flags[1], ahead, held_ahead),
+                combine(flags[0], constants, held),
+                combine(is_hidden, hidden, rest),
+                combine(flags[1], ahead, held_ahead),
                 saved,
             )
-            return leaves.partition(flows, new)[0], trajectory.free(outputs)
+            return partition(is_hidden, new)[0], trajectory.side_outputs(outputs)
 
-        pull_back = partial(_pull_back, steps, constants, ahead, hidden)
-        return pull_back(signals, penalty, with_loss)
+        back = _linearise(steps, constants, ahead, hidden, signals, penalty)
+        of_loss, of_penalty = _seeds(signals, penalty)
+        nothing = jax.tree.map(jnp.zeros_like, (of_loss, of_penalty))
+        plain = back(of_loss, nothing[1])
+        both = back(of_loss if with_loss else nothing[0], of_penalty)
+        return (plain[0], both[0]), (plain[1], both[1])
 
     timed = (stream.ahead, carries, saved, signals, penalty)
-    cotangents = in_blocks(at_once, timed)
-    return Stream(
-        *(
-            leaves.combine(f, ct, [None] * f.count(False))
-            for f, ct in zip(flags, cotangents, strict=True)
+    constants, ahead = in_blocks(at_once, timed)
+    plain, both = (
+        Stream(*(combine(f, ct, [None] * f.count(False)) for f, ct in of))
+        for of in (
+            zip(flags, cts, strict=True) for cts in zip(constants, ahead, strict=True)
         )
     )
+    return plain, both
 
 
-def _pull_back(
+def _linearise(
     steps: Callable[..., tuple[Leaves, Leaves]],
     constants: Leaves,
     ahead: Leaves,
     hidden: Leaves,
     signals: Signals,
     penalty: Penalty | None,
-    with_loss: bool,
-) -> tuple[Leaves, Leaves]:
-    """Cotangents of constants and ahead under ⟨δ, f⟩ + ⟨δ/‖δ‖, ∂f/∂h · w⟩."""
+) -> Callable[[Any, Leaves], tuple[Leaves, Leaves]]:
+    """The transpose, in constants and ahead, of (f, ∂f/∂h · w) at every step."""
 
     def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
         at = partial(steps, constants, ahead)
         if penalty is None:
             return at(hidden), []
         along = [
-            (u * expand(penalty.slope, u)).astype(h.dtype)
+            (u * append_axes(penalty.slope, u)).astype(h.dtype)
             for u, h in zip(
                 penalty.flow.relative(signals.passed_on), hidden, strict=True
             )
@@ -225,10 +228,16 @@ def _pull_back(
         out, (tangent, _) = jax.jvp(at, (hidden,), (along,))
         return out, tangent
 
-    (_, tangent), back = jax.vjp(value, constants, ahead)
-    unit = penalty.flow.relative(signals.error) if penalty else []
-    unit = [d.astype(t.dtype) for d, t in zip(unit, tangent, strict=True)]
-    of_loss = signals.error, signals.free
-    if not with_loss:
-        of_loss = jax.tree.map(jnp.zeros_like, of_loss)
-    return back((of_loss, unit))
+    back = jax.vjp(value, constants, ahead)[1]
+    return lambda of_loss, of_penalty: back((of_loss, of_penalty))
+
+
+def _seeds(signals: Signals, penalty: Penalty | None) -> tuple[Any, Leaves]:
+    """What ⟨δ, f⟩ and ⟨δ/‖δ‖, ∂f/∂h · w⟩ hand to the transpose."""
+    of_loss = (signals.error, signals.free)
+    if penalty is None:
+        return of_loss, []
+    unit = penalty.flow.relative(signals.error)
+    return of_loss, [
+        d.astype(e.dtype) for d, e in zip(unit, signals.error, strict=True)
+    ]

@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.example_norms import expand, norms
+from optax_ltd._recurrent.example_norms import append_axes, norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,10 @@ def _by_norm(
     size = norms(error, num_batch_dims)
     above = size > max_norm
     scale = jnp.where(above, max_norm / jnp.where(above, size, 1), 1)
-    clipped = [x * expand(scale, x).astype(x.dtype) for x in error]
+    clipped = [x * append_axes(scale, x).astype(x.dtype) for x in error]
     return [
-        jnp.where(expand(above, x), c, x) for x, c in zip(error, clipped, strict=True)
+        jnp.where(append_axes(above, x), c, x)
+        for x, c in zip(error, clipped, strict=True)
     ], above
 
 

@@ -17,11 +17,11 @@ from jax.extend.core import JaxprEqn, Literal, Var
 from optax_ltd._recurrent import known_values
 from optax_ltd._recurrent.equation_groups import EquationGroups
 from optax_ltd._recurrent.equations import (
-    Leaves,
     evaluate,
     evaluate_over_time,
     run_inlined,
 )
+from optax_ltd._recurrent.leaves import Leaves
 
 
 class _Stage(NamedTuple):

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal
 
 from optax_ltd._recurrent import known_values
+from optax_ltd._recurrent.leaves import Leaves
 
 _JIT_NAMES = ("jit", "pjit")
-
-Leaves = list[Any]
 
 
 def evaluate(

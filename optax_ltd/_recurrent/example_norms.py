@@ -37,7 +37,9 @@ def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
 def plain_norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     """L2 norms over all features, for numbers whose squares can be represented."""
     squares = [jnp.sum(_wide(x) ** 2, axis=_features(x, lead)) for x in leaves]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
+    total = sum(squares[1:], squares[0])
+    # The derivative at zero is zero, not that of a square root.
+    return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), total)
 
 
 def divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
@@ -46,11 +48,11 @@ def divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
     # A division may be compiled to a product with the reciprocal, and that of the
     # largest floats is flushed to zero.
     small = jnp.where(safe > 2.0**100, 2.0**-32, 1.0)
-    quotient = _wide(x) * expand(small, x) / expand(safe * small, x)
-    return jnp.where(expand(where, x), quotient, 0)
+    quotient = _wide(x) * append_axes(small, x) / append_axes(safe * small, x)
+    return jnp.where(append_axes(where, x), quotient, 0)
 
 
-def expand(x: jax.Array, like: jax.Array) -> jax.Array:
+def append_axes(x: jax.Array, like: jax.Array) -> jax.Array:
     """``x`` with axes of size 1 behind its own, as many as ``like`` has."""
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 

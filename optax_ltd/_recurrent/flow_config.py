@@ -1,10 +1,10 @@
 """What a scan is to do about the error signal, and whether it can."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from optax_ltd._recurrent import information_flow
 from optax_ltd._recurrent.carry_clip import CarryClip
@@ -30,14 +30,26 @@ class FlowConfig(NamedTuple):
         """Whether nothing of it changes or watches δ, so that the scan is JAX's own."""
         return is_zero(self.weight) and self.record is None and not self.carry_clip
 
-    def check(self) -> None:
-        """Raises ValueError or TypeError that names the argument out of range."""
+    def check(self, lead: tuple[int, ...]) -> None:
+        """Raises ValueError or TypeError that names the argument out of range.
+
+        Args:
+          lead: time and batch axes of the inputs.
+        """
         check_flow_weight(self.weight)
         information_flow.check_form(self.form, self.reduction)
         check_flow_fraction(self.fraction)
         if self.fraction < 1 and self.key is None and not is_zero(self.weight):
             raise ValueError(
                 f"flow_fraction={self.fraction} needs flow_key, a PRNG key"
+            )
+
+        if self.mask is not None:
+            information_flow.check_mask(self.mask, lead)
+        if self.record is not None and self.record.gains.shape != lead:
+            raise ValueError(
+                f"flow_record must be FlowRecord.zeros({lead}), got one for "
+                f"{self.record.gains.shape}"
             )
 
     def steps(self, length: int) -> jax.Array | None:
@@ -50,17 +62,15 @@ class FlowConfig(NamedTuple):
 
 
 def check_flow_weight(flow_weight: Any) -> None:
-    """Raises unless ``flow_weight`` is a number >= 0 or a real scalar array."""
-    if isinstance(flow_weight, int | float) and not isinstance(flow_weight, bool):
-        if not (math.isfinite(flow_weight) and flow_weight >= 0):
+    """Raises unless ``flow_weight`` is a number >= 0 or a floating scalar array."""
+    kind = (int, float, np.number)
+    if isinstance(flow_weight, kind) and not isinstance(flow_weight, bool):
+        if not (np.isfinite(flow_weight) and flow_weight >= 0):
             raise ValueError(
                 f"flow_weight must be a finite number >= 0, got {flow_weight!r}"
             )
         return
-    dtype, shape = (
-        getattr(flow_weight, "dtype", None),
-        getattr(flow_weight, "shape", None),
-    )
+    dtype, shape = (getattr(flow_weight, name, None) for name in ("dtype", "shape"))
     if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(
             "flow_weight must be a number or a floating scalar array, got "

@@ -12,9 +12,11 @@ class FlowRecord(NamedTuple):
     Attributes:
       error_norms: ``[T, B]``, ‖δ_t‖ of the loss as it was given.
       gains: ``[T, B]``, ‖δ_t J_t‖ / ‖δ_t‖; 0 where not active.
-      active: ``[T, B]``, 1.0 where the step has an error signal and is not masked.
+      active: ``[T, B]``, 1.0 where the step has an error signal, passes on what is
+        finite, and is not masked.
       clipped: ``[T, B]``, 1.0 where ``carry_clip`` changed δ_t.
       omega: the scalar Ω, before flow_weight.
+      calls: the scalar 1, so that the sum over calls counts them.
 
     Records of several calls add up, as cotangents do.
     """
@@ -24,9 +26,10 @@ class FlowRecord(NamedTuple):
     active: jax.Array
     clipped: jax.Array
     omega: jax.Array
+    calls: jax.Array
 
     @classmethod
     def zeros(cls, lead: tuple[int, ...]) -> "FlowRecord":
         """An empty record for leading axes ``lead`` = ``[T, B]``."""
         zeros = jnp.zeros(lead, jnp.float32)
-        return cls(zeros, zeros, zeros, zeros, jnp.zeros((), jnp.float32))
+        return cls(zeros, zeros, zeros, zeros, zeros.sum(), zeros.sum())

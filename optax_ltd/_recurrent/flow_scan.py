@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.backward_pass import (
     Penalty,
     Signals,
@@ -18,7 +17,6 @@ from optax_ltd._recurrent.backward_pass import (
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import first_order_only, reverse_only
-from optax_ltd._recurrent.equations import Leaves
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import (
     FlowForm,
@@ -29,6 +27,7 @@ from optax_ltd._recurrent.information_flow import (
     slope,
     term_weight,
 )
+from optax_ltd._recurrent.leaves import Flags, Leaves, combine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,7 @@ class FlowOptions:
 
 def flow_scan(
     program: CellProgram,
-    flows: leaves.Flags,
+    is_hidden: Flags,
     options: FlowOptions,
     regularised: Stream,
     plain: Stream,
@@ -68,8 +67,8 @@ def flow_scan(
 
     Args:
       program: the cell.
-      flows: which carry leaves belong to the hidden state h; the others are handed on
-        without a gradient.
+      is_hidden: which carry leaves belong to the hidden state h; the others are handed
+        on without a gradient.
       options: static choices.
       regularised: what the loop reads; its cotangent is that of L + weight · Ω.
       plain: the same values; its cotangent is that of L alone, and nothing is counted
@@ -84,7 +83,7 @@ def flow_scan(
       Final carry leaves, and outputs stacked over time.
     """
     guarded = jax.tree.map(_guard, (regularised, plain, carry))
-    run = _make(program, flows, options)
+    run = _make(program, is_hidden, options)
     return run(*guarded, weight, mask, steps, record)
 
 
@@ -92,7 +91,7 @@ def _guard(x: Any) -> Any:
     return reverse_only(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
-def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> Any:
+def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
     def forward(regularised, plain, carry, weight, mask, steps, record):
         del plain
         final, outputs, carries, saved = _forward(program, options, regularised, carry)
@@ -103,7 +102,7 @@ def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> An
         stream, start, outputs, carries, saved, weight, mask, steps, record = residuals
         trajectory = Trajectory(
             program,
-            flows,
+            is_hidden,
             stream,
             _carries(program, start, outputs, carries),
             program.saved(outputs, saved),
@@ -116,15 +115,14 @@ def _make(program: CellProgram, flows: leaves.Flags, options: FlowOptions) -> An
             unroll=options.unroll,
         )
         flow = measure(signals.error, signals.passed_on, mask, options.num_batch_dims)
-        plain = loop_cotangents(trajectory, signals)
-        regularised = plain
+        penalty = None
         if weight is not None:
             penalty = _penalty(flow, weight, steps, options)
-            regularised = _with_penalty(trajectory, signals, plain, penalty, steps)
-        carry = leaves.combine(flows, initial, [None] * flows.count(False))
+        plain, regularised = _cotangents(trajectory, signals, penalty, steps)
+        carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
         out = jax.tree.map(first_order_only, (regularised, plain, carry))
         no_weight = None if weight is None else jnp.zeros_like(weight)
-        seen = _seen(flow, clipped, options) if record else None
+        seen = _seen(flow, clipped, options) if record is not None else None
         return (*out, no_weight, None, None, seen)
 
     @jax.custom_vjp
@@ -158,18 +156,14 @@ def _carries(
     """The carry before each step: an output one step earlier, or kept beside them."""
     rest = iter(hidden)
     aliased = program.output_is_carry
-
-    def one_later(first: jax.Array, over_time: jax.Array) -> jax.Array:
-        # The last slice takes away nothing, unless there is no step at all.
-        later = jnp.concatenate([first[None], over_time[:-1]])
-        return later[: over_time.shape[0]]
-
     return [
-        one_later(first, outputs[aliased.index(i)])
-        if i in aliased
-        else next(rest)
+        _shifted(first, outputs[aliased.index(i)]) if i in aliased else next(rest)
         for i, first in enumerate(start)
     ]
+
+
+def _shifted(first: jax.Array, rest: jax.Array) -> jax.Array:
+    return jnp.concatenate([first[None], rest[:-1]])[: rest.shape[0]]
 
 
 def _penalty(
@@ -182,23 +176,24 @@ def _penalty(
     return Penalty(flow, slope(flow, options.form, scale))
 
 
-def _with_penalty(
+def _cotangents(
     trajectory: Trajectory,
     signals: Signals,
-    plain: Stream,
-    penalty: Penalty,
+    penalty: Penalty | None,
     steps: jax.Array | None,
-) -> Stream:
-    """Cotangents of L + weight · Ω."""
-    if steps is None:
+) -> tuple[Stream, Stream]:
+    """Cotangents of L, and of L + weight · Ω."""
+    if penalty is None or steps is None:
         return loop_cotangents(trajectory, signals, penalty)
-    extra = loop_cotangents(
+    plain, _ = loop_cotangents(trajectory, signals)
+    _, extra = loop_cotangents(
         trajectory.at(steps), signals.at(steps), penalty.at(steps), with_loss=False
     )
-    return Stream(
+    regularised = Stream(
         jax.tree.map(jnp.add, plain.constants, extra.constants),
         jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
     )
+    return plain, regularised
 
 
 def _seen(
@@ -213,5 +208,7 @@ def _seen(
     )
     gains = jnp.where(flow.active, flow.gains, 0)
     clipped = jnp.zeros_like(flow.active) if clipped is None else clipped
-    seen = FlowRecord(flow.error_norms, gains, flow.active, clipped, total)
+    seen = FlowRecord(
+        flow.error_norms, gains, flow.active, clipped, total, jnp.ones(())
+    )
     return jax.tree.map(lambda x: x.astype(jnp.float32), seen)

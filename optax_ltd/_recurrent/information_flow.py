@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent import leaves as leaf_lists
 from optax_ltd._recurrent.example_norms import divide, norms, plain_norms
+from optax_ltd._recurrent.leaves import combine, inexact, partition
 
 FlowForm = Literal["ratio", "squared_ratio"]
 FlowReduction = Literal["sum", "mean"]
@@ -114,6 +114,9 @@ def flow_gains(
     Returns:
       ``[T, B]``, float32 or wider; 1 where ‖δ_t‖ is zero or not finite.
 
+    Raises:
+      ValueError: if ``error_signals`` has another structure than ``carries``.
+
     Examples:
       >>> import jax.numpy as jnp
       >>> import optax_ltd as ltd
@@ -128,16 +131,21 @@ def flow_gains(
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eq. (9).
     """
     carried, tree = jax.tree.flatten(carries)
-    flows = leaf_lists.inexact(carried)
-    errors, _ = leaf_lists.partition(flows, jax.tree.leaves(error_signals))
+    if tree != jax.tree.structure(error_signals):
+        raise ValueError(
+            "error_signals must have the structure of carries: required "
+            f"{tree}, got {jax.tree.structure(error_signals)}"
+        )
+    is_hidden = inexact(carried)
+    errors, _ = partition(is_hidden, jax.tree.leaves(error_signals))
 
     def passed_on(carry: list[Any], x: Any, error: list[Any]) -> list[jax.Array]:
-        flowing, rest = leaf_lists.partition(flows, carry)
+        flowing, rest = partition(is_hidden, carry)
 
         def step(flowing: list[Any]) -> list[Any]:
-            old = jax.tree.unflatten(tree, leaf_lists.combine(flows, flowing, rest))
+            old = jax.tree.unflatten(tree, combine(is_hidden, flowing, rest))
             new, _ = cell_fn(params, old, x)
-            return leaf_lists.partition(flows, jax.tree.leaves(new))[0]
+            return partition(is_hidden, jax.tree.leaves(new))[0]
 
         return jax.vjp(step, flowing)[1](error)[0]
 
@@ -160,7 +168,9 @@ def flow_penalty(
 
     Args:
       gains: ``[T, B]``, as :func:`flow_gains` gives them.
-      mask: ``[T, B]`` boolean, the steps that count; all of them by default.
+      mask: ``[T, B]`` boolean, the steps that count; all of them by default. Steps
+        without an error signal have gain 1: they add nothing to a sum, but must be
+        masked to stay out of a mean.
       form: ``"ratio"`` or ``"squared_ratio"``.
       reduction: ``"sum"`` or ``"mean"`` over time.
 
@@ -168,7 +178,8 @@ def flow_penalty(
       A scalar.
 
     Raises:
-      ValueError: if ``form`` or ``reduction`` is none of these.
+      ValueError: if ``form`` or ``reduction`` is none of these, or the mask is not
+        boolean and of the shape of ``gains``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -180,16 +191,27 @@ def flow_penalty(
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eq. (9).
     """
-    check_form(form, reduction)
+    check_form(form, reduction, prefix="")
+    if mask is not None:
+        check_mask(mask, gains.shape)
     active = jnp.ones(gains.shape, bool) if mask is None else mask
     return omega(gains, active, form, reduction)
 
 
-def check_form(form: str, reduction: str) -> None:
+def check_form(form: str, reduction: str, prefix: str = "flow_") -> None:
     """Raises ValueError unless both name a known variant of Ω."""
     for name, value, known in (
-        ("flow_form", form, FORMS),
-        ("flow_reduction", reduction, REDUCTIONS),
+        ("form", form, FORMS),
+        ("reduction", reduction, REDUCTIONS),
     ):
         if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+            raise ValueError(f"{prefix}{name} must be one of {known}, got {value!r}")
+
+
+def check_mask(mask: jax.Array, lead: tuple[int, ...]) -> None:
+    """Raises ValueError unless the mask is boolean and of shape ``lead``."""
+    dtype, shape = jnp.result_type(mask), jnp.shape(mask)
+    if dtype != jnp.bool_ or shape != lead:
+        raise ValueError(
+            f"mask must be boolean of shape [T, B] = {lead}, got {dtype} {shape}"
+        )

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+Leaves = list[Any]
 Flags = tuple[bool, ...]
 
 
@@ -13,14 +14,14 @@ def inexact(leaves: Sequence[Any]) -> Flags:
     return tuple(bool(jnp.issubdtype(x.dtype, jnp.inexact)) for x in leaves)
 
 
-def partition(flags: Flags, leaves: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+def partition(flags: Flags, leaves: Sequence[Any]) -> tuple[Leaves, Leaves]:
     """The flagged leaves and the others, each in order."""
     chosen = [x for x, flag in zip(leaves, flags, strict=True) if flag]
     rest = [x for x, flag in zip(leaves, flags, strict=True) if not flag]
     return chosen, rest
 
 
-def combine(flags: Flags, chosen: Sequence[Any], rest: Sequence[Any]) -> list[Any]:
+def combine(flags: Flags, chosen: Sequence[Any], rest: Sequence[Any]) -> Leaves:
     """Undoes :func:`partition`."""
     first, second = iter(chosen), iter(rest)
     return [next(first) if flag else next(second) for flag in flags]

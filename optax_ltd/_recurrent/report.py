@@ -1,7 +1,6 @@
 """What the error signal did along time, layer by layer."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from optax_ltd._recurrent.flow_record import FlowRecord
 
 
-@partial(jax.tree_util.register_dataclass)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LayerFlow:
     """The error signal along time in one recurrent layer.
@@ -17,7 +16,8 @@ class LayerFlow:
     Attributes:
       error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.
       gains: ``[T, B]`` float32, ‖δ_t J_t‖ / ‖δ_t‖; 1 where not active.
-      active: ``[T, B]`` boolean, whether ‖δ_t‖ is finite, not zero and not masked.
+      active: ``[T, B]`` boolean, whether ‖δ_t‖ is finite, not zero and not masked, and
+        what the step passes on is finite.
       clipped: ``[T, B]`` boolean, whether ``carry_clip`` changed δ_t; norms and
         gains are those after the clip.
       omega: scalar float32, Pascanu's Ω in the layer's form and reduction, before
@@ -34,11 +34,9 @@ class LayerFlow:
     def from_record(cls, record: FlowRecord) -> "LayerFlow":
         """The report of one backward pass; calls of a shared layer are averaged."""
         active = record.active > 0
-        calls = jnp.maximum(record.active, 1)
-        gains = jnp.where(active, record.gains / calls, 1)
-        return cls(
-            record.error_norms / calls, gains, active, record.clipped > 0, record.omega
-        )
+        gains = jnp.where(active, record.gains / jnp.maximum(record.active, 1), 1)
+        norms = record.error_norms / jnp.maximum(record.calls, 1)
+        return cls(norms, gains, active, record.clipped > 0, record.omega)
 
     @property
     def active_fraction(self) -> jax.Array:
@@ -72,7 +70,7 @@ class LayerFlow:
         return jnp.min(jnp.where(fallen, lag, end), axis=0).astype(jnp.int32)
 
 
-@partial(jax.tree_util.register_dataclass)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GradientFlow:
     """What one forward and one backward pass tell of a model's recurrent layers.

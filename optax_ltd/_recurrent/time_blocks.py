@@ -28,12 +28,13 @@ def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
     """
     length = jax.tree.leaves(timed)[0].shape[0]
     sums, _ = jax.eval_shape(function, timed)
-    block = _block(length, _bytes(timed) // max(1, length), _bytes(sums))
-    if block == length:
+    block = _block(length, _bytes(timed), _bytes(sums))
+    whole = length // block * block if block < length else 0
+    if not whole:
         return function(timed)
 
     def cut(x: jax.Array) -> jax.Array:
-        return x.reshape(length // block, block, *x.shape[1:])
+        return x[:whole].reshape(whole // block, block, *x.shape[1:])
 
     def body(total: Any, timed: Any) -> tuple[Any, Any]:
         summed, mapped = function(timed)
@@ -41,19 +42,25 @@ def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
 
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
     summed, mapped = jax.lax.scan(body, start, jax.tree.map(cut, timed))
-    return summed, jax.tree.map(lambda x: x.reshape(length, *x.shape[2:]), mapped)
+    mapped = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:]), mapped)
+    if whole == length:
+        return summed, mapped
+    summed, last = body(summed, jax.tree.map(lambda x: x[whole:], timed))
+    return summed, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), mapped, last)
 
 
 def _bytes(tree: Any) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _block(length: int, step_bytes: int, sum_bytes: int) -> int:
-    """The largest divisor of ``length`` whose steps fit; ``length`` off the CPU."""
-    if jax.default_backend() != "cpu":
-        return length
+def _block(length: int, timed_bytes: int, sum_bytes: int) -> int:
+    """How many steps make a block: a divisor of ``length`` if a large one fits.
+
+    The backend is that of the process that traces; another one gets the same numbers.
+    """
     wanted = max(_CACHE_BYTES, _SUMS_PER_BLOCK * sum_bytes)
-    fits = max(1, wanted // max(1, step_bytes))
-    if fits >= length:
-        return length
-    return max(n for n in range(1, fits + 1) if length % n == 0)
+    if jax.default_backend() != "cpu" or timed_bytes <= wanted:
+        return max(1, length)
+    fits = max(1, wanted * length // timed_bytes)
+    divisors = [n for n in range(fits // 2 + 1, fits + 1) if length % n == 0]
+    return max(divisors, default=fits)

@@ -6,15 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent import leaves
 from optax_ltd._recurrent.backward_pass import Stream
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram, as_pair, trace_cell
-from optax_ltd._recurrent.equations import Leaves
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.leaves import Leaves, inexact
 
 
 def unroll(
@@ -63,13 +62,15 @@ def unroll(
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
       flow_weight: number or scalar array. With the Python number 0 the scan is JAX's
-        own, and forward mode and higher derivatives work.
+        own, and forward mode and higher derivatives work. The gradient with respect to
+        the weight itself is zero.
       flow_form: ``"ratio"`` as in the paper, or ``"squared_ratio"`` as in the authors'
         code, (‖δJ‖²/‖δ‖² − 1)².
       flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
         that count as in the code.
       flow_params: which parameters Ω acts on: ``"all"``, ``"recurrent"`` (those that
-        enter a product with the carry) or a tree of booleans, a prefix of ``params``.
+        enter a matrix product or convolution with the carry) or a tree of booleans, a
+        prefix of ``params``.
       flow_fraction: share of the time steps at which Ω is differentiated, drawn without
         replacement; the gradient of Ω is unbiased. What a record tells of Ω is of all.
       flow_key: PRNG key of that draw; required if ``flow_fraction`` < 1. Give a new one
@@ -153,7 +154,8 @@ def unroll_with_state(
     Returns:
       The final carry, the final state, and the outputs stacked over time.
     """
-    flow.check()
+    length = _length(inputs)
+    flow.check(_lead(inputs, num_batch_dims))
 
     def cell(params: Any, both: Any, x: Any) -> Any:
         new_carry, new_state, y = cell_fn(params, *both, x)
@@ -162,18 +164,17 @@ def unroll_with_state(
     def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
-    length = _length(inputs)
     program = trace_cell(cell, params, (carry, state), jax.tree.map(one, inputs))
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
         final, outputs = _plain_scan(program, params, start, inputs, length, unroll)
     else:
-        flows = leaves.inexact(jax.tree.leaves(carry))
-        if not any(flows):
+        is_hidden = inexact(jax.tree.leaves(carry))
+        if not any(is_hidden):
             raise ValueError(
                 "Ω needs a carry with at least one floating leaf, got none"
             )
-        flows += (False,) * len(jax.tree.leaves(state))
+        is_hidden += (False,) * len(jax.tree.leaves(state))
         options = FlowOptions(
             flow.form, flow.reduction, num_batch_dims, length, flow.carry_clip, unroll
         )
@@ -181,7 +182,7 @@ def unroll_with_state(
         weight = None if is_zero(flow.weight) else jnp.asarray(flow.weight)
         final, outputs = flow_scan(
             program,
-            flows,
+            is_hidden,
             options,
             regularised,
             plain,
@@ -195,6 +196,22 @@ def unroll_with_state(
         *jax.tree.unflatten(tree, final),
         jax.tree.unflatten(program.output_tree, outputs),
     )
+
+
+def _check_hidden(carry: Any) -> None:
+    """Raises unless δ and J are defined for this carry."""
+    dtypes = [leaf.dtype for leaf in jax.tree.leaves(carry)]
+    is_real = [jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes]
+    is_complex = [jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes]
+    if any(is_complex) or not any(is_real):
+        raise ValueError(
+            "with Ω, a carry_clip or a record, the carry must have a floating leaf "
+            f"and no complex one, got {[str(dtype) for dtype in dtypes]}"
+        )
+
+
+def _lead(inputs: Any, num_batch_dims: int) -> tuple[int, ...]:
+    return jax.tree.leaves(inputs)[0].shape[: 1 + num_batch_dims]
 
 
 def _length(inputs: Any) -> int:
@@ -243,17 +260,22 @@ def _stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
 
 def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
     """Whether Ω acts on each parameter leaf and on each closed-over array (never)."""
-    closed_over = [False] * len(program.closed_over)
     if isinstance(flow_params, str) and flow_params == "all":
-        return [True] * len(jax.tree.leaves(params)) + closed_over
-    if isinstance(flow_params, str) and flow_params == "recurrent":
-        return [*program.recurrent_params, *closed_over]
-    flags = (
-        [flow_params] if isinstance(flow_params, str) else jax.tree.leaves(flow_params)
-    )
-    if not all(isinstance(flag, bool) for flag in flags):
-        raise ValueError(
-            "flow_params must be 'all', 'recurrent' or a tree of booleans that is a "
-            f"prefix of params, got {flow_params!r}"
-        )
-    return [*jax.tree.leaves(jax.tree.broadcast(flow_params, params)), *closed_over]
+        chosen = [True] * len(jax.tree.leaves(params))
+    elif isinstance(flow_params, str) and flow_params == "recurrent":
+        chosen = list(program.recurrent_params)
+        if not any(chosen):
+            raise ValueError(
+                "flow_params='recurrent' needs a parameter in a matrix product or "
+                "convolution with the carry, got none; name them by a tree of booleans"
+            )
+    else:
+        named = isinstance(flow_params, str)
+        flags = [flow_params] if named else jax.tree.leaves(flow_params)
+        if not all(isinstance(flag, bool) for flag in flags):
+            raise ValueError(
+                "flow_params must be 'all', 'recurrent' or a tree of booleans that is "
+                f"a prefix of params, got {flow_params!r}"
+            )
+        chosen = jax.tree.leaves(jax.tree.broadcast(flow_params, params))
+    return chosen + [False] * len(program.closed_over)
