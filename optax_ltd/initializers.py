@@ -4,10 +4,13 @@ Callables ``(key, shape, dtype) -> array``, as those of ``jax.nn.initializers``,
 has the dense ones (``normal``, ``orthogonal``).
 """
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 __all__ = ["forget_gate_bias", "identity", "sparse"]
@@ -34,18 +37,24 @@ def sparse(num_nonzero: int = 15, *, spectral_radius: float = 0.95) -> Initializ
       An initializer of square matrices ``[n, n]``.
 
     Raises:
-      ValueError: If an argument is not positive, or, when called, if the shape is not
-        square.
+      ValueError: If ``num_nonzero`` is no int of at least 1 or ``spectral_radius`` no
+        finite number above 0, or, when called, if the shape is not square.
+
+    Examples:
+      >>> import jax
+      >>> import optax_ltd as ltd
+      >>> init = ltd.initializers.sparse(2, spectral_radius=0.95)
+      >>> weights = init(jax.random.key(0), (5, 5))
+      >>> (weights != 0).sum(axis=1).tolist()
+      [2, 2, 2, 2, 2]
 
     References:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013; Sutskever, Martens, Dahl and Hinton, *On the importance of
       initialization and momentum in deep learning*, 2013.
     """
-    if num_nonzero < 1:
-        raise ValueError(f"num_nonzero must be 1 or more, got {num_nonzero!r}")
-    if not spectral_radius > 0:
-        raise ValueError(f"spectral_radius must be positive, got {spectral_radius!r}")
+    num_nonzero = _check_count("num_nonzero", num_nonzero)
+    spectral_radius = _check_finite("spectral_radius", spectral_radius, above=0)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -72,12 +81,21 @@ def identity(scale: float = 1.0) -> Initializer:
       An initializer of square matrices ``[n, n]``.
 
     Raises:
-      ValueError: When called, if the shape is not square.
+      ValueError: If ``scale`` is no finite number, or, when called, if the shape is
+        not square.
+
+    Examples:
+      >>> import jax
+      >>> import optax_ltd as ltd
+      >>> print(ltd.initializers.identity(0.5)(jax.random.key(0), (2, 2)))
+      [[0.5 0. ]
+       [0.  0.5]]
 
     References:
       Le, Jaitly and Hinton, *A simple way to initialize recurrent networks of
       rectified linear units*, 2015.
     """
+    scale = _check_finite("scale", scale)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -102,14 +120,26 @@ def forget_gate_bias(hidden_features: int, value: float = 1.0) -> Initializer:
       An initializer of vectors ``[4 * hidden_features]``.
 
     Raises:
-      ValueError: When called, if the shape is another one. A cell with a bias vector
-        per gate would otherwise be filled wrongly without a word.
+      ValueError: If ``hidden_features`` is no int of at least 1 or ``value`` no finite
+        number, or, when called, if the shape is another one: a cell with a bias
+        vector per gate would be filled wrongly without a word.
+
+    Examples:
+      >>> import jax
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> bias_init = ltd.initializers.forget_gate_bias(2)
+      >>> print(bias_init(jax.random.key(0), (8,)))
+      [0. 0. 1. 1. 0. 0. 0. 0.]
+      >>> cell = nnx.OptimizedLSTMCell(3, 2, bias_init=bias_init, rngs=nnx.Rngs(0))
 
     References:
       Gers, Schmidhuber and Cummins, *Learning to forget*, 2000; Jozefowicz, Zaremba
       and Sutskever, *An empirical exploration of recurrent network architectures*,
       2015.
     """
+    hidden_features = _check_count("hidden_features", hidden_features)
+    value = _check_finite("value", value)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -124,6 +154,35 @@ def forget_gate_bias(hidden_features: int, value: float = 1.0) -> Initializer:
         return gates.at[1].set(value).reshape(shape)
 
     return init
+
+
+def _check_count(name: str, value: Any) -> int:
+    """Requires an int of at least 1."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < 1:
+        raise _refusal(name, "an int >= 1", value)
+    return int(value)
+
+
+def _check_finite(
+    name: str, value: Any, *, above: float | None = None
+) -> jax.Array | float:
+    """Requires a finite number, above a bound if there is one, or a scalar array."""
+    if isinstance(value, jax.Array):
+        real = jnp.isrealobj(value) and value.dtype != bool
+        if real and value.shape == ():
+            return value  # It may be traced, so its value is never judged.
+    elif isinstance(value, int | float | np.integer | np.floating):
+        finite = not isinstance(value, bool) and math.isfinite(value)
+        if finite and (above is None or value > above):
+            return float(value)
+    bound = "" if above is None else f" > {above:g}"
+    raise _refusal(name, f"a finite number{bound}", value)
+
+
+def _refusal(name: str, required: str, value: Any) -> ValueError:
+    came = f"{value!r} ({type(value).__name__})"
+    return ValueError(f"`{name}` must be {required}; got {came}.")
 
 
 def _square_size(name: str, shape: tuple[int, ...]) -> int:

@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import numpy as np
 
 Sampler = Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
 Score = Callable[[jax.Array, jax.Array], jax.Array]
@@ -45,9 +47,19 @@ class Task:
     test_size: int = 10_000
 
 
-def check_count(name: str, value: object, at_least: int) -> None:
-    """Raises ``ValueError`` unless ``value`` is an integer of ``at_least`` or more."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-        raise ValueError(
-            f"{name} must be an integer of {at_least} or more, got {value!r}"
-        )
+def check_count(name: str, value: Any, *, at_least: int) -> int:
+    """Requires an int of some size, and returns it.
+
+    Args:
+      name: The argument's name, for the message.
+      value: What the caller gave.
+      at_least: The smallest int allowed.
+
+    Raises:
+      ValueError: If the argument is anything else.
+    """
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < at_least:
+        came = f"{value!r} ({type(value).__name__})"
+        raise ValueError(f"`{name}` must be an int >= {at_least}; got {came}.")
+    return int(value)

@@ -29,8 +29,8 @@ def temporal_order(length: int = 50) -> Task:
       The task, with inputs float32 ``[batch, length, 6]``.
 
     Raises:
-      ValueError: If ``length`` is not an integer of 10 or more, or, when sampling, if
-        ``batch_size`` is not one of 1 or more.
+      ValueError: If ``length`` is no int of at least 10, or, when sampling, if
+        ``batch_size`` is no int of at least 1.
 
     Examples:
       >>> import jax
@@ -45,10 +45,10 @@ def temporal_order(length: int = 50) -> Task:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013.
     """
-    check_count("length", length, at_least=_MIN_LENGTH)
+    length = check_count("length", length, at_least=_MIN_LENGTH)
 
     def sample(key: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-        check_count("batch_size", batch_size, at_least=1)
+        batch_size = check_count("batch_size", batch_size, at_least=1)
         return _sample(key, batch_size, length)
 
     return Task(

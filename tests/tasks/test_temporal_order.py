@@ -117,13 +117,21 @@ def test_task_states_its_sizes_and_criterion():
 
 @pytest.mark.parametrize("length", [9, 0, -50, 50.0, "50", True, None])
 def test_bad_length_is_named(length):
-    with pytest.raises(ValueError, match=r"length must be an integer of 10 or more"):
+    with pytest.raises(ValueError, match=r"^`length` must be an int >= 10; got "):
         tasks.temporal_order(length)
 
 
-def test_bad_batch_size_is_named():
-    with pytest.raises(ValueError, match=r"batch_size must be .* got 0"):
-        tasks.temporal_order(10).sample(jax.random.key(0), 0)
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "4"])
+def test_bad_batch_size_is_named(batch_size):
+    with pytest.raises(ValueError, match=r"^`batch_size` must be an int >= 1; got "):
+        tasks.temporal_order(10).sample(jax.random.key(0), batch_size)
+
+
+def test_an_int_of_numpy_is_an_int():
+    task = tasks.temporal_order(np.int64(10))  # pyright: ignore[reportArgumentType]
+    inputs, _ = task.sample(jax.random.key(0), np.int64(2))  # pyright: ignore[reportArgumentType]
+    assert inputs.shape == (2, 10, 6)
+    assert type(task.length) is int
 
 
 def assert_uniform(counts):
