@@ -1,4 +1,5 @@
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,21 @@ from typer.testing import CliRunner, Result
 
 from optax_ltd import cli
 from optax_ltd.experiments import demo
+from optax_ltd.experiments.methods import Method
 from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.training import Settings
 
 
 def invoke(*arguments: object) -> Result:
     terminal = {"COLUMNS": "120", "TERM": "dumb"}
     return CliRunner(env=terminal).invoke(cli.app, [str(a) for a in arguments])
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the header that every PNG begins with."""
+    signature, chunk, width, height = struct.unpack(">8s4x4sII", path.read_bytes()[:24])
+    assert (signature, chunk) == (b"\x89PNG\r\n\x1a\n", b"IHDR")
+    return width, height
 
 
 def test_demo_shows_the_table_and_writes_the_pictures(tmp_path: Path):
@@ -27,28 +37,28 @@ def test_demo_shows_the_table_and_writes_the_pictures(tmp_path: Path):
         assert re.search(rf"{re.escape(method)}  +2  +0 of 1  +–  ", result.output)
     written = sorted(path.name for path in folder.iterdir())
     assert written == ["error_curves.png", "gradient_flow.png"]
-    assert all((folder / name).stat().st_size > 10_000 for name in written)
+    # Figures of 8 by 4.4 and of 7.6 by 5.6 inches, at 150 dots an inch.
+    sizes = [png_size(folder / name) for name in written]
+    assert sizes == [(1200, 660), (1140, 840)]
     assert all(name in result.output for name in written)
 
 
-class InterruptedRun(Run):
-    """A run whose second test never comes."""
+class InterruptedRunner:
+    """A runner whose second test never comes."""
 
-    def __init__(self, method, settings):
-        self.method, self.settings = method, settings
-        self.evaluations, self.seconds = [], 1.0
+    def __init__(self, method: Method, settings: Settings):
+        self.run = Run(method, settings, seconds=1.0)
 
-    def advance(self) -> Evaluation:
-        if self.evaluations:
+    def advance(self) -> None:
+        if self.run.evaluations:
             raise KeyboardInterrupt
         error = np.array([0.002, 0.75])
         evaluation = Evaluation(250, np.ones(2), error, np.array([3, 4]))
-        self.evaluations.append(evaluation)
-        return evaluation
+        self.run.evaluations.append(evaluation)
 
 
 def test_interrupt_leaves_a_partial_table(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr(demo, "Run", InterruptedRun)
+    monkeypatch.setattr(demo, "Runner", InterruptedRunner)
     result = invoke("demo", "--seeds", 2, "--output", tmp_path)
     assert result.exit_code == 130
     assert "Traceback" not in result.output
@@ -63,7 +73,7 @@ def test_interrupt_before_the_first_test_leaves_an_empty_table(
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "Run", interrupted)
+    monkeypatch.setattr(demo, "Runner", interrupted)
     result = invoke("demo", "--output", tmp_path)
     assert result.exit_code == 130
     assert "Final error" in result.output

@@ -11,6 +11,7 @@ from rich.table import Table
 from optax_ltd.experiments import figures, methods
 from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.runner import Runner
 from optax_ltd.experiments.training import Settings
 
 METHODS = (methods.SGD, methods.CLIP, methods.CLIP_FLOW)
@@ -31,17 +32,18 @@ def run_demo(settings: Settings, output: Path, console: Console) -> bool:
       Whether the demo came to its end.
     """
     console.print(_headline(settings))
-    runs: list[Run] = []
+    runners: list[Runner] = []
     paths = output / "error_curves.png", output / "gradient_flow.png"
     try:
         with deferred_interrupt() as check_interrupt:
-            _train(settings, runs, console, check_interrupt)
+            _train(settings, runners, console, check_interrupt)
+            runs = [runner.run for runner in runners]
             console.print(results_table(runs))
             figures.error_curves(runs).savefig(paths[0])
-            figures.gradient_flow(runs[1:]).savefig(paths[1])
+            figures.gradient_flow(runners[1:]).savefig(paths[1])
     except KeyboardInterrupt:
         console.print("\nInterrupted. What came out until then:")
-        console.print(results_table(runs))
+        console.print(results_table([runner.run for runner in runners]))
         return False
     console.print(
         f"Wrote {paths[0]}\nWrote {paths[1]}, of seed {figures.FLOW_SEED}",
@@ -64,11 +66,11 @@ def _headline(settings: Settings) -> str:
 
 def _train(
     settings: Settings,
-    runs: list[Run],
+    runners: list[Runner],
     console: Console,
     check_interrupt: Callable[[], None],
 ) -> None:
-    """Trains method after method, adding the runs to a list as they begin."""
+    """Trains method after method, adding the runners to a list as they begin."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -86,11 +88,12 @@ def _train(
         for method, bar in zip(METHODS, bars, strict=True):
             progress.start_task(bar)
             progress.update(bar, status="compiling")
-            run = Run(method, settings)
-            runs.append(run)
+            runner = Runner(method, settings)
+            runners.append(runner)
+            run = runner.run
             check_interrupt()
             while not run.done:
-                run.advance()
+                runner.advance()
                 check_interrupt()
                 _show(progress, bar, run)
             progress.update(bar, total=run.update)  # Full, if it stopped early too.

@@ -10,6 +10,7 @@ import optax_ltd as ltd
 from optax_ltd import plots
 from optax_ltd.experiments.model import TanhNet
 from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.runner import Runner
 
 FLOW_SEED = 0  # the network whose error signals are drawn
 _FLOW_BATCH = 200
@@ -30,17 +31,17 @@ def error_curves(runs: Sequence[Run]) -> Figure:
     )
 
 
-def gradient_flow(runs: Sequence[Run]) -> Figure:
+def gradient_flow(runners: Sequence[Runner]) -> Figure:
     """Draws one network's error signal along time, before and after training."""
-    task = runs[0].settings.task
+    task = runners[0].run.settings.task
     batch = task.sample(jax.random.key(FLOW_SEED), _FLOW_BATCH)
 
     def loss_fn(model: TanhNet, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
         inputs, targets = batch
         return task.loss(model(inputs), targets)
 
-    models = {"before training": runs[0].model(FLOW_SEED, trained=False)}
-    models |= {f"after {run.method.name}": run.model(FLOW_SEED) for run in runs}
+    models = {"before training": runners[0].model(FLOW_SEED, trained=False)}
+    models |= {f"after {r.run.method.name}": r.model(FLOW_SEED) for r in runners}
     reports = {
         name: ltd.gradient_flow(loss_fn, model, batch) for name, model in models.items()
     }

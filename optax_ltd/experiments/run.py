@@ -1,16 +1,12 @@
-"""A run: one method trained from test to test, and what came out."""
+"""A run: what came out of training with one method, test after test."""
 
-import time
+import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-import optax_ltd as ltd
 from optax_ltd.experiments.methods import Method
-from optax_ltd.experiments.model import TanhNet
-from optax_ltd.experiments.training import Settings, Trainer
+from optax_ltd.experiments.training import Settings
 
 
 class Evaluation(NamedTuple):
@@ -29,8 +25,9 @@ class Evaluation(NamedTuple):
     nonfinite: np.ndarray
 
 
+@dataclasses.dataclass
 class Run:
-    """One method's training of all seeds. Making one compiles its program.
+    """One method's training of all seeds, as far as it came.
 
     Attributes:
       method: The method.
@@ -39,40 +36,10 @@ class Run:
       seconds: Time spent on updates, without compilation and tests.
     """
 
-    def __init__(self, method: Method, settings: Settings):
-        self.method = method
-        self.settings = settings
-        self.evaluations: list[Evaluation] = []
-        self.seconds = 0.0
-        self._trainer = Trainer(method, settings)
-        members = [self._trainer.init(seed) for seed in range(settings.seeds)]
-        self._members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
-        self._untrained = jax.tree.map(jnp.copy, self._members)
-        zero = jnp.int32(0)
-        train = jax.jit(self._trainer.train, donate_argnums=0)
-        self._train = train.lower(self._members, zero, zero).compile()
-        error = jax.jit(jax.vmap(self._trainer.error, in_axes=(0, None)))
-        self._error = error.lower(self._members, zero).compile()
-
-    def advance(self) -> Evaluation:
-        """Trains up to the next test, makes it and returns what came out."""
-        start = self.update
-        stop = min(start + self.settings.test_every, self.settings.updates)
-        began = time.perf_counter()
-        self._members, loss = self._train(
-            self._members, jnp.int32(start), jnp.int32(stop)
-        )
-        loss = np.asarray(loss)
-        self.seconds += time.perf_counter() - began
-        error = np.asarray(self._error(self._members, jnp.int32(stop)))
-        evaluation = Evaluation(stop, loss, error, self._nonfinite())
-        self.evaluations.append(evaluation)
-        return evaluation
-
-    def _nonfinite(self) -> np.ndarray:
-        counts = ltd.metrics(self._members.opt_state)
-        seen = [v for name, v in counts.items() if name.endswith("/nonfinite_count")]
-        return np.sum(seen, axis=0)
+    method: Method
+    settings: Settings
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def update(self) -> int:
@@ -98,8 +65,3 @@ class Run:
         """Whether every seed has solved the task, or the budget is spent."""
         is_spent = self.update >= self.settings.updates
         return is_spent or all(update is not None for update in self.solved_at)
-
-    def model(self, seed: int, *, trained: bool = True) -> TanhNet:
-        """Returns the network of a seed as it stands, or as it was before training."""
-        members = self._members if trained else self._untrained
-        return self._trainer.model(jax.tree.map(lambda leaf: leaf[seed], members))
