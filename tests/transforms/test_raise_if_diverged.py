@@ -41,6 +41,7 @@ def test_it_is_silent_before_and_after():
 def test_patience():
     state = _state(ltd.clip_or_random_step(1.0, key=0), "all nan", "both", "one nan")
     ltd.raise_if_diverged(state, PARAMS, patience=4)
+    patience: Any
     for patience in (3, np.int64(3)):
         with pytest.raises(FloatingPointError, match=r"the last 3 gradients .* were"):
             ltd.raise_if_diverged(state, PARAMS, patience=patience)
@@ -122,7 +123,7 @@ class Attention(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class Gain:
-    value: jax.Array
+    value: Any
 
 
 ATTENTION = Attention(jnp.ones(1), jnp.ones(2), jnp.full(3, jnp.nan))
