@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
 __all__ = ["forget_gate_bias", "identity", "sparse"]
 
@@ -21,7 +21,7 @@ Initializer = Callable[..., jax.Array]
 _SQUARINGS = 24
 
 
-def sparse(num_nonzero: int = 15, *, spectral_radius: float = 0.95) -> Initializer:
+def sparse(num_nonzero: int = 15, *, spectral_radius: ArrayLike = 0.95) -> Initializer:
     r"""Sparse Gaussian recurrent weights, scaled to a given spectral radius.
 
     Each row holds ``num_nonzero`` normal numbers at random places; the whole matrix is
@@ -71,7 +71,7 @@ def sparse(num_nonzero: int = 15, *, spectral_radius: float = 0.95) -> Initializ
     return init
 
 
-def identity(scale: float = 1.0) -> Initializer:
+def identity(scale: ArrayLike = 1.0) -> Initializer:
     """The identity matrix times ``scale``: every unit starts as a perfect memory.
 
     Args:
@@ -106,7 +106,7 @@ def identity(scale: float = 1.0) -> Initializer:
     return init
 
 
-def forget_gate_bias(hidden_features: int, value: float = 1.0) -> Initializer:
+def forget_gate_bias(hidden_features: int, value: ArrayLike = 1.0) -> Initializer:
     """Zero biases, but ``value`` at the forget gates: an LSTM that starts by keeping.
 
     For ``flax.nnx.OptimizedLSTMCell``, which holds the biases of its input, forget,

@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -131,5 +132,6 @@ def test_a_number_may_have_any_type(two):
     np.testing.assert_array_equal(initializers.identity(two)(KEY, (1, 1)), [[2]])
     traced = jax.jit(lambda scale: initializers.identity(scale)(KEY, (1, 1)))
     np.testing.assert_array_equal(traced(two), [[2]])
-    init = initializers.forget_gate_bias(np.int64(1), two)
+    one: Any = np.int64(1)
+    init = initializers.forget_gate_bias(one, two)
     np.testing.assert_array_equal(init(KEY, (4,)), [0, 2, 0, 0])
