@@ -4,7 +4,8 @@ A sum of squares leaves the range of its dtype long before the norm does: in
 float32 it overflows for norms above 1.8e19 and vanishes for norms below 1e-19.
 Here the plain sum is formed first, as everywhere else. Only when it cannot be
 trusted does the rare branch of a scalar `lax.cond` run a second pass over the
-tree, lifted into range by a power of two.
+tree, lifted into range by a power of two. `jax.vmap` turns the `cond` into a
+select, so that each member of an ensemble pays for both passes.
 """
 
 import math
@@ -89,7 +90,8 @@ def global_norm(tree: ArrayTree) -> jax.Array:
 
     accumulated in at least float32. Where the sum of squares leaves its range
     though the norm does not, it is formed anew from entries multiplied by a power
-    of two. Only that case pays for the second pass.
+    of two. Only that case pays for the second pass, but under `jax.vmap`, which runs
+    both branches of a condition, every call does.
 
     Args:
       tree: a tree of arrays, real or complex, of any mix of dtypes. Integer, bool

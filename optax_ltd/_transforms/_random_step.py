@@ -2,7 +2,8 @@
 
 Two directions are offered. `"signs"` gives each of the N real entries the size
 ``length / sqrt(N)`` and a random sign: the norm is right by construction and one
-random bit per entry is enough, drawn only when the step is taken. `"sphere"` is
+random bit per entry is enough, drawn only when the step is taken (under `jax.vmap`,
+where both branches of a condition run, always). `"sphere"` is
 uniform over the sphere; it needs a normal number per entry.
 """
 
@@ -40,8 +41,8 @@ def random_step(
       count: number of this step; each has a direction of its own.
       like: the gradient whose leaves the step is laid out as.
       length: norm of the step.
-      needed: whether the step will be used. If not, no number is drawn and the
-        result has the right shapes and no meaning.
+      needed: whether the step will be used. If not, no number is drawn, except
+        under `jax.vmap`, and the result has the right shapes and no meaning.
       direction: `"signs"` or `"sphere"`.
 
     Returns:

@@ -51,11 +51,13 @@ def nonfinite_random_step(
 
     - `"random"`: a random step. ``direction="signs"`` gives each of the N real
       entries the size :math:`v/\sqrt N` and a random sign. It costs one random bit
-      an entry, and nothing in a step that does not need it. ``direction="sphere"``
+      an entry, and nothing in a step that does not need it, except under `jax.vmap`,
+      which runs both branches of a condition: there every step draws its bits.
+      ``direction="sphere"``
       is uniform over the sphere; it holds a second gradient in memory and costs
       several passes over it in every step, whether it is needed or not.
       Each entry is rounded to its leaf's dtype, so that the norm is exact to
-      :math:`2^{-24}` for float32, to :math:`2^{-9}` for bfloat16, and to
+      :math:`2^{-24}` for float32, to :math:`2^{-8}` for bfloat16, and to
       :math:`2^{-11}` for float16 while :math:`v/\sqrt N` is above 6e-5. Steps are
       a function of the key and the number of the update: replicas agree, and no
       two updates share a direction.

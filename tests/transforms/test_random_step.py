@@ -169,9 +169,13 @@ def test_a_complex_entry_counts_as_two(direction):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "digits"), [(jnp.bfloat16, 9), (jnp.float16, 11), (jnp.float32, 23)]
+    ("dtype", "digits"), [(jnp.bfloat16, 8), (jnp.float16, 11), (jnp.float32, 23)]
 )
 def test_the_norm_is_exact_up_to_rounding(dtype, digits):
+    # One entry, halfway between 1 and the next number: the largest error there is.
+    halfway = 1 + float(jnp.finfo(dtype).eps) / 2
+    entry = _step(tree=jnp.array([jnp.nan], dtype), size=halfway)
+    np.testing.assert_allclose(abs(flat(entry)), halfway, rtol=2.0**-digits)
     tree = jnp.full(1237, jnp.nan, dtype)
     for size in (0.3, 1.0, 7.7):
         norm = np.linalg.norm(flat(_step(tree=tree, size=size)))
@@ -182,3 +186,16 @@ def test_the_norm_is_exact_up_to_rounding(dtype, digits):
 def test_one_entry(direction):
     step = _step(tree=jnp.array([jnp.inf]), direction=direction)
     np.testing.assert_allclose(abs(step), 2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "parts"),
+    [(jnp.bfloat16, 2.0**-8), (jnp.float16, 2.0**-11), (jnp.float32, 4 * 2.0**-24)],
+)
+def test_a_clipped_norm_exceeds_the_threshold_by_rounding_alone(dtype, parts):
+    tx = loose(ltd.clip_or_random_step(1.0, key=0))
+    rng = np.random.default_rng(0)
+    for entries in rng.uniform(1, 3, (20, 3)):
+        gradient = jnp.asarray(entries, dtype)
+        clipped, _ = tx.update(gradient, tx.init(gradient))
+        np.testing.assert_allclose(np.linalg.norm(flat(clipped)), 1, rtol=parts)
