@@ -45,8 +45,15 @@ def gradient_flow(
       ValueError: If there is no report, or if the reports differ in their layers.
 
     Examples:
-      >>> before = ltd.gradient_flow(loss_fn, model, batch)  # doctest: +SKIP
-      >>> figure = ltd.plots.gradient_flow(before)  # doctest: +SKIP
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> rnn = ltd.FlowRNN(nnx.SimpleCell(3, 8, rngs=nnx.Rngs(0)))
+      >>> loss_fn = lambda model, x: jnp.sum(model(x)[:, -1])
+      >>> before = ltd.gradient_flow(loss_fn, rnn, jnp.ones((2, 10, 3)))
+      >>> figure = ltd.plots.gradient_flow({"before training": before})
+      >>> [axes.get_ylabel().partition("  ")[0] for axes in figure.axes]
+      ['norm of the error signal', 'gain of a step']
 
     References:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
@@ -104,6 +111,15 @@ def error_curves(
 
     Raises:
       ValueError: If there is no curve, or if one's shapes do not fit together.
+
+    Examples:
+      >>> import numpy as np
+      >>> import optax_ltd as ltd
+      >>> errors = np.array([[0.75, 0.7], [0.4, 0.2], [0.02, 0.005]])  # of two seeds
+      >>> curves = {"SGD": ([0, 500, 1000], errors)}
+      >>> figure = ltd.plots.error_curves(curves, chance_error=0.75, solved_below=0.01)
+      >>> figure.axes[0].get_xlabel()
+      'updates'
     """
     if not curves:
         raise ValueError("curves must hold at least one method, got none")

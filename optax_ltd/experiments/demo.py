@@ -40,6 +40,7 @@ def run_demo(settings: Settings, output: Path, console: Console) -> bool:
             runs = [runner.run for runner in runners]
             console.print(results_table(runs))
             figures.error_curves(runs).savefig(paths[0])
+            # Without plain SGD: what is compared is the clip with and without Ω.
             figures.gradient_flow(runners[1:]).savefig(paths[1])
     except KeyboardInterrupt:
         console.print("\nInterrupted. What came out until then:")

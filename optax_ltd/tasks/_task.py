@@ -19,6 +19,16 @@ class Task:
     its data on the device, inside ``jit``, ``vmap`` and ``lax.scan``. The same key
     gives the same batch on every platform.
 
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> task = ltd.tasks.temporal_order(length=50)
+      >>> _, targets = task.sample(jax.random.key(0), 100)
+      >>> logits = jax.nn.one_hot(targets, task.output_size)  # of a perfect model
+      >>> bool(jnp.any(task.is_wrong(logits, targets)))
+      False
+
     Attributes:
       name: The task's name, as in the literature.
       length: Time steps in a sequence.
