@@ -41,7 +41,7 @@ def check_key(name: str, value: Any) -> SeedOrKey:
     return int(value) if seed and not isinstance(value, jax.Array) else value
 
 
-def check_no_key(name: str, value: Any, *, why: str) -> None:
+def check_no_key(name: str, value: Any, why: str) -> None:
     """Requires that no key is given where none is used.
 
     Args:

@@ -84,10 +84,7 @@ def clip_by_global_norm(
     check_choice("above", above, ("rescale", "random_step"))
     check_choice("direction", direction, DIRECTIONS)
     max_norm = check_nonnegative("max_norm", max_norm, finite=random)
-    if random:
-        key = check_key("key", key)
-    else:
-        check_no_key("key", key, why=f"{above=!r}")
+    key = check_key("key", key) if random else check_no_key("key", key, f"{above=!r}")
 
     def init(params: Any) -> ClipByGlobalNormState:
         del params

@@ -115,10 +115,9 @@ def nonfinite_random_step(
     if random or step_size is not None:
         step_size = check_nonnegative("step_size", step_size, finite=True)
     shrink_rate = check_nonnegative("shrink_rate", shrink_rate, finite=True)
-    if random:
-        key = check_key("key", key)
-    else:
-        check_no_key("key", key, why=f"{fallback=!r}")
+    key = (
+        check_key("key", key) if random else check_no_key("key", key, f"{fallback=!r}")
+    )
 
     def init(params: Any) -> NonfiniteRandomStepState:
         del params
