@@ -46,9 +46,10 @@ def clip_or_random_step(
     gradients explode: whatever comes in, a finite update of norm at most v comes
     out. The norm is v up to rounding, as each entry is rounded to its leaf's dtype:
     it may exceed v by a part in :math:`2^8` for bfloat16, in :math:`2^{11}` for
-    float16, and by a few in :math:`2^{24}` for float32. It does what `nonfinite_random_step` and `clip_by_global_norm` do one
-    after the other, but measures the gradient once, and both cases are parts of
-    the loop that the optimiser after it runs anyway.
+    float16, and by a few in :math:`2^{24}` for float32. It does what
+    `nonfinite_random_step` and `clip_by_global_norm` do one after the other, but
+    measures the gradient once, and both cases are parts of the loop that the
+    optimiser after it runs anyway.
 
     Args:
       max_norm: largest norm v, and norm of the random step; finite, at least 0.
