@@ -15,8 +15,8 @@ except ModuleNotFoundError as error:
     if missing not in {"matplotlib", "rich", "typer"}:
         raise
     raise SystemExit(
-        f"optax-ltd needs {missing}, which comes with an extra:\n"
-        '  pip install "optax_ltd[experiments]"'
+        f"optax-ltd needs {missing}, which comes with an extra; in a checkout:\n"
+        "  pip install '.[experiments]'"
     ) from error
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C

@@ -116,5 +116,5 @@ def test_missing_extra_is_named_without_a_traceback(missing: str):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert f"optax-ltd needs {missing}" in result.stderr
-    assert 'pip install "optax_ltd[experiments]"' in result.stderr
+    assert "in a checkout:\n  pip install '.[experiments]'" in result.stderr
     assert "Traceback" not in result.stderr

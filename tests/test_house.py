@@ -189,6 +189,14 @@ def test_every_public_object_has_a_docstring():
     assert not bare
 
 
+def test_every_public_function_has_an_example_that_runs():
+    for path, value in _public_objects():
+        if inspect.isfunction(value) or value is optax_ltd.tasks.Task:
+            text = inspect.getdoc(value) or ""
+            assert ">>> " in text, path
+            assert "+SKIP" not in text, path
+
+
 def test_the_surface_defines_nothing():
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     kinds = {type(node) for node in tree.body}
