@@ -1,0 +1,110 @@
+"""The clip of the error signal inside back-propagation through time."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+
+T, B, H = 6, 2, 3
+
+
+def _linear(w: Any, h: Any, x: Any) -> Any:
+    h = h @ w + x
+    return h, h
+
+
+def _by_hand(w: np.ndarray, last: np.ndarray, clip: Any) -> list[np.ndarray]:
+    """δ_T … δ_1 of a linear net whose loss reads the last state, clipped each step."""
+    signals, delta = [], last
+    for _ in range(T):
+        delta = clip(delta)
+        signals.append(delta)
+        delta = delta @ w.T
+    return signals[::-1]
+
+
+def _norm_clip(delta: np.ndarray) -> np.ndarray:
+    return delta * np.minimum(1, 0.5 / np.linalg.norm(delta, axis=-1, keepdims=True))
+
+
+def _value_clip(delta: np.ndarray) -> np.ndarray:
+    return np.clip(delta, -0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("carry_clip", "by_hand"),
+    [
+        (ltd.clip_carry_gradient(0.5), _norm_clip),
+        (ltd.clip_carry_gradient(max_value=0.5), _value_clip),
+    ],
+    ids=["norm", "value"],
+)
+@pytest.mark.parametrize("flow_weight", [0.0, 1.0])
+def test_linear_net_by_hand(carry_clip: Any, by_hand: Any, flow_weight: float) -> None:
+    keys = jax.random.split(jax.random.key(0), 3)
+    w = 1.5 * jnp.eye(H) + 0.1 * jax.random.normal(keys[0], (H, H))
+    last = jax.random.normal(keys[1], (B, H)) * jnp.asarray([[0.01], [1.0]])
+
+    def loss(x: Any, record: Any) -> Any:
+        _, y = ltd.unroll(
+            _linear,
+            w,
+            jnp.zeros((B, H)),
+            x,
+            flow_weight=flow_weight,
+            carry_clip=carry_clip,
+            flow_record=record,
+        )
+        return jnp.sum(y[-1] * last)
+
+    zeros = ltd.FlowRecord.zeros((T, B))
+    to_x, seen = jax.grad(loss, argnums=(0, 1))(jnp.zeros((T, B, H)), zeros)
+    expected = np.stack(_by_hand(np.asarray(w), np.asarray(last), by_hand))
+    # x enters h as it is, so its gradient is the clipped δ_t itself.
+    np.testing.assert_allclose(to_x, expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        seen.error_norms, np.linalg.norm(expected, axis=-1), rtol=1e-5
+    )
+    assert seen.clipped[-1].tolist() == [0.0, 1.0]
+    assert seen.clipped[0, 1] == 1.0
+
+
+def test_an_exploding_layer_counts_its_clipped_steps() -> None:
+    cell = nnx.SimpleCell(1, H, activation_fn=lambda x: 3 * x, rngs=nnx.Rngs(0))
+    rnn = ltd.FlowRNN(cell, carry_clip=ltd.clip_carry_gradient(1e-3))
+    loss_fn = lambda model, x: jnp.sum(model(x)[:, -1])
+    (_, flow), grads = ltd.value_and_grad(loss_fn)(rnn, jnp.ones((B, T, 1)))
+    assert int(flow[""].clipped.sum()) == T * B
+    np.testing.assert_allclose(flow[""].error_norms, 1e-3, rtol=1e-5)
+    assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
+
+
+def test_nan_is_not_hidden() -> None:
+    clip = ltd.clip_carry_gradient(max_value=1.0)
+    (error,), clipped = clip([jnp.asarray([[jnp.nan, 0.0], [5.0, 0.0]])], 1)
+    assert bool(jnp.isnan(error[0, 0]))
+    assert clipped.tolist() == [False, True]
+    (error,), _ = ltd.clip_carry_gradient(1.0)([jnp.asarray([[jnp.inf, 1.0]])], 1)
+    assert not bool(jnp.isfinite(error[0, 0]))
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{}, {"max_norm": 1.0, "max_value": 1.0}],
+)
+def test_exactly_one_bound(bounds: dict[str, float]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^clip_carry_gradient needs either max_norm or"
+    ):
+        ltd.clip_carry_gradient(**bounds)
+
+
+@pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan"), True, "1"])
+def test_bound_out_of_range(bound: Any) -> None:
+    with pytest.raises(ValueError, match=r"^max_value must be a finite number > 0"):
+        ltd.clip_carry_gradient(max_value=bound)

@@ -1,0 +1,85 @@
+"""Ω at a share of the time steps: unbiased, and the loss untouched."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+
+T, B, H = 8, 2, 3
+
+
+def _cell(w: Any, h: Any, x: Any) -> Any:
+    h = jnp.tanh(h @ w["W"] + x @ w["U"])
+    return h, h
+
+
+def _gradient(key: Any, **options: Any) -> Any:
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {
+        "W": 0.5 * jax.random.normal(keys[0], (H, H)),
+        "U": jax.random.normal(keys[1], (1, H)),
+    }
+    x = jax.random.normal(keys[2], (T, B, 1))
+
+    def loss(params: Any) -> Any:
+        _, y = ltd.unroll(_cell, params, jnp.zeros((B, H)), x, flow_key=key, **options)
+        return jnp.sum(y[-1] ** 2)
+
+    return jax.grad(loss)(params)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_mean_over_every_draw_of_one_step_is_the_whole(reduction: str) -> None:
+    options = {"flow_weight": 1.0, "flow_reduction": reduction}
+    keys = jax.random.split(jax.random.key(1), 400)
+    one = jax.jit(jax.vmap(lambda k: _gradient(k, flow_fraction=1 / T, **options)))
+    draws = jax.tree.map(np.asarray, one(keys))
+    whole = _gradient(None, **options)
+    # A step drawn is one of T, so the distinct gradients are T, and their mean is exact.
+    distinct = np.unique(draws["W"].reshape(400, -1).round(5), axis=0)
+    assert len(distinct) == T
+    np.testing.assert_allclose(
+        distinct.mean(axis=0), np.ravel(whole["W"]), rtol=1e-4, atol=2e-5
+    )
+
+
+def test_the_gradient_of_the_loss_is_not_sampled() -> None:
+    off = _gradient(None)
+    drawn = [
+        _gradient(
+            jax.random.key(i),
+            flow_weight=1.0,
+            flow_fraction=0.5,
+            flow_params={"W": True, "U": False},
+        )
+        for i in range(2)
+    ]
+    for gradient in drawn:
+        np.testing.assert_allclose(gradient["U"], off["U"], rtol=1e-5)
+    assert np.any(np.asarray(drawn[0]["W"]) != np.asarray(drawn[1]["W"]))
+
+
+def test_every_step_drawn_is_every_step() -> None:
+    # A share that rounds to all T steps.
+    options = {"flow_weight": 1.0, "flow_fraction": 1 - 1e-9}
+    drawn = _gradient(jax.random.key(0), **options)
+    whole = _gradient(None, flow_weight=1.0)
+    for name, value in whole.items():
+        np.testing.assert_allclose(drawn[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan"), True, "half"])
+def test_fraction_out_of_range(fraction: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^flow_fraction must be a number in \(0, 1\]"
+    ):
+        _gradient(jax.random.key(0), flow_weight=1.0, flow_fraction=fraction)
+
+
+def test_fraction_needs_a_key() -> None:
+    with pytest.raises(ValueError, match=r"^flow_fraction=0.5 needs flow_key"):
+        _gradient(None, flow_weight=1.0, flow_fraction=0.5)
