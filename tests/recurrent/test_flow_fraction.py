@@ -39,7 +39,7 @@ def test_mean_over_every_draw_of_one_step_is_the_whole(reduction: str) -> None:
     one = jax.jit(jax.vmap(lambda k: _gradient(k, flow_fraction=1 / T, **options)))
     draws = jax.tree.map(np.asarray, one(keys))
     whole = _gradient(None, **options)
-    # A step drawn is one of T, so the distinct gradients are T, and their mean is exact.
+    # One of T steps is drawn, so T gradients differ, and their mean is exact.
     distinct = np.unique(draws["W"].reshape(400, -1).round(5), axis=0)
     assert len(distinct) == T
     np.testing.assert_allclose(
