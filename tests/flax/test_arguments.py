@@ -44,6 +44,15 @@ def test_form_and_reduction(name: str):
         simple_layer(**{name: "median"})
 
 
+@pytest.mark.parametrize("chosen", [nnx.BatchStat, nnx.PathContains("dens_h")])
+def test_flow_params_that_select_nothing(chosen: Any):
+    layer = simple_layer(flow_weight=1.0, flow_params=chosen)
+    message = r"flow_params must select at least one of \['dense_h/kernel', .* got "
+    with pytest.raises(ValueError, match=message) as raised:
+        layer(X)
+    assert repr(chosen) in str(raised.value)
+
+
 def test_custom_state_axes():
     axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
     layer = simple_layer(state_axes=axes, flow_weight=1.0)

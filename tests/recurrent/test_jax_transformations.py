@@ -163,9 +163,11 @@ ON: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("jit", [False, True], ids=["", "jit"])
-@pytest.mark.parametrize("derivative", [*FORWARD, *SECOND])
-@pytest.mark.parametrize("on", ON)
+@pytest.mark.parametrize(
+    ("on", "derivative", "jit"),
+    [(on, how, False) for on in ON for how in [*FORWARD, *SECOND]]
+    + [("number", how, True) for how in [*FORWARD, *SECOND]],
+)
 def test_with_the_penalty_on_they_say_why_not(on: str, derivative: str, jit: bool):
     x, unravel = _vector(CASE.params)
     take = {**FORWARD, **SECOND}[derivative]

@@ -109,18 +109,14 @@ def _differences(name: str) -> list[tuple[str, Any, Any]]:
     return found
 
 
-@each_omega
-@each_cell
-def test_equals_the_explicit_formula(name: str, form: str, reduction: str):
+def _check_explicit_formula(name: str, form: str, reduction: str) -> None:
     expected = _explicit(name)[VARIANTS.index((form, reduction))]
     found = _penalty_gradient(name, form, reduction)
     assert_close(found, expected, RTOL, ATOL)
     assert max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(found)) > 1e-3
 
 
-@each_omega
-@each_cell
-def test_equals_finite_differences(name: str, form: str, reduction: str):
+def _check_finite_differences(name: str, form: str, reduction: str) -> None:
     """Ω from whole Jacobians, moved in each parameter."""
     found = _penalty_gradient(name, form, reduction)
     for key, direction, slopes in _differences(name):
@@ -130,17 +126,14 @@ def test_equals_finite_differences(name: str, form: str, reduction: str):
         assert along == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
-@each_omega
-@each_cell
-def test_reaches_neither_carry_nor_inputs(name: str, form: str, reduction: str):
+def _check_carry_and_inputs(name: str, form: str, reduction: str) -> None:
+    """Nothing of Ω reaches them."""
     _, _, plain = _held(name)
     grads, _ = _flow(name, form, reduction)
     assert_close(grads[1:], plain[1:], RTOL, ATOL)
 
 
-@each_omega
-@each_cell
-def test_record_tells_norms_gains_and_penalty(name: str, form: str, reduction: str):
+def _check_record(name: str, form: str, reduction: str) -> None:
     _, held, _ = _held(name)
     _, record = _flow(name, form, reduction)
     gains = _gains(name)
@@ -151,6 +144,16 @@ def test_record_tells_norms_gains_and_penalty(name: str, form: str, reduction: s
     assert_close(record.omega, omega(gains, form, reduction), 1e-6)
     assert np.all(np.asarray(record.active) == 1)
     assert record.gains.dtype == jnp.float32
+
+
+@each_omega
+@each_cell
+def test_against_every_oracle(name: str, form: str, reduction: str):
+    """In one test, since test workers share no compiled functions."""
+    _check_explicit_formula(name, form, reduction)
+    _check_finite_differences(name, form, reduction)
+    _check_carry_and_inputs(name, form, reduction)
+    _check_record(name, form, reduction)
 
 
 @each_cell
