@@ -20,6 +20,7 @@ def report(decay: float, *names: str, inactive: int = 0) -> GradientFlow:
         error_norms=jnp.array(np.where(active, norms, 0)),
         gains=jnp.array(np.where(active, gains, 1)),
         active=jnp.array(active),
+        clipped=jnp.zeros((T, B), bool),
         omega=jnp.float32(0),
     )
     return GradientFlow(loss=jnp.float32(1), layers=dict.fromkeys(names, layer))
