@@ -55,7 +55,8 @@ class FlowRNN(nnx.RNN):
       rngs: source of the initial carry.
       flow_weight: the factor of Ω, a number >= 0; 0 turns Ω off.
       flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the
-        authors' code's (g² − 1)².
+        authors' code's (g² − 1)². The code also holds the unit's slope constant; here
+        ∇Ω follows it.
       flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
         that count as in the code. A weight does not carry over from one to the other.
       flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
