@@ -219,8 +219,9 @@ def _linearise(
         at = partial(steps, constants, ahead)
         if penalty is None:
             return at(hidden), []
+        # JAX pairs cotangents with tangents without a conjugate, hence this one.
         along = [
-            (u * append_axes(penalty.slope, u)).astype(h.dtype)
+            (jnp.conj(u) * append_axes(penalty.slope, u)).astype(h.dtype)
             for u, h in zip(
                 penalty.flow.relative(signals.passed_on), hidden, strict=True
             )

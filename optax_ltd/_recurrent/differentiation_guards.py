@@ -55,6 +55,18 @@ def reverse_only(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_jvp
+def with_both_tangents(x: jax.Array, same: jax.Array) -> jax.Array:
+    """``x``; its tangent is the sum of those of ``x`` and ``same``."""
+    del same
+    return x
+
+
+@with_both_tangents.defjvp
+def _sum_of_tangents(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    return with_both_tangents(*primals), tangents[0] + tangents[1]
+
+
+@jax.custom_jvp
 def first_order_only(x: jax.Array) -> jax.Array:
     """``x``; any differentiation of it raises NotImplementedError."""
     return x

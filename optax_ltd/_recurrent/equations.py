@@ -12,6 +12,8 @@ from optax_ltd._recurrent import known_values
 from optax_ltd._recurrent.leaves import Leaves
 
 _JIT_NAMES = ("jit", "pjit")
+# Primitives whose outputs are those of a jaxpr within, or of one of several.
+_INNER = (*_JIT_NAMES, "checkpoint", "remat2", "cond")
 
 
 def evaluate(
@@ -57,7 +59,9 @@ def evaluate_over_time(
     length = next(environment[v].shape[0] for v in over_time)
     values = _evaluate(equations, environment, outputs, known or {}, timed)
     return [
-        value if v in timed else jnp.broadcast_to(value, (length, *value.shape))
+        value
+        if not isinstance(v, Literal) and v in timed
+        else jnp.broadcast_to(value, (length, *value.shape))
         for v, value in zip(outputs, values, strict=True)
     ]
 
@@ -101,8 +105,35 @@ def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leave
             outs = run_inlined(inner.jaxpr, inner.consts, operands)
         else:
             outs = _bind(equation, operands)
+            outs = [outs[i] for i in _first_of_same(equation)]
         values.update(zip(equation.outvars, outs, strict=True))
     return [_read(values, v) for v in jaxpr.outvars]
+
+
+def _first_of_same(equation: JaxprEqn) -> list[int]:
+    """For each output the first one that is the very same value.
+
+    An equation with a jaxpr within, such as `jax.checkpoint`, writes two variables
+    where that jaxpr returns one of them twice.
+    """
+    if equation.primitive.name not in _INNER:
+        return list(range(len(equation.outvars)))
+    params = equation.params
+    bodies = params["branches"] if "branches" in params else [params["jaxpr"]]
+    first: dict[Any, int] = {}
+    returned = zip(*map(_returned, bodies), strict=True)
+    return [first.setdefault(values, i) for i, values in enumerate(returned)]
+
+
+def _returned(closed: Any) -> list[Any]:
+    """The outputs of a jaxpr, equal where they are the very same value."""
+    jaxpr = getattr(closed, "jaxpr", closed)
+    same: dict[Any, Any] = {}
+    for equation in jaxpr.eqns:
+        written = equation.outvars
+        for v, i in zip(written, _first_of_same(equation), strict=True):
+            same[v] = written[i]
+    return [id(v) if isinstance(v, Literal) else same.get(v, v) for v in jaxpr.outvars]
 
 
 def _read(values: Mapping[Any, Any], atom: Any) -> Any:

@@ -24,6 +24,10 @@ def _wide(leaf: jax.Array) -> jax.Array:
     return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
+def _square(x: jax.Array) -> jax.Array:
+    return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2
+
+
 def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
     tops = [
         jnp.max(jnp.abs(_wide(x)), axis=_features(x, lead), initial=0) for x in leaves
@@ -36,7 +40,7 @@ def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
 
 def plain_norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     """L2 norms over all features, for numbers whose squares can be represented."""
-    squares = [jnp.sum(_wide(x) ** 2, axis=_features(x, lead)) for x in leaves]
+    squares = [jnp.sum(_square(_wide(x)), axis=_features(x, lead)) for x in leaves]
     total = sum(squares[1:], squares[0])
     # The derivative at zero is zero, not that of a square root.
     return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), total)

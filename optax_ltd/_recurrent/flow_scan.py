@@ -16,7 +16,11 @@ from optax_ltd._recurrent.backward_pass import (
 )
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.differentiation_guards import first_order_only, reverse_only
+from optax_ltd._recurrent.differentiation_guards import (
+    first_order_only,
+    reverse_only,
+    with_both_tangents,
+)
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import (
     FlowForm,
@@ -91,11 +95,16 @@ def _guard(x: Any) -> Any:
     return reverse_only(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
+def _both(x: Any, same: Any) -> Any:
+    return with_both_tangents(x, same) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
 def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
     def forward(regularised, plain, carry, weight, mask, steps, record):
-        del plain
-        final, outputs, carries, saved = _forward(program, options, regularised, carry)
-        trajectory = (regularised, carry, outputs, carries, saved)
+        # An outer derivative may come by either path.
+        stream = jax.tree.map(_both, regularised, plain)
+        final, outputs, carries, saved = _forward(program, options, stream, carry)
+        trajectory = (stream, carry, outputs, carries, saved)
         return (final, outputs), (*trajectory, weight, mask, steps, record)
 
     def backward(residuals, cotangents):

@@ -156,6 +156,7 @@ def unroll_with_state(
     """
     length = _length(inputs)
     flow.check(_lead(inputs, num_batch_dims))
+    carry, state = jax.tree.map(jnp.asarray, (carry, state))
 
     def cell(params: Any, both: Any, x: Any) -> Any:
         new_carry, new_state, y = cell_fn(params, *both, x)

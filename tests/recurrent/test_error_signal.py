@@ -68,6 +68,19 @@ def _behind_checkpoint(p: Any, h: Any, x: Any) -> Any:
     return h, h
 
 
+def _pair_behind_checkpoint(p: Any, h: Any, x: Any) -> Any:
+    return jax.checkpoint(jax.jit(simple))(p, h, x)
+
+
+def _pair_behind_cond(p: Any, h: Any, x: Any) -> Any:
+    return jax.lax.cond(jnp.all(x < jnp.inf), jax.jit(simple), _idle, p, h, x)
+
+
+def _idle(p: Any, h: Any, x: Any) -> Any:
+    del p, x
+    return h, h
+
+
 def _behind_casts(p: Any, h: Any, x: Any) -> Any:
     h, _ = simple(p, h, x)
     return h.astype(h.dtype), jnp.asarray(h)
@@ -78,7 +91,16 @@ def _twice(p: Any, h: Any, x: Any) -> Any:
     return h, {"first": h, "again": (h,)}
 
 
-@pytest.mark.parametrize("cell", [_behind_jit, _behind_checkpoint, _behind_casts])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        _behind_jit,
+        _behind_checkpoint,
+        _pair_behind_checkpoint,
+        _pair_behind_cond,
+        _behind_casts,
+    ],
+)
 def test_an_output_that_is_the_carry_is_seen(cell: Any):
     c = case("simple")
     expected = record_of(c, last_output)
@@ -129,3 +151,25 @@ def test_integer_carries_are_handed_on():
     assert_close(found, expected, RTOL, 1e-6)
     (_, n), _ = ltd.unroll(counting, c.params, (c.carry, start), inputs)
     np.testing.assert_array_equal(n, T)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_python_numbers_in_carry_and_output(weight: float):
+    """As `jax.lax.scan` takes them."""
+    c = case("simple")
+
+    def counting(p: Any, carry: Any, x: Any) -> Any:
+        h, n = carry
+        h, y = simple(p, h, x)
+        return (h, n + 1), (y, 0.0)
+
+    def loss(p: Any, cell: Any, carry: Any) -> Any:
+        _, y = ltd.unroll(cell, p, carry, c.inputs, flow_weight=weight)
+        return last_output((), y[0] if cell is counting else y)
+
+    (_, n), (_, constant) = ltd.unroll(counting, c.params, (c.carry, 0), c.inputs)
+    assert n == T
+    assert constant.shape == (T,)
+    found = quick_jit(jax.grad(lambda p: loss(p, counting, (c.carry, 0))))
+    expected = quick_jit(jax.grad(lambda p: loss(p, simple, c.carry)))
+    assert_close(found(c.params), expected(c.params), RTOL, 1e-5)

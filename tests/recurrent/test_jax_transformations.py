@@ -236,3 +236,31 @@ def test_a_sum_over_steps_in_blocks(
     assert float(summed["all"]) == steps * (steps + 1) / 2
     np.testing.assert_array_equal(summed["b"], np.full((2, 1), steps))
     np.testing.assert_array_equal(mapped, 2 * x["a"])
+
+
+OUTSIDE = {
+    "inputs": lambda a: (CASE.params, CASE.inputs * a, "all"),
+    "parameters without Ω": lambda a: (
+        {**CASE.params, "U": CASE.params["U"] * a},
+        CASE.inputs,
+        "recurrent",
+    ),
+}
+
+
+@pytest.mark.parametrize("where", OUTSIDE)
+def test_a_derivative_of_a_derivative_by_another_path_is_none(where: str):
+    """It is refused, rather than zero, where Ω does not act on what it is taken in."""
+
+    def inner(a: Any) -> Any:
+        params, inputs, chosen = OUTSIDE[where](a)
+
+        def loss(w: Any) -> Any:
+            p = {**params, "W": w}
+            options = {"flow_weight": 1.0, "flow_params": chosen}
+            return flow_loss(CASE, loss_of, p, CASE.carry, inputs, **options)
+
+        return jax.value_and_grad(loss)(params["W"])[0]
+
+    with pytest.raises(NotImplementedError, match="while Ω is on"):
+        jax.grad(inner)(1.0)
