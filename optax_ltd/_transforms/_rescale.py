@@ -48,7 +48,8 @@ def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
     Returns:
       The factors.
     """
-    threshold = jnp.asarray(max_norm).astype(measured.root.dtype)
+    # An array below zero cannot be refused; it must not turn the gradient around.
+    threshold = jnp.maximum(jnp.asarray(max_norm).astype(measured.root.dtype), 0)
     clipped = measured.finite & (measured.root > threshold * measured.lift)
     # The second `where` keeps 0 / 0 out of the derivative.
     root = jnp.where(clipped, measured.root, 1)

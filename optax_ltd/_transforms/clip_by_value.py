@@ -92,7 +92,8 @@ def clip_by_value(
 
 
 def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
-    threshold = jnp.asarray(max_delta).astype(real_dtype(leaf.dtype))
+    # An array below zero cannot be refused; it must not turn the gradient around.
+    threshold = jnp.maximum(jnp.asarray(max_delta).astype(real_dtype(leaf.dtype)), 0)
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
     # Selected rather than computed, as arithmetic may flush what is subnormal.
     modulus = jnp.abs(jnp.where(leaf == 0, 1, wide))

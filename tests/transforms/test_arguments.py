@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -188,3 +189,19 @@ def test_shrink_needs_params_of_the_right_structure():
         tx.update(gradient, tx.init(gradient))
     with pytest.raises(ValueError, match=r"`params` must have the structure .* got "):
         tx.update(gradient, tx.init(gradient), {"v": jnp.ones(2)})
+
+
+@pytest.mark.parametrize(
+    "factory",
+    [
+        ltd.clip_by_value,
+        ltd.clip_by_global_norm,
+        lambda bound: ltd.clip_or_random_step(bound, key=0),
+    ],
+    ids=["value", "norm", "guard"],
+)
+def test_a_negative_array_does_not_turn_the_gradient_around(factory: Any) -> None:
+    tx = factory(jnp.float32(-1))
+    gradient = jnp.asarray([3.0, 4.0])
+    update, _ = tx.update(gradient, tx.init(gradient))
+    assert np.all(np.asarray(update) == 0)
