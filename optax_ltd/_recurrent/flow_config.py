@@ -43,7 +43,6 @@ class FlowConfig(NamedTuple):
             raise ValueError(
                 f"flow_fraction={self.fraction} needs flow_key, a PRNG key"
             )
-
         if self.mask is not None:
             information_flow.check_mask(self.mask, lead)
         if self.record is not None and self.record.gains.shape != lead:

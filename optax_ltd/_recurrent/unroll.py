@@ -199,18 +199,6 @@ def unroll_with_state(
     )
 
 
-def _check_hidden(carry: Any) -> None:
-    """Raises unless δ and J are defined for this carry."""
-    dtypes = [leaf.dtype for leaf in jax.tree.leaves(carry)]
-    is_real = [jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes]
-    is_complex = [jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes]
-    if any(is_complex) or not any(is_real):
-        raise ValueError(
-            "with Ω, a carry_clip or a record, the carry must have a floating leaf "
-            f"and no complex one, got {[str(dtype) for dtype in dtypes]}"
-        )
-
-
 def _lead(inputs: Any, num_batch_dims: int) -> tuple[int, ...]:
     return jax.tree.leaves(inputs)[0].shape[: 1 + num_batch_dims]
 
