@@ -8,12 +8,13 @@ import jax.numpy as jnp
 
 from optax_ltd._recurrent.backward_pass import Stream
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell_program import CellProgram, as_pair, trace_cell
+from optax_ltd._recurrent.cell_program import CellProgram, as_pair
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.leaves import Leaves, inexact
+from optax_ltd._recurrent.settled_carry import trace_settled
 
 
 def unroll(
@@ -57,7 +58,8 @@ def unroll(
         once per call.
       params: tree of arrays.
       carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
-        the hidden state h; other leaves are handed on without a gradient.
+        the hidden state h; other leaves are handed on without a gradient. It is
+        converted to the floating dtypes that the cell returns.
       inputs: tree of ``[T, B, ...]``.
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
@@ -85,7 +87,7 @@ def unroll(
 
     Raises:
       ValueError: if an option is not one of those above, or the cell returns no pair
-        or changes the structure or shapes of the carry.
+        or changes the structure, shapes or dtypes of the carry.
       NotImplementedError: on forward-mode or second derivatives while Ω is on.
 
     Examples:
@@ -165,7 +167,8 @@ def unroll_with_state(
     def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
-    program = trace_cell(cell, params, (carry, state), jax.tree.map(one, inputs))
+    x = jax.tree.map(one, inputs)
+    (carry, state), program = trace_settled(cell, params, (carry, state), x)
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
         final, outputs = _plain_scan(program, params, start, inputs, length, unroll)
