@@ -1,6 +1,6 @@
 """Optax for long-term dependencies: gradients that survive and that arrive."""
 
-from optax_ltd import initializers, plots, tasks
+from optax_ltd import initializers, linen, plots, tasks
 from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
 from optax_ltd._norms import global_norm
@@ -31,6 +31,7 @@ __all__ = [
     "global_norm",
     "gradient_flow",
     "initializers",
+    "linen",
     "metrics",
     "nonfinite_random_step",
     "plots",
