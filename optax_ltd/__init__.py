@@ -7,6 +7,7 @@ from optax_ltd._norms import global_norm
 from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
+from optax_ltd._recurrent.lyapunov_exponents import lyapunov_exponents
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
@@ -32,6 +33,7 @@ __all__ = [
     "gradient_flow",
     "initializers",
     "linen",
+    "lyapunov_exponents",
     "metrics",
     "nonfinite_random_step",
     "plots",
