@@ -3,27 +3,37 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import optax_ltd as ltd
 from optax_ltd import plots
-from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 
 T, B = 12, 9
 RNG = np.random.default_rng(0)
 
 
-def report(decay: float, *names: str, inactive: int = 0) -> GradientFlow:
+def layer_flow(norms: np.ndarray, gains: np.ndarray) -> ltd.LayerFlow:
+    """What a layer reports of norms and gains ``[T, B]``, as of one call."""
+    active = np.isfinite(norms) & (norms > 0) & np.isfinite(gains)
+    record = ltd.FlowRecord.zeros(norms.shape)._replace(
+        error_norms=jnp.asarray(norms, jnp.float32),
+        gains=jnp.asarray(np.where(active, gains, 0), jnp.float32),
+        active=jnp.asarray(active, jnp.float32),
+        calls=jnp.ones(()),
+    )
+    return ltd.LayerFlow.from_record(record)
+
+
+def of_layers(**layers: ltd.LayerFlow) -> ltd.GradientFlow:
+    return ltd.GradientFlow(loss=jnp.float32(1), layers=layers)
+
+
+def report(decay: float, *names: str, inactive: int = 0) -> ltd.GradientFlow:
     """A signal that shrinks by a factor a step, gone at the first few."""
     lag = np.arange(T)[::-1, None]
     norms = decay**lag * RNG.uniform(0.5, 1.5, (T, B))
     gains = decay * RNG.uniform(0.9, 1.1, (T, B))
     active = np.broadcast_to(np.arange(T)[:, None] >= inactive, (T, B))
-    layer = LayerFlow(
-        error_norms=jnp.array(np.where(active, norms, 0)),
-        gains=jnp.array(np.where(active, gains, 1)),
-        active=jnp.array(active),
-        clipped=jnp.zeros((T, B), bool),
-        omega=jnp.float32(0),
-    )
-    return GradientFlow(loss=jnp.float32(1), layers=dict.fromkeys(names, layer))
+    layer = layer_flow(np.where(active, norms, 0), gains)
+    return of_layers(**dict.fromkeys(names, layer))
 
 
 def texts(figure: Figure) -> list[str]:
@@ -97,6 +107,91 @@ def test_reports_of_other_layers_are_refused():
         plots.gradient_flow(reports)
     with pytest.raises(ValueError, match="one or more"):
         plots.gradient_flow({})
+
+
+def image(axes, index: int = 0) -> np.ma.MaskedArray:
+    """Values of a map ``[B, T]``, masked where there are none."""
+    return axes.images[index].get_array()
+
+
+def test_maps_hold_every_norm_and_gain():
+    norms, gains = RNG.uniform(1e-6, 1, (T, B)), RNG.uniform(0.3, 3, (T, B))
+    above, below, *_ = plots.gradient_heatmap(
+        of_layers(rnn=layer_flow(norms, gains))
+    ).axes
+    for axes, values in ((above, norms), (below, gains)):
+        assert len(axes.images) == 1
+        np.testing.assert_allclose(image(axes), values.T, rtol=1e-6)
+        assert axes.images[0].get_extent() == [0.5, T + 0.5, B + 0.5, 0.5]
+
+
+def test_scales_are_shared_by_layers_and_gains_lie_about_one():
+    first = layer_flow(np.full((T, B), 1e-6), np.full((T, B), 100.0))
+    second = layer_flow(np.full((T, B), 1e2), np.full((T, B), 0.0))
+    figure = plots.gradient_heatmap(of_layers(first=first, second=second))
+    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == [
+        "first",
+        "second",
+    ]
+    limits = [axes.images[0].get_clim() for axes in figure.axes[:4]]
+    np.testing.assert_allclose(limits, [(1e-6, 1e2)] * 2 + [(0.25, 4)] * 2, rtol=1e-5)
+    # What lies beyond has the color of the end.
+    np.testing.assert_array_equal(image(figure.axes[2]), 4)
+    np.testing.assert_array_equal(image(figure.axes[3]), 0.25)
+
+
+def test_cells_without_a_signal_and_nonfinite_ones_stand_apart():
+    norms, gains = np.ones((4, 3)), np.ones((4, 3))
+    norms[:2, 0] = np.nan, np.inf
+    gains[2, 0] = np.inf  # passes on what is not finite
+    norms[3, 1] = 0
+    above, below, *_ = (
+        figure := plots.gradient_heatmap(of_layers(rnn=layer_flow(norms, gains)))
+    ).axes
+    empty = np.zeros((3, 4), bool)
+    empty[1, 3] = True
+    for axes, bad in ((above, [0, 1]), (below, [0, 1, 2])):
+        nonfinite = np.zeros((3, 4), bool)
+        nonfinite[0, bad] = True
+        np.testing.assert_array_equal(image(axes).mask, empty | nonfinite)
+        np.testing.assert_array_equal(~image(axes, 1).mask, nonfinite)
+        drawn = axes.images[1].to_rgba(image(axes, 1))
+        assert len(np.unique(drawn[nonfinite], axis=0)) == 1
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [
+        "no error signal, or masked",
+        "Inf or NaN",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shape", "value"), [((1, 1), 0.0), ((T, B), np.nan), ((1, B), 1.0), ((T, 1), 1.0)]
+)
+def test_maps_and_curves_of_little(shape, value, tmp_path):
+    flow = of_layers(rnn=layer_flow(np.full(shape, value), np.ones(shape)))
+    for draw in (plots.gradient_heatmap, plots.gradient_flow):
+        draw(flow).savefig(tmp_path / "picture.png", dpi=20)
+
+
+def test_a_single_step_is_a_dot():
+    flow = of_layers(rnn=layer_flow(np.ones((1, B)), np.ones((1, B))))
+    for axes in plots.gradient_flow(flow).axes:
+        assert axes.lines[0].get_marker() == "o"
+
+
+def test_layers_of_other_lengths_and_batches_are_drawn():
+    layers = {
+        "a": layer_flow(np.ones((T, B)), np.ones((T, B))),
+        "b": layer_flow(np.ones((3, 2)), np.ones((3, 2))),
+    }
+    figure = plots.gradient_heatmap(of_layers(**layers))
+    assert [axes.get_xlim() for axes in figure.axes[:2]] == [(0.5, T + 0.5), (0.5, 3.5)]
+    assert [axes.get_ylim() for axes in figure.axes[:2]] == [(B + 0.5, 0.5), (2.5, 0.5)]
+
+
+def test_a_report_without_layers_is_refused():
+    with pytest.raises(ValueError, match="at least one layer"):
+        plots.gradient_heatmap(of_layers())
 
 
 UPDATES = np.array([10, 20, 30])

@@ -40,7 +40,7 @@ def test_horizon_of_a_signal_that_is_not_finite():
         [NAN, INF, 100.0, 10.0, 1.0],  # explodes
         [NAN, 1.0, 1.0, 1.0, 1.0],
         [NAN, 1.0, 0.01, 1.0, 1.0],  # fades before
-        [1.0, 1.0, 1.0, 1.0, INF],  # was none to begin with
+        [1.0, 1.0, 1.0, 1.0, NAN],  # was none to begin with
         [NAN, NAN, NAN, NAN, NAN],
         [1.0, NAN, 1.0, 1.0, 0.0],  # counted from step 3
         [1.0, 1.0, 1.0, 1.0, 0.0],

@@ -1,0 +1,90 @@
+"""What all pictures share: colours, frames and labels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers too, after a grey for
+# what the others are compared with.
+COLORS = ("#6f6f6f", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
+FAINT = "#b8b8b8"
+NORM_LABEL = r"norm of the error signal  $\|\delta_t\|$"
+GAIN_LABEL = r"gain of a step  $\|\delta_t J_t\| / \|\delta_t\|$"
+TIME_LABEL = "time step $t$; the error signal travels to the left"
+_LABEL_GAP = 0.075  # between labels, as a share of the axes' height
+
+
+def colors() -> Iterator[str]:
+    return itertools.cycle(COLORS)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    # Not by pyplot: no global state, no display, nothing to close.
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def by_example(values: Any) -> np.ndarray:
+    """``[T, B]`` of ``[T, *batch]``."""
+    return np.asarray(values).reshape(len(values), -1)
+
+
+def strip(axes: Axes, y_axis: Literal["left", "right"]) -> None:
+    """Leaves of the frame only the two axes that are read."""
+    other = "left" if y_axis == "right" else "right"
+    axes.spines[["top", other]].set_visible(False)
+    axes.yaxis.set_ticks_position(y_axis)
+    axes.yaxis.set_label_position(y_axis)
+    axes.margins(x=0)
+
+
+def tick_integers(axis: Axis) -> None:
+    """Ticks at whole numbers only, even if there is but one."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps = [1, 2, 5, 10]
+    locator = MaxNLocator("auto", steps=steps, integer=True, min_n_ticks=1)
+    axis.set_major_locator(locator)
+
+
+def label_lines(axes: Axes, at: int) -> None:
+    """Writes each labelled line's name beside its first (0) or last (-1) point."""
+    lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
+    to_axes = axes.transData + axes.transAxes.inverted()
+    ends = [np.asarray(line.get_xydata())[at] for line in lines]
+    points = [to_axes.transform(end) for end in ends]
+    heights = _spread([y for _, y in points])
+    for line, (x, _), y in zip(lines, points, heights, strict=True):
+        axes.text(
+            x + 0.012 if at else -0.012,
+            y,
+            str(line.get_label()),
+            transform=axes.transAxes,
+            color=line.get_color(),
+            ha="left" if at else "right",
+            va="center",
+            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+
+
+def _spread(heights: Sequence[float]) -> np.ndarray:
+    """Moves heights apart, as little as needed, so that labels do not overlap."""
+    order = np.argsort(heights)
+    spread = np.array(heights, float)
+    for _ in range(50):
+        gaps = np.diff(spread[order])
+        push = np.maximum(0, _LABEL_GAP - gaps) / 2
+        spread[order[:-1]] -= push
+        spread[order[1:]] += push
+    return spread
