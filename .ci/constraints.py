@@ -15,9 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = "optax-ltd"
-EXTRAS = "test,docs,bench"
+EXTRAS = "test,docs"  # bench adds PyTorch alone, whose builds differ by machine
 HEADER = """\
-# What the tests ran with: names and versions of every package of every extra.
+# What the tests ran with: versions of every package of every extra, PyTorch apart.
 # Written by `make constraints`; install with `pip install -c constraints.txt`.
 """
 

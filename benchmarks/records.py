@@ -19,7 +19,9 @@ import jax
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd")
+PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd", "torch")
+# What decides a measurement; records and pages, which benchmarks write, do not.
+SOURCES = ("optax_ltd", "benchmarks", ":!benchmarks/results", ":!*.md")
 
 
 class Contestant(NamedTuple):
@@ -74,9 +76,10 @@ def interleave(
     carries = {name: contestant.carry for name, contestant in contestants.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
+    shuffled = np.random.default_rng(0)
     for i in range(warmup + rounds):
         # Nobody always runs in the wake of the same neighbour.
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+        for name in (names[j] for j in shuffled.permutation(len(names))):
             jax.block_until_ready(carries[name])
             start = time.perf_counter()
             carries[name] = contestants[name].step(carries[name])
@@ -168,7 +171,7 @@ def write_and_show(entry: Mapping[str, Any]) -> None:
     for name, result in entry["contestants"].items():
         ratio = result["ratio"]
         print(
-            f"  {name:34} {1e3 * result['seconds']['median']:8.1f} ms  "
+            f"  {name:41} {1e3 * result['seconds']['median']:8.1f} ms  "
             f"ratio {ratio['median']:.2f} "
             f"({ratio['lower']:.2f}-{ratio['upper']:.2f})  "
             f"compiled in {result['compile_seconds']:.1f} s",
@@ -176,19 +179,25 @@ def write_and_show(entry: Mapping[str, Any]) -> None:
         )
 
 
+def cores() -> int | None:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def environment() -> dict[str, Any]:
     """Commit, versions and device."""
     device = jax.devices()[0]
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_LOADED,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.device_count(),
-        "cores": _cores(),
+        "cores": cores(),
         "x64": bool(jax.config.read("jax_enable_x64")),
     }
 
@@ -204,7 +213,7 @@ def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
             ["git", *arguments],
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parent.parent,
             capture_output=True,
             text=True,
             check=True,
@@ -214,7 +223,14 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _cores() -> int | None:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+def _source() -> dict[str, Any]:
+    """The commit, and whether what is measured has changed since."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "modified": bool(_git("status", "--porcelain", "--", *SOURCES)),
+    }
+
+
+# Looked up when the code is loaded: a benchmark takes minutes, and the checkout may
+# have moved on by its end.
+_LOADED = _source()

@@ -1,45 +1,90 @@
-"""Writes `benchmarks/README.md` from the records: no number there is typed.
+"""Writes `benchmarks/README.md`, and what the README says of Ω's cost.
 
-python -m benchmarks.tables
+Both come from the records: no number in either is typed.
+
+    python -m benchmarks.tables
 """
 
 import ast
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import recurrent_tables
 from benchmarks.records import RESULTS
 
 PAGE = Path(__file__).parent / "README.md"
+README = Path(__file__).parent.parent / "README.md"
+BEGIN = "<!-- What Ω costs: written by `python -m benchmarks.tables`. -->\n"
+END = "<!-- End of what the records say. -->\n"
 HEADER = """\
 # Benchmarks
 
 <!-- Written by `python -m benchmarks.tables` from the records in `results/`. -->
 
-`make bench` runs all of these and writes this page anew from the records in `results/`,
-which hold every single timing. In a table the contestants took turns in one process. A
-ratio is to the contestant in *italics* in the same round; the numbers are the median of
-all rounds and, in brackets, the quartiles. Compilation is not in them.
+`make bench` runs all of these, `make bench ARGS="recurrent_cost"` one of them, and
+writes this page anew from the records in `results/`, which hold every single timing. In
+a table of times the contestants took turns in one process. A ratio is to the contestant
+in *italics* in the same round; the numbers are the median of all rounds and, in
+brackets, the quartiles. Compilation is not in them.
 """
+Entry = Mapping[str, Any]
 
 
 def page(folder: Path = RESULTS) -> str:
-    """Returns the page: one section a benchmark, one table a record."""
-    entries = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    benchmarks: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries:
-        benchmarks.setdefault(entry["benchmark"], []).append(entry)
-    sections = [_section(name, found) for name, found in benchmarks.items()]
+    """Returns the page: one section a benchmark."""
+    sections = [_section(name, found) for name, found in _records(folder).items()]
     return "\n".join([HEADER, *sections])
 
 
-def _section(name: str, entries: list[dict[str, Any]]) -> str:
+def readme(text: str, folder: Path = RESULTS) -> str:
+    """Returns the README with what the records say of Ω's cost between its marks.
+
+    Args:
+      text: the README.
+      folder: of the records.
+    """
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    found = _records(folder)
+    costs, memories = (found.get(f"recurrent_{x}", []) for x in ("cost", "memory"))
+    told = "\n\n".join([recurrent_tables.readme(costs, memories), *_gpu_or_not(costs)])
+    return f"{before}{BEGIN}\n{told}\n\n{_sources(costs)}\n\n{END}{after}"
+
+
+def _records(folder: Path) -> dict[str, list[Entry]]:
+    """Records by benchmark."""
+    found: dict[str, list[Entry]] = {}
+    for path in sorted(folder.glob("*.json")):
+        entry = json.loads(path.read_text())
+        found.setdefault(entry["benchmark"], []).append(entry)
+    for name in ("recurrent_cost", "recurrent_memory"):
+        found[name] = recurrent_tables.in_order(found.get(name, []))
+    return {name: entries for name, entries in found.items() if entries}
+
+
+def _section(name: str, entries: list[Entry]) -> str:
     parts = [f"## {name.replace('_', ' ').capitalize()}", _about(name)]
-    for entry in entries:
-        parts += [f"### {_words(entry['case'])}", _table(entry), _where(entry)]
+    if name == "recurrent_memory":
+        parts += [recurrent_tables.memory(entries), _sources(entries)]
+    elif name == "recurrent_length":
+        parts += [recurrent_tables.length(entries), _sources(entries)]
+    else:
+        recurrent = name == "recurrent_cost"
+        if recurrent:
+            parts += [recurrent_tables.targets(entries), *_gpu_or_not(entries)]
+        for entry in entries:
+            case = recurrent_tables.title(entry) if recurrent else _words(entry["case"])
+            parts += [f"### {case}", _table(entry), _source(entry)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _gpu_or_not(entries: Sequence[Entry]) -> list[str]:
+    """Says so where no record was taken on a GPU."""
+    seen = {entry["environment"]["platform"] for entry in entries}
+    return [] if "gpu" in seen else [recurrent_tables.NO_GPU]
 
 
 def _about(name: str) -> str:
@@ -50,7 +95,7 @@ def _about(name: str) -> str:
     return inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text())) or "")
 
 
-def _table(entry: Mapping[str, Any]) -> str:
+def _table(entry: Entry) -> str:
     rows = ["| | ratio | milliseconds | compiled in |", "|---|---|---|---|"]
     for name, seen in entry["contestants"].items():
         shown = f"*`{name}`*" if name == entry["measure"] else f"`{name}`"
@@ -64,7 +109,12 @@ def _range(values: Mapping[str, float], unit: float) -> str:
     return f"{mid:.3g} ({low:.3g} to {high:.3g})"
 
 
-def _where(entry: Mapping[str, Any]) -> str:
+def _sources(entries: Sequence[Entry]) -> str:
+    """Returns the sentences that tell where records come from, each once."""
+    return "\n\n".join(dict.fromkeys(_source(entry) for entry in entries))
+
+
+def _source(entry: Entry) -> str:
     """Returns one sentence: configuration, device, versions, commit."""
     seen = entry["environment"]
     versions = ", ".join(
@@ -75,7 +125,9 @@ def _where(entry: Mapping[str, Any]) -> str:
     commit = (seen["commit"] or "unknown")[:8]
     commit += " with changes" if seen["modified"] else ""
     device = f"{seen['devices']} {seen['device']}, {seen['cores']} cores"
-    parts = [f"{entry['rounds']} rounds", device, f"Python {seen['python']}", versions]
+    parts = [device, f"Python {seen['python']}", versions]
+    if "rounds" in entry:
+        parts.insert(0, f"{entry['rounds']} rounds")
     if "config" in entry:
         parts.insert(0, _words(entry["config"]))
     return f"{'; '.join(parts)}; {seen['date']}, commit {commit}."
@@ -89,4 +141,5 @@ def _words(fields: Mapping[str, Any]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    print(f"Wrote {PAGE.name} from {len(list(RESULTS.glob('*.json')))} records")
+    README.write_text(readme(README.read_text()))
+    print(f"Wrote both pages from {len(list(RESULTS.glob('*.json')))} records")

@@ -1,0 +1,1 @@
+"""What the recurrent benchmarks measure: training steps of ours and of our peers."""

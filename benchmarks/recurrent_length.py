@@ -1,0 +1,57 @@
+"""What Ω costs as sequences grow.
+
+Beside the times, the loops of the compiled program by how often they turn: with Ω off,
+one forward and one backward over the T time steps. What Ω adds is one piece of work on
+all steps at once, in no order of time. A CPU takes it in blocks of steps that fit its
+cache, a loop of far fewer turns that hand on nothing but sums; on accelerators there
+is none.
+
+    python -m benchmarks.recurrent_length
+"""
+
+import argparse
+from typing import Any
+
+import jax
+
+from benchmarks import records
+from benchmarks.contestants.training_steps import sample, training_steps
+from benchmarks.loops import trip_counts
+from benchmarks.recurrent_settings import LENGTH_SETTINGS, OFF, ON, Setting
+
+
+def run(setting: Setting, rounds: int) -> dict[str, Any]:
+    """Measures one length.
+
+    Args:
+      setting: the sizes.
+      rounds: timings of each contestant.
+
+    Returns:
+      The record, with the trip counts of all loops, by contestant.
+    """
+    x, makers = sample(setting), training_steps(setting)
+    loops, entrants = {}, {}
+    for name in (OFF, ON):
+        step = makers[name]()
+        executable = jax.jit(step.function).lower(step.carry, x).compile()
+        loops[name] = trip_counts(executable.as_text() or "")
+        entrants[name] = records.compiled(*step, x)
+    seconds = records.interleave(entrants, rounds=rounds)
+    case = setting._asdict()
+    return records.record(
+        "recurrent_length", case, entrants, seconds, measure=OFF, loops=loops
+    )
+
+
+def main() -> None:
+    """Runs every case, prints the ratios and writes the records."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    for setting in LENGTH_SETTINGS:
+        records.write_and_show(run(setting, rounds))
+
+
+if __name__ == "__main__":
+    main()
