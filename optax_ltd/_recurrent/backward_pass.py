@@ -70,10 +70,19 @@ class Trajectory(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """Over time: δ_t, δ_t J_t and the cotangents of the free outputs."""
+    """Over time, what the backward pass sends along.
+
+    Attributes:
+      error: δ_t.
+      passed_on: δ_t J_t.
+      past: what step t sends to the carry before it: δ_t J_t, and what the loss reads
+        through outputs beside the carry.
+      free: the cotangents of those outputs.
+    """
 
     error: Leaves
     passed_on: Leaves
+    past: Leaves
     free: Leaves
 
     def at(self, steps: jax.Array) -> "Signals":
@@ -87,6 +96,7 @@ def error_signals(
     outputs: Leaves,
     num_batch_dims: int,
     carry_clip: CarryClip | None,
+    stops: jax.Array | None,
     unroll: int,
 ) -> tuple[Leaves, Signals, jax.Array | None]:
     """Back-propagates through time, for the hidden states only.
@@ -97,6 +107,7 @@ def error_signals(
       outputs: cotangents of the outputs over time.
       num_batch_dims: how many axes after time are batch.
       carry_clip: what bounds δ_t at each step, or None.
+      stops: ``[T]``, the steps that hand nothing to the step before, or None.
       unroll: steps unrolled in the loop.
 
     Returns:
@@ -106,8 +117,8 @@ def error_signals(
     program, is_hidden, stream, carries, saved = trajectory
     free = trajectory.side_outputs(outputs)
 
-    def body(future: Leaves, at: tuple[Leaves, ...]) -> tuple[Leaves, tuple]:
-        carry, ahead, saved, read, free = at
+    def body(future: Leaves, at: tuple[Any, ...]) -> tuple[Leaves, tuple]:
+        carry, ahead, saved, read, free, stop = at
         hidden, rest = partition(is_hidden, carry)
 
         def step(hidden: Leaves) -> tuple[Leaves, Leaves]:
@@ -121,17 +132,24 @@ def error_signals(
             error, clipped = carry_clip(error, num_batch_dims)
         _, back = jax.vjp(step, hidden)
         (past,) = back((error, free))
+        handed_on = past
+        if stop is not None:
+            handed_on = [jnp.where(stop, jnp.zeros_like(u), u) for u in past]
+        if not free:
+            return handed_on, (error, past, None, clipped)
         passed_on = back((error, jax.tree.map(jnp.zeros_like, free)))[0]
-        return past, (error, passed_on if free else past, clipped)
+        return handed_on, (error, passed_on, past, clipped)
 
-    initial, (error, passed_on, clipped) = jax.lax.scan(
+    through_outputs = trajectory.through_outputs(outputs)
+    initial, (error, passed_on, past, clipped) = jax.lax.scan(
         body,
         partition(is_hidden, final)[0],
-        (carries, stream.ahead, saved, trajectory.through_outputs(outputs), free),
+        (carries, stream.ahead, saved, through_outputs, free, stops),
         reverse=True,
         unroll=unroll,
     )
-    return initial, Signals(error, passed_on, free), clipped
+    past = passed_on if past is None else past
+    return initial, Signals(error, passed_on, past, free), clipped
 
 
 class Penalty(NamedTuple):

@@ -1,0 +1,52 @@
+"""The loop without Ω: what JAX makes of a scan."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent.cell_program import CellProgram
+from optax_ltd._recurrent.flow_config import FlowConfig
+from optax_ltd._recurrent.leaves import Leaves
+from optax_ltd._recurrent.segments import scan_in_segments
+from optax_ltd._recurrent.streams import stream
+from optax_ltd._recurrent.truncation import stop_at, truncation_steps
+
+
+def plain_scan(
+    program: CellProgram,
+    params: Any,
+    carry: Leaves,
+    inputs: Any,
+    flow: FlowConfig,
+    unroll: int,
+) -> tuple[Leaves, Leaves]:
+    """Scans the cell over time; every derivative is JAX's own.
+
+    Args:
+      program: the cell.
+      params: tree of arrays.
+      carry: initial carry leaves.
+      inputs: tree of ``[T, *batch, ...]``.
+      flow: where the error signal stops, and what is computed again.
+      unroll: steps unrolled in each loop.
+
+    Returns:
+      Final carry leaves, and outputs stacked over time.
+    """
+    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
+    x = jax.tree.leaves(inputs)
+    constants, ahead = stream(program, param_leaves, x)
+    time_index = jnp.arange(x[0].shape[0])
+    stops = truncation_steps(time_index, flow.truncate)
+
+    def body(carry: Leaves, at: Any) -> tuple[Leaves, Leaves]:
+        ahead, stop = at
+        carry = carry if stop is None else stop_at(stop, carry)
+        return program.step(constants, carry, ahead)
+
+    def run(carry: Leaves, timed: Any) -> tuple[Leaves, Leaves]:
+        return jax.lax.scan(body, carry, timed[:2], len(timed[2]), unroll=unroll)
+
+    timed = (ahead, stops, time_index)
+    return scan_in_segments(run, carry, timed) if flow.remat else run(carry, timed)
