@@ -1,12 +1,13 @@
 """Optax for long-term dependencies: gradients that survive and that arrive."""
 
-from optax_ltd import initializers, plots, tasks
+from optax_ltd import initializers, linen, plots, tasks
 from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
 from optax_ltd._norms import global_norm
 from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
+from optax_ltd._recurrent.lyapunov_exponents import lyapunov_exponents
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
@@ -31,6 +32,8 @@ __all__ = [
     "global_norm",
     "gradient_flow",
     "initializers",
+    "linen",
+    "lyapunov_exponents",
     "metrics",
     "nonfinite_random_step",
     "plots",

@@ -30,9 +30,14 @@ def record_of(
     if record.gains.size == 0:
         record = FlowRecord.zeros(lead)
         variable.set_value(record)
+    check_same_lead(record, lead)
+    return record
+
+
+def check_same_lead(record: FlowRecord, lead: tuple[int, ...]) -> None:
+    """Raises ValueError unless the record is one for these axes."""
     if record.gains.shape != lead:
         raise ValueError(
             "one report needs every call of a shared FlowRNN to have the same time "
             f"and batch axes: required {record.gains.shape}, got {lead}"
         )
-    return record

@@ -4,20 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from flax.nnx.nn.recurrent import flip_sequences
 
+from optax_ltd._flax.flow_options import check_options, flow_config
 from optax_ltd._flax.flow_record_variable import FlowRecordVariable, record_of
 from optax_ltd._flax.pure_cell import check_flow_params, pure_cell
-from optax_ltd._recurrent import information_flow
+from optax_ltd._flax.sequences import ReturnCarry, Sequences
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.flow_config import (
-    FlowConfig,
-    check_flow_fraction,
-    check_flow_weight,
-    is_zero,
-)
+from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
+from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.unroll import unroll_with_state
 
 
@@ -46,9 +41,10 @@ class FlowRNN(nnx.RNN):
     Args:
       cell: any ``nnx`` recurrent cell.
       time_major: as in ``nnx.RNN``; so are all options down to ``rngs``.
-      return_carry: whether to return the final carry beside the outputs.
+      return_carry: whether to return the final carry beside the outputs; ``"all"``
+        returns that of every step, with time on the axis where the outputs have it.
       reverse: whether to process the sequence backwards.
-      keep_order: whether outputs of a reversed sequence come in the input's order.
+      keep_order: whether what comes out of a reversed sequence has the input's order.
       unroll: steps unrolled in each loop.
       state_axes: as in ``nnx.RNN``; anything but the default only with Ω off.
       broadcast_rngs: random streams that every step shares.
@@ -91,7 +87,7 @@ class FlowRNN(nnx.RNN):
         cell: nnx.RNNCellBase,
         *,
         time_major: bool = False,
-        return_carry: bool = False,
+        return_carry: ReturnCarry = False,
         reverse: bool = False,
         keep_order: bool = False,
         unroll: int = 1,
@@ -99,20 +95,17 @@ class FlowRNN(nnx.RNN):
         broadcast_rngs: nnx.filterlib.Filter = None,
         rngs: nnx.Rngs | nnx.RngStream | bool = True,
         flow_weight: float = 0.0,
-        flow_form: information_flow.FlowForm = "ratio",
-        flow_reduction: information_flow.FlowReduction = "sum",
+        flow_form: FlowForm = "ratio",
+        flow_reduction: FlowReduction = "sum",
         flow_params: nnx.filterlib.Filter = "all",
         flow_fraction: float = 1.0,
         carry_clip: CarryClip | None = None,
     ):
-        check_flow_weight(flow_weight)
-        check_flow_fraction(flow_fraction)
         check_flow_params(cell, flow_params)
-        information_flow.check_form(flow_form, flow_reduction)
         super().__init__(
             cell,
             time_major=time_major,
-            return_carry=return_carry,
+            return_carry=return_carry,  # pyright: ignore[reportArgumentType]
             reverse=reverse,
             keep_order=keep_order,
             unroll=unroll,
@@ -122,11 +115,12 @@ class FlowRNN(nnx.RNN):
         )
         self._custom_state_axes = state_axes is not None
         self.flow_weight = flow_weight
-        self.flow_form: information_flow.FlowForm = flow_form
-        self.flow_reduction: information_flow.FlowReduction = flow_reduction
+        self.flow_form: FlowForm = flow_form
+        self.flow_reduction: FlowReduction = flow_reduction
         self.flow_params = flow_params
         self.flow_fraction = flow_fraction
         self.carry_clip = carry_clip
+        check_options(self)
         self.flow_rngs: nnx.RngStream | None = nnx.data(None)
         if flow_fraction < 1:
             given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow
@@ -139,7 +133,7 @@ class FlowRNN(nnx.RNN):
         *,
         initial_carry: Any = None,
         seq_lengths: jax.Array | None = None,
-        return_carry: bool | None = None,
+        return_carry: ReturnCarry | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
@@ -158,7 +152,8 @@ class FlowRNN(nnx.RNN):
           return_carry: overrides the constructor's, as do the options below.
           time_major: whether time is the first axis.
           reverse: whether to process the sequence backwards.
-          keep_order: whether outputs of a reversed sequence come in the input's order.
+          keep_order: whether what comes out of a reversed sequence has the input's
+            order.
           rngs: source of the initial carry.
           flow_weight: a number or a scalar array, so that a schedule works under
             ``jit``.
@@ -168,7 +163,8 @@ class FlowRNN(nnx.RNN):
           ``(carry, outputs)`` if ``return_carry``.
 
         Raises:
-          ValueError: if Ω is on with custom ``state_axes``.
+          ValueError: if ``return_carry`` is none of these, or Ω is on with custom
+            ``state_axes``.
           NotImplementedError: on forward-mode or second derivatives while Ω is on.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
@@ -177,33 +173,23 @@ class FlowRNN(nnx.RNN):
         keep_order = self.keep_order if keep_order is None else keep_order
         flow_weight = self.flow_weight if flow_weight is None else flow_weight
 
-        num_batch_dims = inputs.ndim - self.cell.num_feature_axes - 1
-        time_axis = 0 if time_major else num_batch_dims
-        inputs = jnp.moveaxis(inputs, time_axis, 0)
-
-        def flip(x: jax.Array) -> jax.Array:
-            return flip_sequences(
-                x, seq_lengths, num_batch_dims=num_batch_dims, time_major=True
-            )
-
-        inputs = flip(inputs) if reverse else inputs
+        sequences = Sequences.of(
+            inputs,
+            self.cell.num_feature_axes,
+            time_major=time_major,
+            reverse=reverse,
+            keep_order=keep_order,
+            return_carry=return_carry,
+            lengths=seq_lengths,
+        )
+        inputs = sequences.enter(inputs)
         if initial_carry is None:
             initial_carry = self._initial_carry(inputs.shape[1:], rngs)
-        every_carry = return_carry and seq_lengths is not None
-        carry, outputs = self._scan(
-            initial_carry,
-            inputs,
-            self._flow(flow_weight, inputs, num_batch_dims, seq_lengths),
-            num_batch_dims,
-            every_carry,
-        )
-        if seq_lengths is not None and every_carry:
-            carries, outputs = outputs
-            carry = _last_valid(carries, seq_lengths)
-        if reverse and keep_order:
-            outputs = jax.tree.map(flip, outputs)
-        outputs = jax.tree.map(lambda y: jnp.moveaxis(y, 0, time_axis), outputs)
-        return (carry, outputs) if return_carry else outputs
+        key = None
+        if self.flow_rngs is not None and not is_zero(flow_weight):
+            key = self.flow_rngs()
+        flow = flow_config(self, flow_weight, key, sequences.mask(inputs.shape[0]))
+        return sequences.leave(*self._scan(initial_carry, inputs, flow, sequences))
 
     def _initial_carry(
         self, shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None
@@ -213,41 +199,16 @@ class FlowRNN(nnx.RNN):
             rngs = rngs.carry.fork()
         return self.cell.initialize_carry(shape, rngs)
 
-    def _flow(
-        self,
-        weight: jax.typing.ArrayLike,
-        inputs: jax.Array,
-        num_batch_dims: int,
-        seq_lengths: jax.Array | None,
-    ) -> FlowConfig:
-        lead = inputs.shape[: 1 + num_batch_dims]
-        mask = None
-        if seq_lengths is not None:
-            steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * num_batch_dims)
-            mask = steps < seq_lengths
-        key = None
-        if self.flow_rngs is not None and not is_zero(weight):
-            key = self.flow_rngs()
-        return FlowConfig(
-            weight=weight,
-            form=self.flow_form,
-            reduction=self.flow_reduction,
-            fraction=self.flow_fraction,
-            key=key,
-            mask=mask,
-            carry_clip=self.carry_clip,
-            record=record_of(self.flow_record, lead),
-        )
-
     def _scan(
         self,
         carry: Any,
         inputs: jax.Array,
         flow: FlowConfig,
-        num_batch_dims: int,
-        every_carry: bool,
+        sequences: Sequences,
     ) -> tuple[Any, Any]:
-        """Final carry, and outputs over time; if wished with every carry."""
+        """Final carry, and outputs over time; if wished beside every carry."""
+        lead = inputs.shape[: 1 + sequences.num_batch_dims]
+        flow = flow._replace(record=record_of(self.flow_record, lead))
         if self._custom_state_axes and not flow.off:
             raise ValueError(
                 "Ω needs the default state_axes, in which steps share parameters; "
@@ -262,7 +223,7 @@ class FlowRNN(nnx.RNN):
 
             def step(params: Any, carry: Any, state: Any, x: Any) -> Any:
                 carry, state, y = pure(params, carry, state, x)
-                return carry, state, (carry, y) if every_carry else y
+                return carry, state, (carry, y) if sequences.every_carry else y
 
             final, state, outputs = unroll_with_state(
                 step,
@@ -271,21 +232,10 @@ class FlowRNN(nnx.RNN):
                 pure.state,
                 inputs,
                 flow=flow._replace(params=pure.flow_params),
-                num_batch_dims=num_batch_dims,
+                num_batch_dims=sequences.num_batch_dims,
                 unroll=self.unroll,
             )
             pure.write_back(state)
             return final, outputs
 
         return run(self.cell)
-
-
-def _last_valid(carries: Any, seq_lengths: jax.Array) -> Any:
-    """The carry after the last valid step, from carries ``[T, *batch, ...]``."""
-
-    def pick(x: jax.Array) -> jax.Array:
-        index = (seq_lengths - 1) % x.shape[0]
-        index = index.reshape((1, *index.shape) + (1,) * (x.ndim - 1 - index.ndim))
-        return jnp.take_along_axis(x, index, axis=0)[0]
-
-    return jax.tree.map(pick, carries)

@@ -69,6 +69,11 @@ class CellProgram:
     _num_carry: int
     _kept: tuple[JaxprEqn, ...]
 
+    @property
+    def carry_dtypes(self) -> tuple[Any, ...]:
+        """The dtype of each leaf of the carry that a step returns."""
+        return tuple(v.aval.dtype for v in self._step.outputs[: self._num_carry])
+
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
         return self._once(params)

@@ -28,6 +28,18 @@ class LayerFlow:
         of Inf and NaN.
       omega: scalar float32, Pascanu's Ω in the layer's form and reduction, before
         ``flow_weight``.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> half = ltd.initializers.identity(0.5)
+      >>> cell = nnx.SimpleCell(3, 8, recurrent_kernel_init=half, rngs=nnx.Rngs(0))
+      >>> loss_fn = lambda model, x: jnp.sum(model(x)[:, -1])
+      >>> x = jnp.zeros((2, 10, 3))
+      >>> flow = ltd.gradient_flow(loss_fn, ltd.FlowRNN(cell), x).layers[""]
+      >>> flow.horizon(0.1), flow.first_nonfinite
+      (Array([4, 4], dtype=int32), Array([-1, -1], dtype=int32))
     """
 
     error_norms: jax.Array
@@ -61,21 +73,38 @@ class LayerFlow:
 
     @property
     def first_nonfinite_state(self) -> jax.Array:
-        """``[B]`` int32, the first step after which h is not finite; -1 where none."""
+        """Where the hidden state, followed from the beginning, first is not finite.
+
+        ``[B]`` int32: the first step after which it holds an Inf or a NaN; -1 where
+        none does.
+        """
         first = jnp.argmin(self.state_finite, axis=0).astype(jnp.int32)
         return jnp.where(jnp.all(self.state_finite, axis=0), -1, first)
 
-    def horizon(self, share: float = 0.01) -> jax.Array:
-        """The lag at which the error signal has fallen below ``share`` of its last.
+    @property
+    def first_nonfinite(self) -> jax.Array:
+        """Where ‖δ_t‖, followed back from the end, first is Inf or NaN.
 
-        Counted backwards from the last step whose ‖δ_t‖ is not zero.
+        ``[B]`` int32: the index of that step, the largest such t; -1 where all are
+        finite.
+        """
+        bad = ~jnp.isfinite(self.error_norms)
+        steps = jnp.arange(len(bad), dtype=jnp.int32)
+        steps = steps.reshape((-1,) + (1,) * (bad.ndim - 1))
+        return jnp.max(jnp.where(bad, steps, -1), axis=0)
+
+    def horizon(self, share: float = 0.01) -> jax.Array:
+        """The lag at which the error signal is lost: below ``share`` of its last.
+
+        Counted backwards from the last step whose ‖δ_t‖ is not zero. A signal is also
+        lost where ‖δ_t‖ is Inf or NaN.
 
         Args:
           share: between 0 and 1.
 
         Returns:
           ``[B]`` int32, in steps; the number of steps back to the start of the sequence
-          where the signal never falls that low, and 0 where there is none.
+          where the signal is never lost, and 0 where there is none.
 
         Raises:
           ValueError: if ``share`` is not between 0 and 1.
@@ -83,13 +112,13 @@ class LayerFlow:
         if not 0 < share < 1:
             raise ValueError(f"share must lie between 0 and 1, got {share!r}")
         backwards = self.error_norms[::-1]
-        started = jnp.cumsum(backwards > 0, axis=0) > 0
+        started = jnp.cumsum(backwards != 0, axis=0) > 0
         first = jnp.argmax(started, axis=0)
         last_norm = jnp.take_along_axis(backwards, first[None], axis=0)
         lag = jnp.arange(backwards.shape[0]).reshape((-1,) + (1,) * first.ndim) - first
-        fallen = started & (backwards < share * last_norm)
+        lost = (backwards < share * last_norm) | ~jnp.isfinite(backwards)
         end = jnp.where(jnp.any(started, axis=0), backwards.shape[0] - first, 0)
-        return jnp.min(jnp.where(fallen, lag, end), axis=0).astype(jnp.int32)
+        return jnp.min(jnp.where(started & lost, lag, end), axis=0).astype(jnp.int32)
 
 
 @jax.tree_util.register_dataclass
@@ -100,6 +129,20 @@ class GradientFlow:
     Attributes:
       loss: scalar, the loss at the batch.
       layers: the error signal in each recurrent layer, by the layer's path.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> rngs = nnx.Rngs(0)
+      >>> model = nnx.Sequential(
+      ...     ltd.FlowRNN(nnx.GRUCell(3, 8, rngs=rngs)),
+      ...     ltd.FlowRNN(nnx.GRUCell(8, 8, rngs=rngs)),
+      ... )
+      >>> loss_fn = lambda model, x: jnp.sum(model(x)[:, -1])
+      >>> report = ltd.gradient_flow(loss_fn, model, jnp.ones((2, 10, 3)))
+      >>> {path: flow.gains.shape for path, flow in report.layers.items()}
+      {'layers/0': (10, 2), 'layers/1': (10, 2)}
     """
 
     loss: jax.Array

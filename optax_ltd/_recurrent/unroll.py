@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell_program import as_pair, trace_cell
+from optax_ltd._recurrent.cell_program import as_pair
 from optax_ltd._recurrent.flow_config import FlowConfig
 from optax_ltd._recurrent.flow_loop import flow_loop
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.leaves import inexact
-from optax_ltd._recurrent.plain_scan import plain_scan
+from optax_ltd._recurrent.plain_loop import plain_loop
+from optax_ltd._recurrent.settled_carry import trace_settled
 
 
 def unroll(
@@ -59,7 +60,8 @@ def unroll(
         once per call.
       params: tree of arrays.
       carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
-        the hidden state h; other leaves are handed on without a gradient.
+        the hidden state h; other leaves are handed on without a gradient. It is
+        converted to the floating dtypes that the cell returns.
       inputs: tree of ``[T, B, ...]``.
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
@@ -92,7 +94,7 @@ def unroll(
 
     Raises:
       ValueError: if an option is not one of those above, or the cell returns no pair
-        or changes the structure or shapes of the carry.
+        or changes the structure, shapes or dtypes of the carry.
       NotImplementedError: on forward-mode or second derivatives while Ω is on.
 
     Examples:
@@ -176,10 +178,12 @@ def unroll_with_state(
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
     x = jax.tree.map(one, inputs)
-    program = trace_cell(cell, params, (carry, state), x, hoist=not flow.remat)
+    (carry, state), program = trace_settled(
+        cell, params, (carry, state), x, hoist=not flow.remat
+    )
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
-        final, outputs = plain_scan(program, params, start, inputs, flow, unroll)
+        final, outputs = plain_loop(program, params, start, inputs, flow, unroll)
     else:
         is_hidden = inexact(jax.tree.leaves(carry))
         if not any(is_hidden):

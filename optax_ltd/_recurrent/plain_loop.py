@@ -13,7 +13,7 @@ from optax_ltd._recurrent.streams import stream
 from optax_ltd._recurrent.truncation import stop_at, truncation_steps
 
 
-def plain_scan(
+def plain_loop(
     program: CellProgram,
     params: Any,
     carry: Leaves,

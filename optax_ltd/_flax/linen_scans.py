@@ -1,0 +1,179 @@
+"""A Linen cell over time: through ``unroll``, or through Flax's own ``nn.scan``."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import jax
+from flax import linen as nn
+from flax.core import FrozenDict, lift, unfreeze
+from flax.linen.transforms import lift_transform
+
+from optax_ltd._recurrent.cell_program import as_pair
+from optax_ltd._recurrent.flow_config import FlowConfig
+from optax_ltd._recurrent.unroll import unroll_with_state
+
+
+class _Options(Protocol):
+    """Those fields of ``nn.RNN`` that its scan takes."""
+
+    @property
+    def unroll(self) -> int: ...
+    @property
+    def variable_axes(self) -> Mapping[Any, Any]: ...
+    @property
+    def variable_broadcast(self) -> Any: ...
+    @property
+    def variable_carry(self) -> Any: ...
+    @property
+    def split_rngs(self) -> Mapping[Any, bool]: ...
+
+
+def flax_scan(
+    options: _Options, cell: nn.RNNCellBase, carry: Any, inputs: Any, every_carry: bool
+) -> tuple[Any, Any]:
+    """As :func:`flow_scan` without a flow; it may also create the cell's variables."""
+    scan = nn.scan(
+        _step(every_carry),
+        unroll=options.unroll,
+        variable_axes=options.variable_axes,
+        variable_broadcast=options.variable_broadcast,
+        variable_carry=options.variable_carry,
+        split_rngs=options.split_rngs,
+    )
+    return scan(cell, carry, inputs)
+
+
+def flow_scan(
+    options: _Options,
+    cell: nn.RNNCellBase,
+    carry: Any,
+    inputs: Any,
+    every_carry: bool,
+    *,
+    flow: FlowConfig,
+    num_batch_dims: int,
+) -> tuple[Any, Any]:
+    """Scans a bound cell over time, with Ω in its backward pass.
+
+    Variables and random streams reach the cell as under ``nn.scan``: broadcast
+    collections are its parameters, carried ones its state where they are mutable, and
+    each step has keys of its own of the streams that are split.
+
+    Args:
+      options: the layer's.
+      cell: a cell whose variables exist.
+      carry: tree of ``[*batch, ...]``.
+      inputs: ``[time, *batch, *features]``.
+      every_carry: whether to return the carry of each step beside its output.
+      flow: what to do about Ω.
+      num_batch_dims: how many axes after time are batch.
+
+    Returns:
+      The final carry, and the outputs over time.
+    """
+
+    def transform(run_cell: Callable[..., Any]) -> Callable[..., Any]:
+        def run(
+            scope_fn: Any, repack: Any, variables: Any, rngs: Any, carry: Any, x: Any
+        ) -> Any:
+            broadcast, carried = map(list, variables)
+            state, fixed = _by_mutability(cell, carried)
+            each, shared = _keys(rngs, options.split_rngs, x.shape[0])
+
+            def step(params: Any, carry: Any, state: Any, at: Any) -> Any:
+                broadcast, fixed, shared = params
+                x, each = at
+                carried = [f | s for f, s in zip(fixed, state, strict=True)]
+                keys = tuple(e or s for e, s in zip(each, shared, strict=True))
+                scope = scope_fn((broadcast, carried), keys)
+                carry, y = run_cell(scope, carry, x)
+                return carry, list(repack(scope)[0]), y
+
+            final, state, outputs = unroll_with_state(
+                step,
+                (broadcast, fixed, shared),
+                carry,
+                state,
+                (x, each),
+                flow=flow._replace(params=_chosen(flow.params, broadcast)),
+                num_batch_dims=num_batch_dims,
+                unroll=options.unroll,
+            )
+            return (final, outputs), (tuple(state),)
+
+        groups = options.variable_broadcast, options.variable_carry
+        return lift.pack(run, groups, groups[1:], tuple(options.split_rngs))
+
+    return lift_transform(transform, _step(every_carry))(cell, carry, inputs)
+
+
+def _step(every_carry: bool) -> Callable[..., Any]:
+    def step(cell: nn.RNNCellBase, carry: Any, x: Any) -> Any:
+        carry, y = as_pair(cell(carry, x))
+        return carry, (carry, y) if every_carry else y
+
+    return step
+
+
+def _by_mutability(cell: nn.Module, carried: list[Any]) -> tuple[list, list]:
+    """Collections, scope by scope: those that steps may change, and the others."""
+    mutable = cell.is_mutable_collection
+    return (
+        [{name: c for name, c in g.items() if mutable(name)} for g in carried],
+        [{name: c for name, c in g.items() if not mutable(name)} for g in carried],
+    )
+
+
+def _keys(
+    rngs: Any, split_rngs: Mapping[Any, bool], length: int
+) -> tuple[tuple, tuple]:
+    """Streams whose keys differ from step to step, and those that steps share."""
+    split = tuple(split_rngs.values())
+
+    def over_time(key: jax.Array) -> jax.Array:
+        return jax.random.split(key, length)
+
+    groups = tuple(zip(rngs, split, strict=True))
+    each = tuple(jax.tree.map(over_time, g) if s else () for g, s in groups)
+    return each, tuple(() if s else g for g, s in groups)
+
+
+def _chosen(flow_params: Any, broadcast: list[Any]) -> Any:
+    """What Ω acts on, as ``unroll`` takes it for ``(broadcast, fixed, shared)``."""
+    if isinstance(flow_params, str):
+        return flow_params
+    if len(broadcast) != 1 or "params" not in broadcast[0]:
+        raise ValueError(
+            "flow_params must be 'all' or 'recurrent' for a cell without parameters of "
+            f"its own or with a module from outside, got {flow_params!r}"
+        )
+    (collections,) = broadcast
+    params = unfreeze(collections["params"])
+    mask = flow_params(params) if callable(flow_params) else flow_params
+    flags = jax.tree.leaves(_broadcast_mask(mask, params))
+    tree = jax.tree.structure(collections["params"])
+    of = dict.fromkeys(collections, False)
+    return [of | {"params": jax.tree.unflatten(tree, flags)}], False, False
+
+
+def _broadcast_mask(mask: Any, params: Any) -> Any:
+    mask = unfreeze(mask) if isinstance(mask, FrozenDict) else mask
+    paths = [
+        "/".join(str(key.key) for key in path)
+        for path, _ in jax.tree.leaves_with_path(params)
+    ]
+    try:
+        flags = jax.tree.broadcast(mask, params)
+        if not all(isinstance(flag, bool) for flag in jax.tree.leaves(flags)):
+            raise TypeError
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "flow_params must be 'all', 'recurrent', a tree of booleans that is a "
+            f"prefix of the cell's parameters {paths}, or a function of them that "
+            f"returns one; got {mask!r}"
+        ) from error
+    if not any(jax.tree.leaves(flags)):
+        raise ValueError(
+            f"flow_params must select at least one of {paths}, got {mask!r}"
+        )
+    return flags

@@ -1,0 +1,131 @@
+"""``jax.value_and_grad`` of a Linen loss that also tells what δ did along time."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from optax_ltd._flax.flow_record_variable import check_same_lead
+from optax_ltd._flax.linen_flow_rnn import FlowRNN
+from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+
+
+def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
+    """As ``jax.value_and_grad``, with what Ω was in each :class:`FlowRNN`.
+
+    One forward and one backward pass, no host callback; it works inside ``jax.jit`` and
+    with Ω off. ``loss_fn`` is traced twice, once for shapes only. A layer called
+    several times in one loss reports the mean of its norms and gains and the sum of its
+    Ω; so do layers of the same path in two models.
+
+    Args:
+      loss_fn: ``(params, *args) -> loss``, or ``(loss, aux)`` if ``has_aux``; it calls
+        ``model.apply``.
+      has_aux: as in ``jax.value_and_grad``.
+
+    Returns:
+      A function ``(params, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
+      is a dict from the path of each FlowRNN that the loss calls to its
+      :class:`LayerFlow` (``""`` if the model itself is the layer) and
+      ``grads`` is the gradient of loss + Σ flow_weight · Ω in ``params``. With
+      ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
+
+    Raises:
+      ValueError: from the returned function, if the loss calls no FlowRNN.
+
+    Examples:
+      >>> import flax.linen as nn
+      >>> import jax, jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> rnn = ltd.linen.FlowRNN(nn.SimpleCell(8), flow_weight=1.0)
+      >>> x = jnp.ones((2, 10, 3))
+      >>> params = rnn.init(jax.random.key(0), x)
+      >>> loss_fn = lambda params, x: jnp.sum(rnn.apply(params, x)[:, -1])
+      >>> (loss, flow), grads = ltd.linen.value_and_grad(loss_fn)(params, x)
+      >>> flow[""].gains.shape
+      (10, 2)
+    """
+
+    @wraps(loss_fn)
+    def with_flow(params: Any, *args: Any, **kwargs: Any) -> Any:
+        def recorded(params: Any, records: dict[str, FlowRecord]) -> Any:
+            with nn.intercept_methods(partial(_hand_out, records)):
+                return loss_fn(params, *args, **kwargs)
+
+        def records_made(params: Any) -> dict[str, FlowRecord]:
+            records: dict[str, FlowRecord] = {}
+            recorded(params, records)
+            return records
+
+        shapes = jax.eval_shape(records_made, params)
+        if not shapes:
+            raise ValueError(
+                "loss_fn must call at least one optax_ltd.linen.FlowRNN for its error "
+                "signals to be seen, got none"
+            )
+        records = {path: FlowRecord.zeros(s.gains.shape) for path, s in shapes.items()}
+        differentiate = jax.value_and_grad(recorded, (0, 1), has_aux=has_aux)
+        value, (grads, seen) = differentiate(params, records)
+        layers = {path: LayerFlow.from_record(seen[path]) for path in shapes}
+        return (value, layers), grads
+
+    return with_flow
+
+
+def gradient_flow(loss_fn: Callable[..., Any], params: Any, batch: Any) -> GradientFlow:
+    """How far back the loss reaches: error signals and gains along time.
+
+    One forward and one backward pass. The model may have Ω on or off.
+
+    Args:
+      loss_fn: ``(params, batch) -> loss``, a scalar; it calls ``model.apply``.
+      params: whatever ``loss_fn`` takes.
+      batch: whatever ``loss_fn`` takes.
+
+    Returns:
+      The loss, and for each FlowRNN by its path ``[T, B]`` norms of the error signal,
+      gains and activity, its Ω, active fraction and horizon.
+
+    Raises:
+      ValueError: if the loss calls no FlowRNN.
+
+    Examples:
+      >>> import flax.linen as nn
+      >>> import jax, jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> rnn = ltd.linen.FlowRNN(nn.SimpleCell(8))
+      >>> x = jnp.ones((2, 10, 3))
+      >>> params = rnn.init(jax.random.key(0), x)
+      >>> loss_fn = lambda params, x: jnp.sum(rnn.apply(params, x)[:, -1])
+      >>> report = ltd.linen.gradient_flow(loss_fn, params, x)
+      >>> report.layers[""].error_norms.shape
+      (10, 2)
+    """
+    loss, layers = _gradient_flow(loss_fn, params, batch)
+    return GradientFlow(loss, layers)
+
+
+@partial(jax.jit, static_argnums=0)
+def _gradient_flow(loss_fn: Callable[..., Any], params: Any, batch: Any) -> Any:
+    return value_and_grad(loss_fn)(params, batch)[0]
+
+
+def _hand_out(
+    records: dict[str, FlowRecord],
+    call: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    context: nn.module.InterceptorContext,
+) -> Any:
+    """Gives a layer its record, made at the first look at its shape."""
+    layer = context.module
+    if not (isinstance(layer, FlowRNN) and context.method_name == "_scan"):
+        return call(*args, **kwargs)
+    carry, inputs, flow, sequences = args
+    lead = inputs.shape[: 1 + sequences.num_batch_dims]
+    record = records.setdefault("/".join(layer.path), FlowRecord.zeros(lead))
+    check_same_lead(record, lead)
+    return call(carry, inputs, flow._replace(record=record), sequences, **kwargs)

@@ -1,0 +1,65 @@
+"""A carry of the dtypes that the cell returns, as a loop needs it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
+
+
+def trace_settled(
+    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any, *, hoist: bool
+) -> tuple[Any, CellProgram]:
+    """Traces a cell, and gives the carry the dtypes that the cell keeps.
+
+    In mixed precision a first carry often has the dtype of the parameters, and all
+    others that of the computation.
+
+    Args:
+      cell_fn: ``(params, carry, x) -> (carry, y)``.
+      params: tree of arrays.
+      carry: tree of arrays, ``[B, ...]``.
+      x: tree of arrays or ShapeDtypeStructs, one time step, ``[B, ...]``.
+      hoist: as in :func:`~optax_ltd._recurrent.cell_program.trace_cell`.
+
+    Returns:
+      The carry, and the program at that carry. Floating leaves and Python numbers are
+      converted where the cell returns another dtype.
+
+    Raises:
+      ValueError: if the cell returns other dtypes even then, or changes the structure
+        or the shapes of the carry.
+    """
+    leaves, tree = jax.tree.flatten(carry)
+    rounds = 0
+    while True:
+        settled = jax.tree.unflatten(tree, leaves)
+        program = trace_cell(cell_fn, params, settled, x, hoist=hoist)
+        returned = program.carry_dtypes
+        if all(h.dtype == dtype for h, dtype in zip(leaves, returned, strict=True)):
+            return settled, program
+        # One leaf's dtype may pass to the next at each round, and to no more than all.
+        if rounds == len(leaves):
+            raise ValueError(_complaint(settled, returned))
+        rounds += 1
+        leaves = [_converted(*pair) for pair in zip(leaves, returned, strict=True)]
+
+
+def _converted(leaf: jax.Array, dtype: Any) -> jax.Array:
+    if leaf.dtype == dtype:
+        return leaf
+    floating = all(jnp.issubdtype(d, jnp.floating) for d in (leaf.dtype, dtype))
+    return leaf.astype(dtype) if floating or leaf.weak_type else leaf
+
+
+def _complaint(carry: Any, returned: tuple[Any, ...]) -> str:
+    paths = jax.tree_util.tree_leaves_with_path(carry)
+    other = [
+        f"carry{jax.tree_util.keystr(path)} has dtype {leaf.dtype}, got {dtype}"
+        for (path, leaf), dtype in zip(paths, returned, strict=True)
+        if leaf.dtype != dtype
+    ]
+    listed = "; ".join(other)
+    return f"the cell must return a carry of the dtypes it was given: {listed}"

@@ -1,0 +1,86 @@
+"""What a report tells of an error signal: how far it reaches, where it breaks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import optax_ltd as ltd
+
+INF, NAN = np.inf, np.nan
+
+
+def layer_flow(norms: list[list[float]] | jax.Array) -> ltd.LayerFlow:
+    """Of norms ``[T, B]``; a record of one call, where gains do not matter."""
+    record = ltd.FlowRecord.zeros(jnp.shape(jnp.asarray(norms)))
+    return ltd.LayerFlow.from_record(
+        record._replace(error_norms=jnp.asarray(norms, jnp.float32), calls=jnp.ones(()))
+    )
+
+
+def examples(*norms: list[float]) -> ltd.LayerFlow:
+    """Of the norms of one example after another, first step first."""
+    return layer_flow(np.transpose(norms).tolist())
+
+
+def test_first_nonfinite_is_the_first_on_the_way_back():
+    flow = examples(
+        [1.0, 1.0, 1.0, 1.0],
+        [NAN, NAN, INF, 1.0],
+        [1.0, INF, 0.0, 1.0],
+        [NAN, 1.0, 1.0, 1.0],
+        [NAN, NAN, NAN, NAN],
+    )
+    np.testing.assert_array_equal(flow.first_nonfinite, [-1, 2, 1, 0, 3])
+    assert flow.first_nonfinite.dtype == jnp.int32
+
+
+def test_horizon_of_a_signal_that_is_not_finite():
+    """It ends where the signal is lost, whichever way."""
+    flow = examples(
+        [NAN, INF, 100.0, 10.0, 1.0],  # explodes
+        [NAN, 1.0, 1.0, 1.0, 1.0],
+        [NAN, 1.0, 0.01, 1.0, 1.0],  # fades before
+        [1.0, 1.0, 1.0, 1.0, INF],  # was none to begin with
+        [NAN, NAN, NAN, NAN, NAN],
+        [1.0, NAN, 1.0, 1.0, 0.0],  # counted from step 3
+        [1.0, 1.0, 1.0, 1.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+    )
+    np.testing.assert_array_equal(flow.horizon(0.1), [3, 4, 2, 0, 0, 2, 4, 0])
+
+
+def test_an_error_signal_that_explodes_in_a_net():
+    """δ grows tenfold a step back from 1: Inf before t = T - 39, NaN after that."""
+
+    def loss(record: ltd.FlowRecord) -> jax.Array:
+        def cell(w: jax.Array, h: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
+            h = w * h
+            return h, h
+
+        _, y = ltd.unroll(
+            cell,
+            jnp.float32(10.0),
+            jnp.zeros((2, 1)),
+            jnp.zeros((60, 2)),
+            flow_record=record,
+        )
+        return y[-1, 0, 0] + 0 * y[-1, 1, 0]
+
+    flow = ltd.LayerFlow.from_record(jax.grad(loss)(ltd.FlowRecord.zeros((60, 2))))
+    # 1e38 is the last power of ten below the largest float.
+    np.testing.assert_array_equal(flow.first_nonfinite, [60 - 1 - 39, -1])
+    np.testing.assert_array_equal(flow.horizon(), [39, 0])
+
+
+def test_under_jit_and_vmap():
+    norms = jnp.asarray([[[NAN], [0.001], [1.0]], [[1.0], [1.0], [1.0]]])
+
+    @jax.jit
+    @jax.vmap
+    def found(norms: jax.Array) -> tuple[jax.Array, jax.Array]:
+        flow = layer_flow(norms)
+        return flow.horizon(), flow.first_nonfinite
+
+    horizon, first = found(norms)
+    np.testing.assert_array_equal(horizon, [[1], [3]])
+    np.testing.assert_array_equal(first, [[0], [-1]])
