@@ -69,6 +69,11 @@ class CellProgram:
     _num_carry: int
     _kept: tuple[JaxprEqn, ...]
 
+    @property
+    def in_loop(self) -> tuple[JaxprEqn, ...]:
+        """The equations of one step of the loop."""
+        return self._step.equations
+
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
         return self._once(params)

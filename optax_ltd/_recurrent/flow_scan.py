@@ -22,6 +22,7 @@ from optax_ltd._recurrent.differentiation_guards import (
     with_both_tangents,
 )
 from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
 from optax_ltd._recurrent.information_flow import (
     FlowForm,
     FlowReduction,
@@ -103,7 +104,9 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
     def forward(regularised, plain, carry, weight, mask, steps, record):
         # An outer derivative may come by either path.
         stream = jax.tree.map(_both, regularised, plain)
-        final, outputs, carries, saved = _forward(program, options, stream, carry)
+        final, outputs, carries, saved = forward_pass(
+            program, stream, carry, options.length, options.unroll
+        )
         trajectory = (stream, carry, outputs, carries, saved)
         return (final, outputs), (*trajectory, weight, mask, steps, record)
 
@@ -113,7 +116,7 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
             program,
             is_hidden,
             stream,
-            _carries(program, start, outputs, carries),
+            carries_before(program, start, outputs, carries),
             program.saved(outputs, saved),
         )
         initial, signals, clipped = error_signals(
@@ -140,39 +143,6 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
 
     run.defvjp(forward, backward)
     return run
-
-
-def _forward(
-    program: CellProgram, options: FlowOptions, stream: Stream, carry: Leaves
-) -> tuple[Leaves, Leaves, Leaves, Leaves]:
-    """Final carry; over time the outputs, and carries and values not among them."""
-    aliased = program.output_is_carry
-
-    def body(carry: Leaves, ahead: Leaves) -> Any:
-        new, outputs, saved = program.step_and_save(stream.constants, carry, ahead)
-        hidden = [c for i, c in enumerate(carry) if i not in aliased]
-        return new, (outputs, hidden, saved)
-
-    final, (outputs, carries, saved) = jax.lax.scan(
-        body, carry, stream.ahead, length=options.length, unroll=options.unroll
-    )
-    return final, outputs, carries, saved
-
-
-def _carries(
-    program: CellProgram, start: Leaves, outputs: Leaves, hidden: Leaves
-) -> Leaves:
-    """The carry before each step: an output one step earlier, or kept beside them."""
-    rest = iter(hidden)
-    aliased = program.output_is_carry
-    return [
-        _shifted(first, outputs[aliased.index(i)]) if i in aliased else next(rest)
-        for i, first in enumerate(start)
-    ]
-
-
-def _shifted(first: jax.Array, rest: jax.Array) -> jax.Array:
-    return jnp.concatenate([first[None], rest[:-1]])[: rest.shape[0]]
 
 
 def _penalty(

@@ -14,6 +14,7 @@ from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.leaves import Leaves, inexact
+from optax_ltd._recurrent.plain_scan import plain_scan
 
 
 def unroll(
@@ -168,7 +169,9 @@ def unroll_with_state(
     program = trace_cell(cell, params, (carry, state), jax.tree.map(one, inputs))
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
-        final, outputs = _plain_scan(program, params, start, inputs, length, unroll)
+        leaves = [*jax.tree.leaves(params), *program.closed_over]
+        stream = _stream(program, leaves, jax.tree.leaves(inputs))
+        final, outputs = plain_scan(program, stream, start, length, unroll)
     else:
         is_hidden = inexact(jax.tree.leaves(carry))
         if not any(is_hidden):
@@ -211,23 +214,6 @@ def _length(inputs: Any) -> int:
             f"got leading axes {sorted(lengths)}"
         )
     return lengths.pop()[0]
-
-
-def _plain_scan(
-    program: CellProgram,
-    params: Any,
-    carry: Leaves,
-    inputs: Any,
-    length: int,
-    unroll: int,
-) -> tuple[Leaves, Leaves]:
-    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
-    stream = _stream(program, param_leaves, jax.tree.leaves(inputs))
-
-    def body(carry: Leaves, ahead: Leaves) -> tuple[Leaves, Leaves]:
-        return program.step(stream.constants, carry, ahead)
-
-    return jax.lax.scan(body, carry, stream.ahead, length=length, unroll=unroll)
 
 
 def _streams(
