@@ -44,13 +44,21 @@ class Trajectory(NamedTuple):
     carries: Leaves
     saved: Leaves
 
+    def is_side_output(self, outputs: Leaves) -> Flags:
+        """Whether each output leaf has a gradient and is no hidden state."""
+        aliased = self.program.output_is_carry
+        return tuple(
+            has_gradient and (i is None or not self.is_hidden[i])
+            for has_gradient, i in zip(inexact(outputs), aliased, strict=True)
+        )
+
     def side_outputs(self, outputs: Leaves) -> Leaves:
         """Those of the output leaves that have a gradient and are no hidden state."""
-        return [
-            y
-            for y, i in zip(outputs, self.program.output_is_carry, strict=True)
-            if inexact([y])[0] and (i is None or not self.is_hidden[i])
-        ]
+        return partition(self.is_side_output(outputs), outputs)[0]
+
+    def moving(self, carry: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The hidden state, and the outputs beside it."""
+        return partition(self.is_hidden, carry)[0], self.side_outputs(outputs)
 
     def at(self, steps: jax.Array) -> "Trajectory":
         """The same at some time steps only."""

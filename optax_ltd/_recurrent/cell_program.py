@@ -74,6 +74,11 @@ class CellProgram:
         """The dtype of each leaf of the carry that a step returns."""
         return tuple(v.aval.dtype for v in self._step.outputs[: self._num_carry])
 
+    @property
+    def in_loop(self) -> tuple[JaxprEqn, ...]:
+        """The equations of one step of the loop."""
+        return self._step.equations
+
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
         return self._once(params)

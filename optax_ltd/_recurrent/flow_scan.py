@@ -22,6 +22,7 @@ from optax_ltd._recurrent.differentiation_guards import (
 )
 from optax_ltd._recurrent.flow_observation import observe
 from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
 from optax_ltd._recurrent.information_flow import (
     FlowForm,
     FlowReduction,
@@ -116,48 +117,15 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
         # An outer derivative may come by either path.
         stream = jax.tree.map(_both, regularised, plain)
         length = arrays.time_index.shape[0]
-        final, outputs, carries, saved = _forward(
-            program, stream, carry, length, options.unroll
-        )
-        return (final, outputs), (stream, carry, final, outputs, carries, saved, arrays)
+        final, *over_time = forward_pass(program, stream, carry, length, options.unroll)
+        kept = _Kept(stream, carry, final, *over_time, arrays)
+        return (final, kept.outputs), kept
 
-    def backward(residuals, cotangents):
-        stream, start, final, outputs, carries, saved, arrays = residuals
-        trajectory = Trajectory(
-            program,
-            is_hidden,
-            stream,
-            _carries(program, start, outputs, carries),
-            program.saved(outputs, saved),
-        )
-        initial, signals, clipped = error_signals(
-            trajectory,
-            *cotangents,
-            num_batch_dims=options.num_batch_dims,
-            carry_clip=options.carry_clip,
-            stops=truncation_steps(arrays.time_index, options.truncate),
-            unroll=options.unroll,
-        )
-        flow = measure(
-            signals.error, signals.passed_on, arrays.mask, options.num_batch_dims
-        )
-        penalty = _penalty(flow, arrays, options)
-        plain, regularised = _cotangents(trajectory, signals, penalty, arrays.steps)
-        carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
-        out = jax.tree.map(first_order_only, (regularised, plain, carry))
-        seen = None
-        if arrays.record is not None:
-            seen = observe(
-                trajectory,
-                final,
-                signals,
-                flow,
-                clipped,
-                time_index=arrays.time_index,
-                truncate=options.truncate,
-                terms=(options.form, options.reduction, options.num_batch_dims),
-            )
-        return (*out, FlowArrays(*arrays.cotangent(seen)))
+    def backward(kept, cotangents):
+        carries = carries_before(program, kept.start, kept.outputs, kept.carries)
+        saved = program.saved(kept.outputs, kept.saved)
+        trajectory = Trajectory(program, is_hidden, kept.stream, carries, saved)
+        return _backward(trajectory, kept, cotangents, options)
 
     @jax.custom_vjp
     def run(*args):
@@ -167,37 +135,51 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
     return run
 
 
-def _forward(
-    program: CellProgram, stream: Stream, carry: Leaves, length: int, unroll: int
-) -> tuple[Leaves, Leaves, Leaves, Leaves]:
-    """Final carry; over time the outputs, and carries and values not among them."""
-    aliased = program.output_is_carry
+class _Kept(NamedTuple):
+    """What the forward pass leaves for the backward pass."""
 
-    def body(carry: Leaves, ahead: Leaves) -> Any:
-        new, outputs, saved = program.step_and_save(stream.constants, carry, ahead)
-        hidden = [c for i, c in enumerate(carry) if i not in aliased]
-        return new, (outputs, hidden, saved)
+    stream: Stream
+    start: Leaves
+    final: Leaves
+    outputs: Leaves
+    carries: Leaves
+    saved: Leaves
+    arrays: FlowArrays
 
-    final, (outputs, carries, saved) = jax.lax.scan(
-        body, carry, stream.ahead, length=length, unroll=unroll
+
+def _backward(
+    trajectory: Trajectory, kept: _Kept, cotangents: Any, options: FlowOptions
+) -> Any:
+    """The cotangents of regularised, plain, carry and arrays."""
+    is_hidden, arrays = trajectory.is_hidden, kept.arrays
+    initial, signals, clipped = error_signals(
+        trajectory,
+        *cotangents,
+        num_batch_dims=options.num_batch_dims,
+        carry_clip=options.carry_clip,
+        stops=truncation_steps(arrays.time_index, options.truncate),
+        unroll=options.unroll,
     )
-    return final, outputs, carries, saved
-
-
-def _carries(
-    program: CellProgram, start: Leaves, outputs: Leaves, hidden: Leaves
-) -> Leaves:
-    """The carry before each step: an output one step earlier, or kept beside them."""
-    rest = iter(hidden)
-    aliased = program.output_is_carry
-    return [
-        _shifted(first, outputs[aliased.index(i)]) if i in aliased else next(rest)
-        for i, first in enumerate(start)
-    ]
-
-
-def _shifted(first: jax.Array, rest: jax.Array) -> jax.Array:
-    return jnp.concatenate([first[None], rest[:-1]])[: rest.shape[0]]
+    flow = measure(
+        signals.error, signals.passed_on, arrays.mask, options.num_batch_dims
+    )
+    penalty = _penalty(flow, arrays, options)
+    plain, regularised = _cotangents(trajectory, signals, penalty, arrays.steps)
+    carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
+    seen = None
+    if arrays.record is not None:
+        seen = observe(
+            trajectory,
+            kept.final,
+            signals,
+            flow,
+            clipped,
+            time_index=arrays.time_index,
+            truncate=options.truncate,
+            terms=(options.form, options.reduction, options.num_batch_dims),
+        )
+    out = jax.tree.map(first_order_only, (regularised, plain, carry))
+    return (*out, FlowArrays(*arrays.cotangent(seen)))
 
 
 def _penalty(

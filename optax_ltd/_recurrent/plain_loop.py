@@ -1,16 +1,18 @@
-"""The loop without Ω: what JAX makes of a scan."""
+"""The loop without Ω, whole or in segments that are computed again."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._recurrent.backward_pass import Stream
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.flow_config import FlowConfig
 from optax_ltd._recurrent.leaves import Leaves
+from optax_ltd._recurrent.plain_scan import plain_scan
 from optax_ltd._recurrent.segments import scan_in_segments
 from optax_ltd._recurrent.streams import stream
-from optax_ltd._recurrent.truncation import stop_at, truncation_steps
+from optax_ltd._recurrent.truncation import truncation_steps
 
 
 def plain_loop(
@@ -21,7 +23,7 @@ def plain_loop(
     flow: FlowConfig,
     unroll: int,
 ) -> tuple[Leaves, Leaves]:
-    """Scans the cell over time; every derivative is JAX's own.
+    """Scans the cell over time; every derivative of it exists.
 
     Args:
       program: the cell.
@@ -40,13 +42,12 @@ def plain_loop(
     time_index = jnp.arange(x[0].shape[0])
     stops = truncation_steps(time_index, flow.truncate)
 
-    def body(carry: Leaves, at: Any) -> tuple[Leaves, Leaves]:
-        ahead, stop = at
-        carry = carry if stop is None else stop_at(stop, carry)
-        return program.step(constants, carry, ahead)
-
     def run(carry: Leaves, timed: Any) -> tuple[Leaves, Leaves]:
-        return jax.lax.scan(body, carry, timed[:2], len(timed[2]), unroll=unroll)
+        ahead, stops, time_index = timed
+        length = time_index.shape[0]
+        return plain_scan(
+            program, Stream(constants, ahead), carry, stops, length, unroll
+        )
 
     timed = (ahead, stops, time_index)
     return scan_in_segments(run, carry, timed) if flow.remat else run(carry, timed)

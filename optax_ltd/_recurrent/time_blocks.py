@@ -12,7 +12,9 @@ _CACHE_BYTES = 2**20
 _SUMS_PER_BLOCK = 4
 
 
-def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
+def in_blocks(
+    function: Callable[[Any], tuple[Any, Any]], timed: Any, constants: Any = ()
+) -> Any:
     """``function`` of arrays over time, where it sums one result and maps another.
 
     On an accelerator all steps are one piece of work. On a CPU large arrays would go
@@ -22,13 +24,14 @@ def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
       function: of a tree of ``[steps, ...]``; returns a tree of sums over steps and a
         tree of ``[steps, ...]``.
       timed: tree of ``[T, ...]``.
+      constants: what else it reads, if that is differentiated: a sum in reverse mode.
 
     Returns:
       What ``function(timed)`` is, up to the order of the sums.
     """
     length = jax.tree.leaves(timed)[0].shape[0]
     sums, _ = jax.eval_shape(function, timed)
-    block = _block(length, _bytes(timed), _bytes(sums))
+    block = _block(length, _bytes(timed), _bytes((sums, constants)))
     if block >= length:
         return function(timed)
     blocks, rest = cut(timed, block)

@@ -25,8 +25,10 @@ def check_truncate(truncate: Any) -> None:
         raise ValueError(f"truncate must be None or an integer >= 1, got {truncate!r}")
 
 
-def stop_at(stop: jax.Array, carry: list[Any]) -> list[Any]:
+def stop_at(stop: jax.Array | None, carry: list[Any]) -> list[Any]:
     """The carry; its gradient ends here where ``stop`` is true."""
+    if stop is None:
+        return carry
     return [
         jnp.where(stop, jax.lax.stop_gradient(h), h)
         if jnp.issubdtype(h.dtype, jnp.inexact)
