@@ -117,9 +117,11 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
         # An outer derivative may come by either path.
         stream = jax.tree.map(_both, regularised, plain)
         length = arrays.time_index.shape[0]
-        final, *over_time = forward_pass(program, stream, carry, length, options.unroll)
-        kept = _Kept(stream, carry, final, *over_time, arrays)
-        return (final, kept.outputs), kept
+        final, outputs, carries, saved = forward_pass(
+            program, stream, carry, length, options.unroll
+        )
+        kept = _Kept(stream, carry, final, outputs, carries, saved, arrays)
+        return (final, outputs), kept
 
     def backward(kept, cotangents):
         carries = carries_before(program, kept.start, kept.outputs, kept.carries)
