@@ -30,14 +30,14 @@ def record_of(
     if record.gains.size == 0:
         record = FlowRecord.zeros(lead)
         variable.set_value(record)
-    check_same_lead(record, lead)
+    check_same_lead(record.gains.shape, lead)
     return record
 
 
-def check_same_lead(record: FlowRecord, lead: tuple[int, ...]) -> None:
-    """Raises ValueError unless the record is one for these axes."""
-    if record.gains.shape != lead:
+def check_same_lead(first: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    """Raises ValueError unless two calls of a layer have the same axes."""
+    if first != lead:
         raise ValueError(
             "one report needs every call of a shared FlowRNN to have the same time "
-            f"and batch axes: required {record.gains.shape}, got {lead}"
+            f"and batch axes: required {first}, got {lead}"
         )

@@ -89,11 +89,13 @@ def flow_scan(
                 carry, y = run_cell(scope, carry, x)
                 return carry, list(repack(scope)[0]), y
 
+            start = (broadcast, fixed, shared), carry, state
+            if jax.tree.leaves(rngs):
+                # nn.scan traces a step twice, and each trace counts up the streams.
+                jax.eval_shape(step, *start, jax.tree.map(lambda x: x[0], (x, each)))
             final, state, outputs = unroll_with_state(
                 step,
-                (broadcast, fixed, shared),
-                carry,
-                state,
+                *start,
                 (x, each),
                 flow=flow._replace(params=_chosen(flow.params, broadcast)),
                 num_batch_dims=num_batch_dims,

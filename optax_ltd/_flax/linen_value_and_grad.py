@@ -12,6 +12,8 @@ from optax_ltd._flax.linen_flow_rnn import FlowRNN
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 
+_Leads = dict[str, tuple[int, ...]]
+
 
 def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
     """As ``jax.value_and_grad``, with what Ω was in each :class:`FlowRNN`.
@@ -51,25 +53,27 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
 
     @wraps(loss_fn)
     def with_flow(params: Any, *args: Any, **kwargs: Any) -> Any:
+        leads = _Leads()
+
         def recorded(params: Any, records: dict[str, FlowRecord]) -> Any:
-            with nn.intercept_methods(partial(_hand_out, records)):
+            with nn.intercept_methods(partial(_hand_out, leads, records)):
                 return loss_fn(params, *args, **kwargs)
 
-        def records_made(params: Any) -> dict[str, FlowRecord]:
-            records: dict[str, FlowRecord] = {}
-            recorded(params, records)
-            return records
+        def shapes_alone(params: Any) -> None:
+            recorded(params, {})
 
-        shapes = jax.eval_shape(records_made, params)
-        if not shapes:
+        jax.eval_shape(shapes_alone, params)
+        if not leads:
             raise ValueError(
                 "loss_fn must call at least one optax_ltd.linen.FlowRNN for its error "
-                "signals to be seen, got none"
+                "signals to be seen, got none; none can be seen under flax.linen.jit"
             )
-        records = {path: FlowRecord.zeros(s.gains.shape) for path, s in shapes.items()}
+        records = {path: FlowRecord.zeros(lead) for path, lead in leads.items()}
+        leads.clear()
         differentiate = jax.value_and_grad(recorded, (0, 1), has_aux=has_aux)
         value, (grads, seen) = differentiate(params, records)
-        layers = {path: LayerFlow.from_record(seen[path]) for path in shapes}
+        _check_seen(leads, records)
+        layers = {path: LayerFlow.from_record(seen[path]) for path in sorted(records)}
         return (value, layers), grads
 
     return with_flow
@@ -114,18 +118,29 @@ def _gradient_flow(loss_fn: Callable[..., Any], params: Any, batch: Any) -> Any:
 
 
 def _hand_out(
+    leads: _Leads,
     records: dict[str, FlowRecord],
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
     context: nn.module.InterceptorContext,
 ) -> Any:
-    """Gives a layer its record, made at the first look at its shape."""
+    """Notes the time and batch axes of each layer, and gives it its record if made."""
     layer = context.module
     if not (isinstance(layer, FlowRNN) and context.method_name == "_scan"):
         return call(*args, **kwargs)
     carry, inputs, flow, sequences = args
+    path = "/".join(layer.path)
     lead = inputs.shape[: 1 + sequences.num_batch_dims]
-    record = records.setdefault("/".join(layer.path), FlowRecord.zeros(lead))
-    check_same_lead(record, lead)
-    return call(carry, inputs, flow._replace(record=record), sequences, **kwargs)
+    check_same_lead(leads.setdefault(path, lead), lead)
+    flow = flow._replace(record=records.get(path))
+    return call(carry, inputs, flow, sequences, **kwargs)
+
+
+def _check_seen(leads: _Leads, records: dict[str, FlowRecord]) -> None:
+    unseen = sorted(records.keys() - leads.keys())
+    if unseen:
+        raise ValueError(
+            "a FlowRNN under flax.linen.jit cannot be seen, for its first trace is "
+            f"kept: use jax.jit around the whole step; got {unseen}"
+        )
