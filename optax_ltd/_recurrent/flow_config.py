@@ -33,6 +33,11 @@ class FlowConfig(NamedTuple):
         """Whether nothing of it changes or watches δ, so that the scan is JAX's own."""
         return is_zero(self.weight) and self.record is None and not self.carry_clip
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether any scan over the cell would do."""
+        return self.off and self.truncate is None and not self.remat
+
     def check(self, lead: tuple[int, ...]) -> None:
         """Raises ValueError or TypeError that names the argument out of range.
 
