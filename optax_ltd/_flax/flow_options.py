@@ -11,6 +11,7 @@ from optax_ltd._recurrent.flow_config import (
     check_flow_fraction,
     check_flow_weight,
 )
+from optax_ltd._recurrent.truncation import check_truncate
 
 
 class _Layer(Protocol):
@@ -20,6 +21,8 @@ class _Layer(Protocol):
     flow_reduction: information_flow.FlowReduction
     flow_fraction: float
     carry_clip: Any
+    truncate: int | None
+    remat: bool
 
 
 def check_options(layer: _Layer) -> None:
@@ -28,6 +31,7 @@ def check_options(layer: _Layer) -> None:
     check_flow_weight(layer.flow_weight)
     check_flow_fraction(layer.flow_fraction)
     information_flow.check_form(layer.flow_form, layer.flow_reduction)
+    check_truncate(layer.truncate)
 
 
 def flow_config(
@@ -45,4 +49,6 @@ def flow_config(
         key=key,
         mask=mask,
         carry_clip=layer.carry_clip,
+        truncate=layer.truncate,
+        remat=layer.remat,
     )

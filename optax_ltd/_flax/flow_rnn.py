@@ -61,6 +61,11 @@ class FlowRNN(nnx.RNN):
         drawn anew at each call from the ``flow`` stream of ``rngs``; unbiased.
       carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
         step of back-propagation through time; it acts with Ω on or off.
+      truncate: truncated back-propagation through time: the state is carried on, but
+        the error signal stops at the beginning of every window of so many steps. None
+        for the whole sequence.
+      remat: whether the backward pass runs the cell again instead of keeping what every
+        step computed. Beside inputs and outputs, memory then grows as √T.
 
     Raises:
       ValueError: if an option is none of these.
@@ -100,6 +105,8 @@ class FlowRNN(nnx.RNN):
         flow_params: nnx.filterlib.Filter = "all",
         flow_fraction: float = 1.0,
         carry_clip: CarryClip | None = None,
+        truncate: int | None = None,
+        remat: bool = False,
     ):
         check_flow_params(cell, flow_params)
         super().__init__(
@@ -120,6 +127,8 @@ class FlowRNN(nnx.RNN):
         self.flow_params = flow_params
         self.flow_fraction = flow_fraction
         self.carry_clip = carry_clip
+        self.truncate = truncate
+        self.remat = remat
         check_options(self)
         self.flow_rngs: nnx.RngStream | None = nnx.data(None)
         if flow_fraction < 1:
@@ -209,10 +218,10 @@ class FlowRNN(nnx.RNN):
         """Final carry, and outputs over time; if wished beside every carry."""
         lead = inputs.shape[: 1 + sequences.num_batch_dims]
         flow = flow._replace(record=record_of(self.flow_record, lead))
-        if self._custom_state_axes and not flow.off:
+        if self._custom_state_axes and not flow.changes_nothing:
             raise ValueError(
-                "Ω needs the default state_axes, in which steps share parameters; "
-                f"got {self.state_axes!r}"
+                "Ω, truncate and remat need the default state_axes, in which steps "
+                f"share parameters; got {self.state_axes!r}"
             )
         broadcast = self.broadcast_rngs
 

@@ -57,6 +57,11 @@ class FlowRNN(nn.RNN):
         drawn anew at each call from the random stream ``"flow"``; unbiased.
       carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
         step of back-propagation through time; it acts with Ω on or off.
+      truncate: truncated back-propagation through time: the state is carried on, but
+        the error signal stops at the beginning of every window of so many steps. None
+        for the whole sequence.
+      remat: whether the backward pass runs the cell again instead of keeping what every
+        step computed. Beside inputs and outputs, memory then grows as √T.
 
     Raises:
       ValueError: if an option is none of these.
@@ -84,6 +89,8 @@ class FlowRNN(nn.RNN):
     flow_params: Any = "all"
     flow_fraction: float = 1.0
     carry_clip: CarryClip | None = None
+    truncate: int | None = None
+    remat: bool = False
 
     def __post_init__(self) -> None:
         """Checks the options."""
@@ -170,10 +177,10 @@ class FlowRNN(nn.RNN):
         """Final carry, and outputs over time; if wished beside every carry."""
         every_carry = sequences.every_carry
         if self.variable_axes:
-            if not flow.off:
+            if not flow.changes_nothing:
                 raise ValueError(
-                    "Ω needs variable_axes={}, with which steps share parameters; "
-                    f"got {self.variable_axes!r}"
+                    "Ω, truncate and remat need variable_axes={}, with which steps "
+                    f"share parameters; got {self.variable_axes!r}"
                 )
             return flax_scan(self, self.cell, carry, inputs, every_carry)
         flow = flow._replace(params=self.flow_params)

@@ -44,13 +44,21 @@ class Trajectory(NamedTuple):
     carries: Leaves
     saved: Leaves
 
+    def is_side_output(self, outputs: Leaves) -> Flags:
+        """Whether each output leaf has a gradient and is no hidden state."""
+        aliased = self.program.output_is_carry
+        return tuple(
+            has_gradient and (i is None or not self.is_hidden[i])
+            for has_gradient, i in zip(inexact(outputs), aliased, strict=True)
+        )
+
     def side_outputs(self, outputs: Leaves) -> Leaves:
         """Those of the output leaves that have a gradient and are no hidden state."""
-        return [
-            y
-            for y, i in zip(outputs, self.program.output_is_carry, strict=True)
-            if inexact([y])[0] and (i is None or not self.is_hidden[i])
-        ]
+        return partition(self.is_side_output(outputs), outputs)[0]
+
+    def moving(self, carry: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
+        """The hidden state, and the outputs beside it."""
+        return partition(self.is_hidden, carry)[0], self.side_outputs(outputs)
 
     def at(self, steps: jax.Array) -> "Trajectory":
         """The same at some time steps only."""
@@ -70,10 +78,19 @@ class Trajectory(NamedTuple):
 
 
 class Signals(NamedTuple):
-    """Over time: δ_t, δ_t J_t and the cotangents of the free outputs."""
+    """Over time, what the backward pass sends along.
+
+    Attributes:
+      error: δ_t.
+      passed_on: δ_t J_t.
+      past: what step t sends to the carry before it: δ_t J_t, and what the loss reads
+        through outputs beside the carry.
+      free: the cotangents of those outputs.
+    """
 
     error: Leaves
     passed_on: Leaves
+    past: Leaves
     free: Leaves
 
     def at(self, steps: jax.Array) -> "Signals":
@@ -87,6 +104,7 @@ def error_signals(
     outputs: Leaves,
     num_batch_dims: int,
     carry_clip: CarryClip | None,
+    stops: jax.Array | None,
     unroll: int,
 ) -> tuple[Leaves, Signals, jax.Array | None]:
     """Back-propagates through time, for the hidden states only.
@@ -97,6 +115,7 @@ def error_signals(
       outputs: cotangents of the outputs over time.
       num_batch_dims: how many axes after time are batch.
       carry_clip: what bounds δ_t at each step, or None.
+      stops: ``[T]``, the steps that hand nothing to the step before, or None.
       unroll: steps unrolled in the loop.
 
     Returns:
@@ -106,8 +125,8 @@ def error_signals(
     program, is_hidden, stream, carries, saved = trajectory
     free = trajectory.side_outputs(outputs)
 
-    def body(future: Leaves, at: tuple[Leaves, ...]) -> tuple[Leaves, tuple]:
-        carry, ahead, saved, read, free = at
+    def body(future: Leaves, at: tuple[Any, ...]) -> tuple[Leaves, tuple]:
+        carry, ahead, saved, read, free, stop = at
         hidden, rest = partition(is_hidden, carry)
 
         def step(hidden: Leaves) -> tuple[Leaves, Leaves]:
@@ -121,17 +140,24 @@ def error_signals(
             error, clipped = carry_clip(error, num_batch_dims)
         _, back = jax.vjp(step, hidden)
         (past,) = back((error, free))
+        handed_on = past
+        if stop is not None:
+            handed_on = [jnp.where(stop, jnp.zeros_like(u), u) for u in past]
+        if not free:
+            return handed_on, (error, past, None, clipped)
         passed_on = back((error, jax.tree.map(jnp.zeros_like, free)))[0]
-        return past, (error, passed_on if free else past, clipped)
+        return handed_on, (error, passed_on, past, clipped)
 
-    initial, (error, passed_on, clipped) = jax.lax.scan(
+    through_outputs = trajectory.through_outputs(outputs)
+    initial, (error, passed_on, past, clipped) = jax.lax.scan(
         body,
         partition(is_hidden, final)[0],
-        (carries, stream.ahead, saved, trajectory.through_outputs(outputs), free),
+        (carries, stream.ahead, saved, through_outputs, free, stops),
         reverse=True,
         unroll=unroll,
     )
-    return initial, Signals(error, passed_on, free), clipped
+    past = passed_on if past is None else past
+    return initial, Signals(error, passed_on, past, free), clipped
 
 
 class Penalty(NamedTuple):

@@ -74,6 +74,11 @@ class CellProgram:
         """The dtype of each leaf of the carry that a step returns."""
         return tuple(v.aval.dtype for v in self._step.outputs[: self._num_carry])
 
+    @property
+    def in_loop(self) -> tuple[JaxprEqn, ...]:
+        """The equations of one step of the loop."""
+        return self._step.equations
+
     def once(self, params: Leaves) -> Leaves:
         """Values of the parameters alone that the loop reads."""
         return self._once(params)
@@ -138,7 +143,7 @@ class CellProgram:
 
 
 def trace_cell(
-    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any
+    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any, *, hoist: bool = True
 ) -> CellProgram:
     """Traces a cell at the shapes of its arguments and cuts it.
 
@@ -147,6 +152,7 @@ def trace_cell(
       params: tree of arrays.
       carry: tree of arrays or ShapeDtypeStructs, ``[B, ...]``.
       x: tree of arrays or ShapeDtypeStructs, one time step, ``[B, ...]``.
+      hoist: whether products of the inputs may run ahead of the loop, for all steps.
 
     Returns:
       The program.
@@ -174,7 +180,7 @@ def trace_cell(
     jaxpr = jax.make_jaxpr(inlined)(*closed_over, *leaves)
     counts = [len(jax.tree.leaves(tree)) for tree in (params, carry, x)]
     _check_carry(carry, trees["carry"], closed.out_avals[: counts[1]])
-    return _cut(jaxpr, closed_over, counts, trees["output"])
+    return _cut(jaxpr, closed_over, counts, trees["output"], hoist)
 
 
 def as_pair(out: Any) -> tuple[Any, Any]:
@@ -202,7 +208,11 @@ def _check_carry(carry: Any, returned_tree: Any, returned: Sequence[Any]) -> Non
 
 
 def _cut(
-    closed: Any, closed_over: tuple[Any, ...], counts: list[int], output_tree: Any
+    closed: Any,
+    closed_over: tuple[Any, ...],
+    counts: list[int],
+    output_tree: Any,
+    hoist: bool,
 ) -> CellProgram:
     """Cuts a flat jaxpr whose inputs are closed-over arrays, params, carry and x."""
     jaxpr = closed.jaxpr
@@ -213,7 +223,7 @@ def _cut(
     carry = tuple(invars[start + num_params : start + num_params + num_carry])
     xs = tuple(invars[start + num_params + num_carry :])
 
-    group = EquationGroups(params, xs, carry)
+    group = EquationGroups(params, xs, carry, hoist=hoist)
     for equation in jaxpr.eqns:
         group.add(equation)
     in_loop = group.equations[2]

@@ -21,7 +21,15 @@ class EquationGroups:
       equations: by group, in order.
     """
 
-    def __init__(self, params: Sequence[Var], xs: Sequence[Var], carry: Sequence[Var]):
+    def __init__(
+        self,
+        params: Sequence[Var],
+        xs: Sequence[Var],
+        carry: Sequence[Var],
+        *,
+        hoist: bool,
+    ):
+        self._hoist = hoist
         self.of = {
             **dict.fromkeys(params, 0),
             **dict.fromkeys(xs, 1),
@@ -34,7 +42,8 @@ class EquationGroups:
         """Sorts the next equation in."""
         reads = [v for v in equation.invars if not isinstance(v, Literal)]
         group = max((self.of[v] for v in reads), default=0)
-        if equation.effects or (group == 1 and not _worth_hoisting(equation)):
+        hoisted = self._hoist and _worth_hoisting(equation)
+        if equation.effects or (group == 1 and not hoisted):
             group = 2
         self.equations[group].append(equation)
         self.of.update(dict.fromkeys(equation.outvars, group))

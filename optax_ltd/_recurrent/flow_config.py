@@ -10,6 +10,7 @@ from optax_ltd._recurrent import information_flow
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.truncation import check_truncate
 
 
 class FlowConfig(NamedTuple):
@@ -23,12 +24,19 @@ class FlowConfig(NamedTuple):
     key: jax.Array | None = None
     mask: jax.Array | None = None
     carry_clip: CarryClip | None = None
+    truncate: int | None = None
+    remat: bool = False
     record: FlowRecord | None = None
 
     @property
     def off(self) -> bool:
         """Whether nothing of it changes or watches δ, so that the scan is JAX's own."""
         return is_zero(self.weight) and self.record is None and not self.carry_clip
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether any scan over the cell would do."""
+        return self.off and self.truncate is None and not self.remat
 
     def check(self, lead: tuple[int, ...]) -> None:
         """Raises ValueError or TypeError that names the argument out of range.
@@ -39,6 +47,7 @@ class FlowConfig(NamedTuple):
         check_flow_weight(self.weight)
         information_flow.check_form(self.form, self.reduction)
         check_flow_fraction(self.fraction)
+        check_truncate(self.truncate)
         if self.fraction < 1 and self.key is None and not is_zero(self.weight):
             raise ValueError(
                 f"flow_fraction={self.fraction} needs flow_key, a PRNG key"
@@ -51,13 +60,18 @@ class FlowConfig(NamedTuple):
                 f"{self.record.gains.shape}"
             )
 
-    def steps(self, length: int) -> jax.Array | None:
-        """The steps at which Ω is differentiated; None for all of them."""
+    def steps(self, index: jax.Array) -> jax.Array | None:
+        """The places in ``index`` at which Ω is differentiated; None for all of them.
+
+        Args:
+          index: ``[T]``, the numbers of the steps in their sequence.
+        """
         if self.fraction == 1 or self.key is None:
             return None
+        key = jax.random.fold_in(self.key, index[0])
+        length = index.shape[0]
         count = max(1, round(self.fraction * length))
-        drawn = jax.random.choice(self.key, length, (count,), replace=False)
-        return jnp.sort(drawn)
+        return jnp.sort(jax.random.choice(key, length, (count,), replace=False))
 
 
 def check_flow_weight(flow_weight: Any) -> None:

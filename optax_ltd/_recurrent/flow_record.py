@@ -15,6 +15,10 @@ class FlowRecord(NamedTuple):
       active: ``[T, B]``, 1.0 where the step has an error signal, passes on what is
         finite, and is not masked.
       clipped: ``[T, B]``, 1.0 where ``carry_clip`` changed δ_t.
+      dropped_norms: ``[T, B]``, the norm of what ``truncate`` kept from the step
+        before; in row 0 of what the initial carry gets.
+      state_broken: ``[T, B]``, 1.0 where the hidden state after the step holds an Inf
+        or a NaN.
       omega: the scalar Ω, before flow_weight.
       calls: the scalar 1, so that the sum over calls counts them.
 
@@ -25,6 +29,8 @@ class FlowRecord(NamedTuple):
     gains: jax.Array
     active: jax.Array
     clipped: jax.Array
+    dropped_norms: jax.Array
+    state_broken: jax.Array
     omega: jax.Array
     calls: jax.Array
 
@@ -32,4 +38,4 @@ class FlowRecord(NamedTuple):
     def zeros(cls, lead: tuple[int, ...]) -> "FlowRecord":
         """An empty record for leading axes ``lead`` = ``[T, B]``."""
         zeros = jnp.zeros(lead, jnp.float32)
-        return cls(zeros, zeros, zeros, zeros, zeros.sum(), zeros.sum())
+        return cls(*(zeros,) * 6, omega=zeros.sum(), calls=zeros.sum())

@@ -1,7 +1,7 @@
 """A scan over a cell whose backward pass adds the gradient of Ω."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +18,21 @@ from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import (
     first_order_only,
-    reverse_only,
     with_both_tangents,
 )
+from optax_ltd._recurrent.flow_observation import observe
 from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
 from optax_ltd._recurrent.information_flow import (
     FlowForm,
     FlowReduction,
     StepFlow,
     measure,
-    omega,
     slope,
     term_weight,
 )
 from optax_ltd._recurrent.leaves import Flags, Leaves, combine
+from optax_ltd._recurrent.truncation import truncation_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +51,32 @@ class FlowOptions:
     form: FlowForm
     reduction: FlowReduction
     num_batch_dims: int
-    length: int
     carry_clip: CarryClip | None
+    truncate: int | None
     unroll: int
+
+
+class FlowArrays(NamedTuple):
+    """What the backward pass is told of Ω beside the cell.
+
+    Attributes:
+      time_index: ``[T]``, the number of each step in its sequence.
+      weight: scalar, or None for a record without Ω.
+      mask: ``[T, B]`` or None, the steps that count in Ω.
+      steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
+      record: zeros whose cotangent is what the backward pass saw, or None.
+    """
+
+    time_index: jax.Array
+    weight: jax.Array | None
+    mask: jax.Array | None
+    steps: jax.Array | None
+    record: FlowRecord | None
+
+    def cotangent(self, seen: FlowRecord | None) -> tuple[Any, ...]:
+        """No gradient, but what was seen as that of the record."""
+        weight = None if self.weight is None else jnp.zeros_like(self.weight)
+        return (None, weight, None, None, seen)
 
 
 def flow_scan(
@@ -62,10 +86,7 @@ def flow_scan(
     regularised: Stream,
     plain: Stream,
     carry: Leaves,
-    weight: jax.Array | None,
-    mask: jax.Array | None,
-    steps: jax.Array | None,
-    record: FlowRecord | None,
+    arrays: FlowArrays,
 ) -> tuple[Leaves, Leaves]:
     """Scans the cell over time.
 
@@ -78,21 +99,13 @@ def flow_scan(
       plain: the same values; its cotangent is that of L alone, and nothing is counted
         twice as long as each input of the network reaches only one of the two.
       carry: initial carry leaves.
-      weight: scalar, or None for a record without Ω.
-      mask: ``[T, B]`` or None, the steps that count in Ω.
-      steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
-      record: zeros whose cotangent is what the backward pass saw, or None.
+      arrays: what else the backward pass needs.
 
     Returns:
       Final carry leaves, and outputs stacked over time.
     """
-    guarded = jax.tree.map(_guard, (regularised, plain, carry))
     run = _make(program, is_hidden, options)
-    return run(*guarded, weight, mask, steps, record)
-
-
-def _guard(x: Any) -> Any:
-    return reverse_only(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    return run(regularised, plain, carry, arrays)
 
 
 def _both(x: Any, same: Any) -> Any:
@@ -100,39 +113,21 @@ def _both(x: Any, same: Any) -> Any:
 
 
 def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
-    def forward(regularised, plain, carry, weight, mask, steps, record):
+    def forward(regularised, plain, carry, arrays):
         # An outer derivative may come by either path.
         stream = jax.tree.map(_both, regularised, plain)
-        final, outputs, carries, saved = _forward(program, options, stream, carry)
-        trajectory = (stream, carry, outputs, carries, saved)
-        return (final, outputs), (*trajectory, weight, mask, steps, record)
+        length = arrays.time_index.shape[0]
+        final, outputs, carries, saved = forward_pass(
+            program, stream, carry, length, options.unroll
+        )
+        kept = _Kept(stream, carry, final, outputs, carries, saved, arrays)
+        return (final, outputs), kept
 
-    def backward(residuals, cotangents):
-        stream, start, outputs, carries, saved, weight, mask, steps, record = residuals
-        trajectory = Trajectory(
-            program,
-            is_hidden,
-            stream,
-            _carries(program, start, outputs, carries),
-            program.saved(outputs, saved),
-        )
-        initial, signals, clipped = error_signals(
-            trajectory,
-            *cotangents,
-            num_batch_dims=options.num_batch_dims,
-            carry_clip=options.carry_clip,
-            unroll=options.unroll,
-        )
-        flow = measure(signals.error, signals.passed_on, mask, options.num_batch_dims)
-        penalty = None
-        if weight is not None:
-            penalty = _penalty(flow, weight, steps, options)
-        plain, regularised = _cotangents(trajectory, signals, penalty, steps)
-        carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
-        out = jax.tree.map(first_order_only, (regularised, plain, carry))
-        no_weight = None if weight is None else jnp.zeros_like(weight)
-        seen = _seen(flow, clipped, options) if record is not None else None
-        return (*out, no_weight, None, None, seen)
+    def backward(kept, cotangents):
+        carries = carries_before(program, kept.start, kept.outputs, kept.carries)
+        saved = program.saved(kept.outputs, kept.saved)
+        trajectory = Trajectory(program, is_hidden, kept.stream, carries, saved)
+        return _backward(trajectory, kept, cotangents, options)
 
     @jax.custom_vjp
     def run(*args):
@@ -142,46 +137,63 @@ def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
     return run
 
 
-def _forward(
-    program: CellProgram, options: FlowOptions, stream: Stream, carry: Leaves
-) -> tuple[Leaves, Leaves, Leaves, Leaves]:
-    """Final carry; over time the outputs, and carries and values not among them."""
-    aliased = program.output_is_carry
+class _Kept(NamedTuple):
+    """What the forward pass leaves for the backward pass."""
 
-    def body(carry: Leaves, ahead: Leaves) -> Any:
-        new, outputs, saved = program.step_and_save(stream.constants, carry, ahead)
-        hidden = [c for i, c in enumerate(carry) if i not in aliased]
-        return new, (outputs, hidden, saved)
+    stream: Stream
+    start: Leaves
+    final: Leaves
+    outputs: Leaves
+    carries: Leaves
+    saved: Leaves
+    arrays: FlowArrays
 
-    final, (outputs, carries, saved) = jax.lax.scan(
-        body, carry, stream.ahead, length=options.length, unroll=options.unroll
+
+def _backward(
+    trajectory: Trajectory, kept: _Kept, cotangents: Any, options: FlowOptions
+) -> Any:
+    """The cotangents of regularised, plain, carry and arrays."""
+    is_hidden, arrays = trajectory.is_hidden, kept.arrays
+    initial, signals, clipped = error_signals(
+        trajectory,
+        *cotangents,
+        num_batch_dims=options.num_batch_dims,
+        carry_clip=options.carry_clip,
+        stops=truncation_steps(arrays.time_index, options.truncate),
+        unroll=options.unroll,
     )
-    return final, outputs, carries, saved
-
-
-def _carries(
-    program: CellProgram, start: Leaves, outputs: Leaves, hidden: Leaves
-) -> Leaves:
-    """The carry before each step: an output one step earlier, or kept beside them."""
-    rest = iter(hidden)
-    aliased = program.output_is_carry
-    return [
-        _shifted(first, outputs[aliased.index(i)]) if i in aliased else next(rest)
-        for i, first in enumerate(start)
-    ]
-
-
-def _shifted(first: jax.Array, rest: jax.Array) -> jax.Array:
-    return jnp.concatenate([first[None], rest[:-1]])[: rest.shape[0]]
+    flow = measure(
+        signals.error, signals.passed_on, arrays.mask, options.num_batch_dims
+    )
+    penalty = _penalty(flow, arrays, options)
+    plain, regularised = _cotangents(trajectory, signals, penalty, arrays.steps)
+    carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
+    seen = None
+    if arrays.record is not None:
+        seen = observe(
+            trajectory,
+            kept.final,
+            signals,
+            flow,
+            clipped,
+            time_index=arrays.time_index,
+            truncate=options.truncate,
+            terms=(options.form, options.reduction, options.num_batch_dims),
+        )
+    out = jax.tree.map(first_order_only, (regularised, plain, carry))
+    return (*out, FlowArrays(*arrays.cotangent(seen)))
 
 
 def _penalty(
-    flow: StepFlow, weight: jax.Array, steps: jax.Array | None, options: FlowOptions
-) -> Penalty:
+    flow: StepFlow, arrays: FlowArrays, options: FlowOptions
+) -> Penalty | None:
     """What the gradient of weight · Ω needs; a share of the steps counts for all."""
-    scale = weight * term_weight(flow.active, options.reduction, options.num_batch_dims)
-    if steps is not None:
-        scale = scale * (options.length / steps.shape[0])
+    if arrays.weight is None:
+        return None
+    scale = term_weight(flow.active, options.reduction, options.num_batch_dims)
+    scale = arrays.weight * scale
+    if arrays.steps is not None:
+        scale = scale * (arrays.time_index.shape[0] / arrays.steps.shape[0])
     return Penalty(flow, slope(flow, options.form, scale))
 
 
@@ -203,21 +215,3 @@ def _cotangents(
         jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
     )
     return plain, regularised
-
-
-def _seen(
-    flow: StepFlow, clipped: jax.Array | None, options: FlowOptions
-) -> FlowRecord:
-    total = omega(
-        flow.gains,
-        flow.active,
-        options.form,
-        options.reduction,
-        options.num_batch_dims,
-    )
-    gains = jnp.where(flow.active, flow.gains, 0)
-    clipped = jnp.zeros_like(flow.active) if clipped is None else clipped
-    seen = FlowRecord(
-        flow.error_norms, gains, flow.active, clipped, total, jnp.ones(())
-    )
-    return jax.tree.map(lambda x: x.astype(jnp.float32), seen)

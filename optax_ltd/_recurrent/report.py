@@ -20,6 +20,12 @@ class LayerFlow:
         what the step passes on is finite.
       clipped: ``[T, B]`` boolean, whether ``carry_clip`` changed δ_t; norms and
         gains are those after the clip.
+      dropped_norms: ``[T, B]`` float32, the norm of the error signal that ``truncate``
+        kept from the step before, 0 elsewhere. In row 0 that of what the initial carry
+        gets, which is lost where the carry comes from an earlier call under
+        ``jax.lax.stop_gradient``.
+      state_finite: ``[T, B]`` boolean, whether the hidden state after the step is free
+        of Inf and NaN.
       omega: scalar float32, Pascanu's Ω in the layer's form and reduction, before
         ``flow_weight``.
 
@@ -40,6 +46,8 @@ class LayerFlow:
     gains: jax.Array
     active: jax.Array
     clipped: jax.Array
+    dropped_norms: jax.Array
+    state_finite: jax.Array
     omega: jax.Array
 
     @classmethod
@@ -47,13 +55,31 @@ class LayerFlow:
         """The report of one backward pass; calls of a shared layer are averaged."""
         active = record.active > 0
         gains = jnp.where(active, record.gains / jnp.maximum(record.active, 1), 1)
-        norms = record.error_norms / jnp.maximum(record.calls, 1)
-        return cls(norms, gains, active, record.clipped > 0, record.omega)
+        calls = jnp.maximum(record.calls, 1)
+        return cls(
+            error_norms=record.error_norms / calls,
+            gains=gains,
+            active=active,
+            clipped=record.clipped > 0,
+            dropped_norms=record.dropped_norms / calls,
+            state_finite=record.state_broken == 0,
+            omega=record.omega,
+        )
 
     @property
     def active_fraction(self) -> jax.Array:
         """Share of steps and examples that count in Ω, a scalar in [0, 1]."""
         return jnp.mean(self.active, dtype=jnp.float32)
+
+    @property
+    def first_nonfinite_state(self) -> jax.Array:
+        """Where the hidden state, followed from the beginning, first is not finite.
+
+        ``[B]`` int32: the first step after which it holds an Inf or a NaN; -1 where
+        none does.
+        """
+        first = jnp.argmin(self.state_finite, axis=0).astype(jnp.int32)
+        return jnp.where(jnp.all(self.state_finite, axis=0), -1, first)
 
     @property
     def first_nonfinite(self) -> jax.Array:

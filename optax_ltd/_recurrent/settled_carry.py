@@ -10,7 +10,7 @@ from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
 
 
 def trace_settled(
-    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any
+    cell_fn: Callable[..., Any], params: Any, carry: Any, x: Any, *, hoist: bool
 ) -> tuple[Any, CellProgram]:
     """Traces a cell, and gives the carry the dtypes that the cell keeps.
 
@@ -22,6 +22,7 @@ def trace_settled(
       params: tree of arrays.
       carry: tree of arrays, ``[B, ...]``.
       x: tree of arrays or ShapeDtypeStructs, one time step, ``[B, ...]``.
+      hoist: as in :func:`~optax_ltd._recurrent.cell_program.trace_cell`.
 
     Returns:
       The carry, and the program at that carry. Floating leaves and Python numbers are
@@ -35,7 +36,7 @@ def trace_settled(
     rounds = 0
     while True:
         settled = jax.tree.unflatten(tree, leaves)
-        program = trace_cell(cell_fn, params, settled, x)
+        program = trace_cell(cell_fn, params, settled, x, hoist=hoist)
         returned = program.carry_dtypes
         if all(h.dtype == dtype for h, dtype in zip(leaves, returned, strict=True)):
             return settled, program

@@ -12,7 +12,9 @@ _CACHE_BYTES = 2**20
 _SUMS_PER_BLOCK = 4
 
 
-def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
+def in_blocks(
+    function: Callable[[Any], tuple[Any, Any]], timed: Any, constants: Any = ()
+) -> Any:
     """``function`` of arrays over time, where it sums one result and maps another.
 
     On an accelerator all steps are one piece of work. On a CPU large arrays would go
@@ -22,31 +24,56 @@ def in_blocks(function: Callable[[Any], tuple[Any, Any]], timed: Any) -> Any:
       function: of a tree of ``[steps, ...]``; returns a tree of sums over steps and a
         tree of ``[steps, ...]``.
       timed: tree of ``[T, ...]``.
+      constants: what else it reads, if that is differentiated: a sum in reverse mode.
 
     Returns:
       What ``function(timed)`` is, up to the order of the sums.
     """
     length = jax.tree.leaves(timed)[0].shape[0]
     sums, _ = jax.eval_shape(function, timed)
-    block = _block(length, _bytes(timed), _bytes(sums))
-    whole = length // block * block if block < length else 0
-    if not whole:
+    block = _block(length, _bytes(timed), _bytes((sums, constants)))
+    if block >= length:
         return function(timed)
-
-    def cut(x: jax.Array) -> jax.Array:
-        return x[:whole].reshape(whole // block, block, *x.shape[1:])
+    blocks, rest = cut(timed, block)
 
     def body(total: Any, timed: Any) -> tuple[Any, Any]:
         summed, mapped = function(timed)
         return jax.tree.map(jnp.add, total, summed), mapped
 
     start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
-    summed, mapped = jax.lax.scan(body, start, jax.tree.map(cut, timed))
-    mapped = jax.tree.map(lambda x: x.reshape(whole, *x.shape[2:]), mapped)
-    if whole == length:
-        return summed, mapped
-    summed, last = body(summed, jax.tree.map(lambda x: x[whole:], timed))
-    return summed, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), mapped, last)
+    summed, mapped = jax.lax.scan(body, start, blocks)
+    if rest is None:
+        return summed, joined(mapped)
+    summed, last = body(summed, rest)
+    return summed, joined(mapped, last)
+
+
+def cut(timed: Any, block: int) -> tuple[Any, Any]:
+    """Blocks ``[n, block, ...]`` of a tree of ``[T, ...]``, and a rest or None."""
+    length = jax.tree.leaves(timed)[0].shape[0]
+    whole = length // block * block
+
+    def blocks(x: jax.Array) -> jax.Array:
+        return x[:whole].reshape(whole // block, block, *x.shape[1:])
+
+    rest = jax.tree.map(lambda x: x[whole:], timed) if whole < length else None
+    return jax.tree.map(blocks, timed), rest
+
+
+def joined(blocks: Any, rest: Any = None) -> Any:
+    """Undoes :func:`cut`."""
+    flat = jax.tree.map(
+        lambda x: x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), blocks
+    )
+    if rest is None:
+        return flat
+    return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), flat, rest)
+
+
+def block_length(length: int, most: int) -> int:
+    """A divisor of ``length`` between ``most`` / 2 and ``most``, or else ``most``."""
+    divisors = [n for n in range(most // 2 + 1, most + 1) if length % n == 0]
+    return max(divisors, default=most)
 
 
 def _bytes(tree: Any) -> int:
@@ -54,13 +81,11 @@ def _bytes(tree: Any) -> int:
 
 
 def _block(length: int, timed_bytes: int, sum_bytes: int) -> int:
-    """How many steps make a block: a divisor of ``length`` if a large one fits.
+    """How many steps make a block.
 
     The backend is that of the process that traces; another one gets the same numbers.
     """
     wanted = max(_CACHE_BYTES, _SUMS_PER_BLOCK * sum_bytes)
     if jax.default_backend() != "cpu" or timed_bytes <= wanted:
         return max(1, length)
-    fits = max(1, wanted * length // timed_bytes)
-    divisors = [n for n in range(fits // 2 + 1, fits + 1) if length % n == 0]
-    return max(divisors, default=fits)
+    return block_length(length, max(1, wanted * length // timed_bytes))

@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import Stream
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell_program import CellProgram, as_pair
-from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
+from optax_ltd._recurrent.cell_program import as_pair
+from optax_ltd._recurrent.flow_config import FlowConfig
+from optax_ltd._recurrent.flow_loop import flow_loop
 from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.flow_scan import FlowOptions, flow_scan
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.leaves import Leaves, inexact
+from optax_ltd._recurrent.leaves import inexact
+from optax_ltd._recurrent.plain_loop import plain_loop
 from optax_ltd._recurrent.settled_carry import trace_settled
 
 
@@ -32,6 +32,8 @@ def unroll(
     flow_key: jax.Array | None = None,
     carry_clip: CarryClip | None = None,
     flow_record: FlowRecord | None = None,
+    truncate: int | None = None,
+    remat: bool = False,
     unroll: int = 1,
 ) -> tuple[Any, Any]:
     r"""Runs a cell over time; its gradient carries ``flow_weight`` · ∇Ω.
@@ -80,6 +82,11 @@ def unroll(
       carry_clip: from :func:`clip_carry_gradient`, or None.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
         backward pass saw of the error signal.
+      truncate: truncated back-propagation through time: the state is carried on, but
+        the error signal stops at the beginning of every window of so many steps. None
+        for the whole sequence.
+      remat: whether the backward pass runs the cell again instead of keeping what every
+        step computed. Beside inputs and outputs, memory then grows as √T.
       unroll: steps unrolled in each loop, as in ``jax.lax.scan``.
 
     Returns:
@@ -117,6 +124,8 @@ def unroll(
         flow_key,
         mask,
         carry_clip,
+        truncate,
+        remat,
         flow_record,
     )
 
@@ -156,8 +165,9 @@ def unroll_with_state(
     Returns:
       The final carry, the final state, and the outputs stacked over time.
     """
-    length = _length(inputs)
-    flow.check(_lead(inputs, num_batch_dims))
+    _check_length(inputs)
+    lead = _lead(inputs, num_batch_dims)
+    flow.check(lead)
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
 
     def cell(params: Any, both: Any, x: Any) -> Any:
@@ -168,10 +178,12 @@ def unroll_with_state(
         return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
     x = jax.tree.map(one, inputs)
-    (carry, state), program = trace_settled(cell, params, (carry, state), x)
+    (carry, state), program = trace_settled(
+        cell, params, (carry, state), x, hoist=not flow.remat
+    )
     start, tree = jax.tree.flatten((carry, state))
     if flow.off:
-        final, outputs = _plain_scan(program, params, start, inputs, length, unroll)
+        final, outputs = plain_loop(program, params, start, inputs, flow, unroll)
     else:
         is_hidden = inexact(jax.tree.leaves(carry))
         if not any(is_hidden):
@@ -179,22 +191,8 @@ def unroll_with_state(
                 "Ω needs a carry with at least one floating leaf, got none"
             )
         is_hidden += (False,) * len(jax.tree.leaves(state))
-        options = FlowOptions(
-            flow.form, flow.reduction, num_batch_dims, length, flow.carry_clip, unroll
-        )
-        regularised, plain = _streams(program, params, inputs, flow.params)
-        weight = None if is_zero(flow.weight) else jnp.asarray(flow.weight)
-        final, outputs = flow_scan(
-            program,
-            is_hidden,
-            options,
-            regularised,
-            plain,
-            start,
-            weight,
-            flow.mask,
-            flow.steps(length),
-            flow.record,
+        final, outputs = flow_loop(
+            program, is_hidden, params, start, inputs, flow, lead, unroll
         )
     return (
         *jax.tree.unflatten(tree, final),
@@ -206,68 +204,10 @@ def _lead(inputs: Any, num_batch_dims: int) -> tuple[int, ...]:
     return jax.tree.leaves(inputs)[0].shape[: 1 + num_batch_dims]
 
 
-def _length(inputs: Any) -> int:
+def _check_length(inputs: Any) -> None:
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
             "inputs must have a leaf, and the same time axis in front of each, "
             f"got leading axes {sorted(lengths)}"
         )
-    return lengths.pop()[0]
-
-
-def _plain_scan(
-    program: CellProgram,
-    params: Any,
-    carry: Leaves,
-    inputs: Any,
-    length: int,
-    unroll: int,
-) -> tuple[Leaves, Leaves]:
-    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
-    stream = _stream(program, param_leaves, jax.tree.leaves(inputs))
-
-    def body(carry: Leaves, ahead: Leaves) -> tuple[Leaves, Leaves]:
-        return program.step(stream.constants, carry, ahead)
-
-    return jax.lax.scan(body, carry, stream.ahead, length=length, unroll=unroll)
-
-
-def _streams(
-    program: CellProgram, params: Any, inputs: Any, flow_params: Any
-) -> tuple[Stream, Stream]:
-    """Two paths to the same values: through what Ω acts on, and through all else."""
-    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
-    x = jax.tree.leaves(inputs)
-    chosen = _chosen(program, params, flow_params)
-    held = jax.lax.stop_gradient
-    with_flow = [p if c else held(p) for p, c in zip(param_leaves, chosen, strict=True)]
-    without = [held(p) if c else p for p, c in zip(param_leaves, chosen, strict=True)]
-    return _stream(program, with_flow, held(x)), _stream(program, without, x)
-
-
-def _stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
-    return Stream(program.once(params), program.ahead(params, inputs))
-
-
-def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
-    """Whether Ω acts on each parameter leaf and on each closed-over array (never)."""
-    if isinstance(flow_params, str) and flow_params == "all":
-        chosen = [True] * len(jax.tree.leaves(params))
-    elif isinstance(flow_params, str) and flow_params == "recurrent":
-        chosen = list(program.recurrent_params)
-        if not any(chosen):
-            raise ValueError(
-                "flow_params='recurrent' needs a parameter in a matrix product or "
-                "convolution with the carry, got none; name them by a tree of booleans"
-            )
-    else:
-        named = isinstance(flow_params, str)
-        flags = [flow_params] if named else jax.tree.leaves(flow_params)
-        if not all(isinstance(flag, bool) for flag in flags):
-            raise ValueError(
-                "flow_params must be 'all', 'recurrent' or a tree of booleans that is "
-                f"a prefix of params, got {flow_params!r}"
-            )
-        chosen = jax.tree.leaves(jax.tree.broadcast(flow_params, params))
-    return chosen + [False] * len(program.closed_over)

@@ -55,7 +55,7 @@ def test_flow_params_that_select_nothing(chosen: Any):
 def test_custom_state_axes():
     axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
     layer = simple_layer(state_axes=axes, flow_weight=1.0)
-    with pytest.raises(ValueError, match=r"needs the default state_axes.* got "):
+    with pytest.raises(ValueError, match=r"need the default state_axes.* got "):
         layer(X)
 
 

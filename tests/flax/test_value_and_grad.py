@@ -196,7 +196,9 @@ def test_gradient_flow_draws_no_random_numbers():
 
 def _layer_flow(norms: jax.Array) -> ltd.LayerFlow:
     ones = jnp.ones_like(norms)
-    return ltd.LayerFlow(norms, ones, norms > 0, norms < 0, jnp.zeros(()))
+    return ltd.LayerFlow(
+        norms, ones, norms > 0, norms < 0, norms, norms > 0, jnp.zeros(())
+    )
 
 
 def test_horizon_of_a_signal_that_halves():

@@ -1,0 +1,77 @@
+"""What one backward pass tells of the error signal, put into a record."""
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._recurrent.backward_pass import Signals, Trajectory
+from optax_ltd._recurrent.example_norms import append_axes, norms
+from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.information_flow import (
+    FlowForm,
+    FlowReduction,
+    StepFlow,
+    omega,
+)
+from optax_ltd._recurrent.leaves import Leaves, partition
+from optax_ltd._recurrent.truncation import truncation_steps
+
+
+def observe(
+    trajectory: Trajectory,
+    final: Leaves,
+    signals: Signals,
+    flow: StepFlow,
+    clipped: jax.Array | None,
+    *,
+    time_index: jax.Array,
+    truncate: int | None,
+    terms: tuple[FlowForm, FlowReduction, int],
+) -> FlowRecord:
+    """The record of one backward pass.
+
+    Args:
+      trajectory: from the forward pass.
+      final: the carry leaves after the last step.
+      signals: what the backward pass sent along.
+      flow: norms and gains of the signals.
+      clipped: ``[T, B]``, which steps ``carry_clip`` changed, or None.
+      time_index: ``[T]``, the number of each step in its sequence.
+      truncate: steps in a window of truncated back-propagation, or None.
+      terms: form and reduction of Ω, and how many axes after time are batch.
+
+    Returns:
+      The record.
+    """
+    seen = FlowRecord(
+        error_norms=flow.error_norms,
+        gains=jnp.where(flow.active, flow.gains, 0),
+        active=flow.active,
+        clipped=jnp.zeros_like(flow.active) if clipped is None else clipped,
+        dropped_norms=_dropped_norms(signals, flow, time_index, truncate),
+        state_broken=_broken(trajectory, final, flow.gains.ndim),
+        omega=omega(flow.gains, flow.active, *terms),
+        calls=jnp.sum(time_index == 0),
+    )
+    return jax.tree.map(lambda x: x.astype(jnp.float32), seen)
+
+
+def _dropped_norms(
+    signals: Signals, flow: StepFlow, time_index: jax.Array, truncate: int | None
+) -> jax.Array:
+    dropped = time_index == 0
+    stops = truncation_steps(time_index, truncate)
+    if stops is not None:
+        dropped |= stops
+    sizes = norms(signals.past, flow.gains.ndim)
+    return jnp.where(append_axes(dropped, sizes), sizes, 0)
+
+
+def _broken(trajectory: Trajectory, final: Leaves, lead: int) -> jax.Array:
+    """Whether the hidden state after each step holds an Inf or a NaN."""
+    before, _ = partition(trajectory.is_hidden, trajectory.carries)
+    last, _ = partition(trajectory.is_hidden, final)
+    broken = []
+    for h, end in zip(before, last, strict=True):
+        after = jnp.concatenate([h, end[None]])[1:]
+        broken.append(jnp.any(~jnp.isfinite(after), axis=tuple(range(lead, h.ndim))))
+    return jnp.any(jnp.stack(broken), axis=0)

@@ -1,0 +1,193 @@
+"""A scan over a cell without Ω: JAX's own, with a directional derivative of ours.
+
+Differentiated step by step, a scan keeps what each equation of the cell needs and adds
+up the parameters' gradient in the loop. Here the tangent of the hidden state is
+
+    dh_t = J_t dh_{t-1} + b_t,   b_t = ∂f/∂θ dθ + ∂f/∂x dx_t
+
+with every b_t computed at once outside the loop. This is ordinary JAX, linear in the
+tangents, so that JAX's transpose of it is back-propagation as it should be: one loop
+for the error signals, and then one product over all time steps for each parameter.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+
+from optax_ltd._recurrent.backward_pass import Stream, Trajectory
+from optax_ltd._recurrent.cell_program import CellProgram
+from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
+from optax_ltd._recurrent.leaves import Leaves, combine, inexact, partition
+from optax_ltd._recurrent.time_blocks import in_blocks
+from optax_ltd._recurrent.truncation import stop_at
+
+# Whatever is linearised keeps its arguments only: the slopes follow from the values
+# that the forward pass kept, and are cheaper to compute again than to store.
+_from_kept_values = partial(jax.checkpoint, prevent_cse=False)
+
+
+def plain_scan(
+    program: CellProgram,
+    stream: Stream,
+    carry: Leaves,
+    stops: jax.Array | None,
+    length: int,
+    unroll: int,
+) -> tuple[Leaves, Leaves]:
+    """Scans the cell over time; every derivative of it exists.
+
+    Args:
+      program: the cell.
+      stream: what the loop reads.
+      carry: initial carry leaves.
+      stops: ``[T]``, the steps that hand no error signal to the step before, or None.
+      length: the number of time steps.
+      unroll: steps unrolled in each loop.
+
+    Returns:
+      Final carry leaves, and outputs stacked over time.
+    """
+    loop = partial(jax.lax.scan, length=length, unroll=unroll)
+
+    def scan(stream: Stream, carry: Leaves, stops: Any) -> tuple[Leaves, Leaves]:
+        def body(carry: Leaves, at: Any) -> tuple[Leaves, Leaves]:
+            ahead, stop = at
+            return program.step(stream.constants, stop_at(stop, carry), ahead)
+
+        return loop(body, carry, (stream.ahead, stops))
+
+    is_hidden = inexact(carry)
+    if not any(is_hidden) or any(map(_opaque, program.in_loop)):
+        return scan(stream, carry, stops)
+    run = jax.custom_jvp(scan)
+
+    @partial(run.defjvp, symbolic_zeros=True)
+    def run_jvp(primals: Any, tangents: Any) -> Any:
+        stream, start, stops = primals
+        final, outputs, hidden, saved = forward_pass(
+            program, stream, start, length, unroll
+        )
+        carries = carries_before(program, start, outputs, hidden)
+        saved = program.saved(outputs, saved)
+        trajectory = Trajectory(program, is_hidden, stream, carries, saved)
+        moved = _tangents(trajectory, loop, (final, outputs), stops, *tangents[:2])
+        return (final, outputs), moved
+
+    return run(stream, carry, stops)
+
+
+def _opaque(equation: JaxprEqn) -> bool:
+    """Whether an equation is one that only JAX's own scan differentiates well.
+
+    Effects are not to happen twice. A loop or a branch within the cell would be run
+    again by each pass, and a custom VJP has a batching rule only as a whole.
+    """
+    values = equation.params.values()
+    parts = [p for v in values for p in (v if isinstance(v, tuple) else (v,))]
+    has_jaxpr = any(isinstance(p, Jaxpr | ClosedJaxpr) for p in parts)
+    is_jvp = equation.primitive.name == "custom_jvp_call"
+    return bool(equation.effects) or (has_jaxpr and not is_jvp)
+
+
+def _tangents(
+    trajectory: Trajectory,
+    loop: Callable[..., Any],
+    primals_out: tuple[Leaves, Leaves],
+    stops: jax.Array | None,
+    stream: Stream,
+    start: Leaves,
+) -> tuple[Leaves, Leaves]:
+    """Tangents of the final carry and of the outputs, from those of what was read."""
+    program, is_hidden, at, carries, saved = trajectory
+    final, outputs = primals_out
+
+    @_from_kept_values
+    def through_carry(
+        tangent: Leaves, constants: Leaves, carry: Leaves, ahead: Leaves, saved: Leaves
+    ) -> Any:
+        hidden, rest = partition(is_hidden, carry)
+
+        def step(hidden: Leaves) -> tuple[Leaves, Leaves]:
+            old = combine(is_hidden, hidden, rest)
+            return trajectory.moving(*program.step(constants, old, ahead, saved))
+
+        return jax.jvp(step, (hidden,), (tangent,))[1]
+
+    def body(tangent: Leaves, at_step: Any) -> tuple[Leaves, Leaves]:
+        driven, stop, *kept = at_step
+        if stop is not None:
+            tangent = [jnp.where(stop, jnp.zeros_like(t), t) for t in tangent]
+        new, side = jax.tree.map(
+            jnp.add, through_carry(tangent, at.constants, *kept), driven
+        )
+        return new, _of_outputs(trajectory, outputs, new, side)
+
+    first = [
+        jnp.zeros_like(h) if isinstance(t, SymbolicZero) else t.astype(h.dtype)
+        for h, t in zip(
+            partition(is_hidden, final)[0], partition(is_hidden, start)[0], strict=True
+        )
+    ]
+    timed = (_driven(trajectory, stream), stops, carries, at.ahead, saved)
+    last, over_time = loop(body, first, timed)
+    last = combine(is_hidden, last, [None] * is_hidden.count(False))
+    return _or_zero(final, last), _or_zero(outputs, over_time)
+
+
+def _driven(trajectory: Trajectory, tangents: Stream) -> tuple[Leaves, Leaves]:
+    """What the tangents of constants and inputs add at each step, for all at once."""
+    program, _, stream, carries, saved = trajectory
+    moves = [tuple(map(_moves, part)) for part in tangents]
+    constants, fixed = partition(moves[0], stream.constants)
+    along, _ = partition(moves[0], tangents.constants)
+
+    def at_once(timed: Any) -> tuple[tuple[()], Any]:
+        @_from_kept_values
+        def push(constants: Leaves, along: Leaves, timed: Any) -> Any:
+            ahead, carries, saved, along_ahead = timed
+            ahead, fixed_ahead = partition(moves[1], ahead)
+
+            def steps(constants: Leaves, ahead: Leaves) -> tuple[Leaves, Leaves]:
+                everywhere = combine(moves[0], constants, fixed)
+                ahead = combine(moves[1], ahead, fixed_ahead)
+                out = program.over_time(everywhere, carries, ahead, saved)
+                return trajectory.moving(*out)
+
+            return jax.jvp(steps, (constants, ahead), (along, along_ahead))[1]
+
+        return (), push(constants, along, timed)
+
+    timed = (stream.ahead, carries, saved, partition(moves[1], tangents.ahead)[0])
+    return in_blocks(at_once, timed, constants)[1]
+
+
+def _of_outputs(
+    trajectory: Trajectory, outputs: Leaves, hidden: Leaves, side: Leaves
+) -> Leaves:
+    """Output leaves in order, from hidden leaves and side outputs; None for others."""
+    is_side = trajectory.is_side_output(outputs)
+    carry = combine(
+        trajectory.is_hidden, hidden, [None] * trajectory.is_hidden.count(False)
+    )
+    shared = [
+        None if i is None else carry[i]
+        for i, aside in zip(trajectory.program.output_is_carry, is_side, strict=True)
+        if not aside
+    ]
+    return combine(is_side, side, shared)
+
+
+def _moves(tangent: Any) -> bool:
+    return not isinstance(tangent, SymbolicZero)
+
+
+def _or_zero(values: Leaves, tangents: Leaves) -> Leaves:
+    return [
+        zero_from_primal(v, symbolic_zeros=True) if t is None else t
+        for v, t in zip(values, tangents, strict=True)
+    ]

@@ -1,0 +1,82 @@
+"""`remat` and `truncate` of both layers do what `unroll` does with them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import optax_ltd as ltd
+
+WINDOW = 3
+X = jax.random.normal(jax.random.key(0), (2, 7, 3))
+
+
+def _nnx(**options: Any) -> tuple[Any, Any]:
+    model = ltd.FlowRNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(0)), **options)
+    (_, flow), grads = ltd.value_and_grad(lambda model, x: jnp.sum(model(x) ** 2))(
+        model, X
+    )
+    return flow[""], nnx.to_pure_dict(grads)
+
+
+def _linen(**options: Any) -> tuple[Any, Any]:
+    model = ltd.linen.FlowRNN(nn.GRUCell(4), **options)
+
+    def loss(params: Any, x: Any) -> jax.Array:
+        outputs: Any = model.apply(params, x)
+        return jnp.sum(outputs**2)
+
+    params = model.init(jax.random.key(0), X)
+    (_, flow), grads = ltd.linen.value_and_grad(loss)(params, X)
+    return flow[""], grads
+
+
+def _assert_close(left: Any, right: Any) -> None:
+    for x, y in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
+
+
+each_layer = pytest.mark.parametrize("run", [_nnx, _linen])
+
+
+@each_layer
+def test_remat_changes_no_number(run: Any):
+    _assert_close(run(flow_weight=1.0, remat=True), run(flow_weight=1.0))
+
+
+@each_layer
+def test_truncate_drops_what_it_tells(run: Any):
+    whole, gradient = run()
+    windows, truncated = run(truncate=WINDOW)
+    borders = jnp.arange(7) % WINDOW == 0
+    assert jnp.all((windows.dropped_norms > 0) == borders[:, None])
+    assert jnp.all(whole.dropped_norms[1:] == 0)
+    # The last window does not know that it is one.
+    np.testing.assert_allclose(windows.error_norms[6], whole.error_norms[6], rtol=1e-5)
+    differ = jax.tree.map(lambda a, b: not np.allclose(a, b), gradient, truncated)
+    assert any(jax.tree.leaves(differ))
+
+
+def test_a_carried_state_between_calls_is_the_same_as_windows_in_one():
+    model = ltd.FlowRNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(0)), return_carry=True)
+
+    def chunked(model: Any) -> jax.Array:
+        carry, total = None, jnp.zeros(())
+        for start in range(0, 7, WINDOW):
+            chunk = X[:, start : start + WINDOW]
+            carry, y = model(chunk, initial_carry=jax.lax.stop_gradient(carry))
+            total += jnp.sum(y**2)
+        return total
+
+    grads = nnx.to_pure_dict(nnx.grad(chunked)(model))
+    _assert_close(grads, _nnx(truncate=WINDOW)[1])
+
+
+@each_layer
+def test_a_bad_window(run: Any):
+    with pytest.raises(ValueError, match="truncate must be None or an integer >= 1"):
+        run(truncate=0)
