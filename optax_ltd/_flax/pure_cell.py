@@ -115,22 +115,86 @@ def check_flow_params(cell: nnx.Module, flow_params: nnx.filterlib.Filter) -> No
             f"flow_params must be one of {_NAMED} or an nnx filter, got {flow_params!r}"
         ) from error
     if not jax.tree.leaves(chosen):
-        paths = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(params)]
         raise ValueError(
-            f"flow_params must select at least one of {paths}, got {flow_params!r}"
+            f"flow_params must select at least one of {list(_by_path(params))}, "
+            f"got {flow_params!r}"
         )
 
 
 def _step(
     pure: PureCell, params: tuple[Any, Any], carry: Any, rest: list[Any], x: Any
 ) -> tuple[Any, list[Any], Any]:
+    carry_after, y, params_after, state = _run(pure, params, carry, rest, x)
+    given = {id(leaf) for leaf in jax.tree.leaves(params)}
+    if any(id(leaf) not in given for leaf in jax.tree.leaves(params_after)):
+        # They may have come through a function of their own, such as nnx.remat.
+        _check_params(pure, params, carry, rest, x)
+    before = set(_by_path(jax.tree.unflatten(pure._rest_tree, rest)))
+    after = set(_by_path(state))
+    if before != after:
+        raise ValueError(
+            "a step must keep the cell's variables, got another set of them: "
+            f"added {sorted(after - before)}, removed {sorted(before - after)}"
+        )
+    return carry_after, jax.tree.leaves(state), y
+
+
+def _run(
+    pure: PureCell, params: tuple[Any, Any], carry: Any, rest: list[Any], x: Any
+) -> tuple[Any, Any, Any, Any]:
+    """The carry, the output, the parameters and the state after a step."""
     state = jax.tree.unflatten(pure._rest_tree, rest)
     # A copy, since every step counts on from the same shared random counts.
     cell: Any = nnx.merge(pure.graphdef, *params, pure._shared, state, copy=True)
     carry, y = as_pair(cell(carry, x))
     shared = nnx.All(nnx.RngState, pure._broadcast_rngs)
-    *_, changed = nnx.split(cell, nnx.Param, shared, ...)
-    return carry, jax.tree.leaves(changed), y
+    _, params_after, _, state = nnx.split(cell, nnx.Param, shared, ...)
+    return carry, y, params_after, state
+
+
+def _check_params(pure: PureCell, params: Any, *args: Any) -> None:
+    """Raises ValueError if a step gives a parameter a new value."""
+    names: list[str] = []
+
+    def after(params: Any, args: Any) -> list[Any]:
+        by_path = _by_path(_run(pure, params, *args)[2])
+        leaves = {path: jax.tree.leaves(value) for path, value in by_path.items()}
+        names.extend(path for path, values in leaves.items() for _ in values)
+        return [leaf for values in leaves.values() for leaf in values]
+
+    jaxpr = jax.make_jaxpr(after)(params, args).jaxpr
+    given = jaxpr.invars[: len(jax.tree.leaves(params))]
+    changed = [
+        name
+        for name, variable in zip(names, jaxpr.outvars, strict=True)
+        if all(_origin(variable, jaxpr) is not p for p in given)
+    ]
+    if changed:
+        raise ValueError(
+            "a step must keep the cell's parameters, and change variables of other "
+            f"types alone, got new values of {changed}"
+        )
+
+
+def _origin(variable: Any, jaxpr: Any) -> Any:
+    """The variable that this one is, seen through calls such as jax.checkpoint."""
+    for equation in jaxpr.eqns:
+        index = [v is variable for v in equation.outvars]
+        if any(index):
+            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+            inner = getattr(inner, "jaxpr", inner)
+            if inner is None or len(inner.invars) != len(equation.invars):
+                return variable
+            source = _origin(inner.outvars[index.index(True)], inner)
+            for outer, own in zip(equation.invars, inner.invars, strict=True):
+                if source is own:
+                    return _origin(outer, jaxpr)
+    return variable
+
+
+def _by_path(state: Any) -> dict[str, Any]:
+    flat = nnx.to_flat_state(state)
+    return {"/".join(map(str, path)): variable for path, variable in flat}
 
 
 def _changed(pure: PureCell, carry: Any, x: Any) -> tuple[bool, ...]:

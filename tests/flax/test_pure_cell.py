@@ -1,0 +1,80 @@
+"""What a step of a cell may do to the cell's variables."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import optax_ltd as ltd
+from tests.flax.cells import CountingCell, OwnCell
+from tests.flax.models import ATOL, RTOL, F, H, X, leaves_of
+from tests.recurrent.oracles import assert_close
+
+
+def _decay(cell: Any, carry: Any, x: Any) -> Any:
+    kernel = cell.dense_h.kernel
+    kernel[...] = 0.9 * kernel[...]
+    return OwnCell.__call__(cell, carry, x)
+
+
+class Decaying(OwnCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return _decay(self, carry, inputs)
+
+
+class DecayingInside(OwnCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return nnx.remat(_decay)(self, carry, inputs)
+
+
+class Growing(OwnCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        h = self.next(carry, inputs)
+        self.last = nnx.Intermediate(h)
+        return h, h
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (Decaying, "keep the cell's parameters, .* got new values of ['dense_h/kernel"),
+        (DecayingInside, "keep the cell's parameters, .* of ['dense_h/kernel']"),
+        (Growing, "keep the cell's variables, .* added ['last'], removed []"),
+    ],
+)
+def test_a_step_that_changes_what_it_must_keep(cell: Any, message: str, weight: float):
+    layer = ltd.FlowRNN(cell(F, H, rngs=nnx.Rngs(0)), flow_weight=weight)
+    pattern = re.escape("a step must " + message).replace(re.escape(".*"), ".*")
+    with pytest.raises(ValueError, match=pattern):
+        layer(X)
+
+
+class Rematted(CountingCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return nnx.remat(CountingCell.__call__)(self, carry, inputs)
+
+
+class Jitted(CountingCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return nnx.jit(CountingCell.__call__)(self, carry, inputs)
+
+
+def test_a_step_inside_another_transformation_is_that_step():
+    """It hands its parameters out as they were, and changes the rest as it should."""
+
+    def loss(model: Any, x: Any) -> jax.Array:
+        return jnp.sum(model(x) ** 2)
+
+    ends = []
+    for cell in (CountingCell, Rematted, Jitted):
+        counting = cell(F, H, rngs=nnx.Rngs(0))
+        layer = ltd.FlowRNN(counting, flow_weight=2.0)
+        out = nnx.jit(nnx.value_and_grad(loss))(layer, X)
+        ends.append(jax.tree.leaves(out) + leaves_of(layer)[1:])
+        assert int(counting.steps[...]) == X.shape[1]
+    for found in ends[1:]:
+        assert_close(found, ends[0], RTOL, ATOL)
