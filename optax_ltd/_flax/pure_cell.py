@@ -205,4 +205,5 @@ def _changed(pure: PureCell, carry: Any, x: Any) -> tuple[bool, ...]:
 
     jaxpr = jax.make_jaxpr(state_after)(pure.state, carry, x).jaxpr
     before = jaxpr.invars[: len(pure.state)]
-    return tuple(old is not new for old, new in zip(before, jaxpr.outvars, strict=True))
+    pairs = zip(before, jaxpr.outvars, strict=True)
+    return tuple(_origin(new, jaxpr) is not old for old, new in pairs)

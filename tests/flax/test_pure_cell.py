@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
-from tests.flax.cells import CountingCell, OwnCell
+from tests.flax.cells import Constant, ConstantCell, CountingCell, OwnCell
 from tests.flax.models import ATOL, RTOL, F, H, X, leaves_of
 from tests.recurrent.oracles import assert_close
 
@@ -78,3 +78,19 @@ def test_a_step_inside_another_transformation_is_that_step():
         assert int(counting.steps[...]) == X.shape[1]
     for found in ends[1:]:
         assert_close(found, ends[0], RTOL, ATOL)
+
+
+class RemattedConstant(ConstantCell):
+    def __call__(self, carry: Any, inputs: Any) -> Any:
+        return nnx.remat(ConstantCell.__call__)(self, carry, inputs)
+
+
+def test_a_constant_inside_another_transformation_keeps_its_gradient():
+    loss = lambda model, x: jnp.sum(model(x) ** 2)
+    grad = nnx.jit(nnx.grad(loss, argnums=nnx.DiffState(0, Constant)))
+    found, expected = (
+        grad(ltd.FlowRNN(cell(F, H, rngs=nnx.Rngs(0)), flow_weight=2.0), X)
+        for cell in (RemattedConstant, ConstantCell)
+    )
+    assert_close(jax.tree.leaves(found), jax.tree.leaves(expected), RTOL, ATOL)
+    assert all(jnp.max(jnp.abs(g)) > 1e-2 for g in jax.tree.leaves(expected))
