@@ -194,6 +194,43 @@ def test_gradient_flow_draws_no_random_numbers():
     assert set(first.layers) == {"rnns/0", "rnns/1"}
 
 
+class Deep(nnx.Module):
+    """Two layers of different cells that compute in one dtype."""
+
+    def __init__(self, dtype: Any, param_dtype: Any):
+        rngs, cells = nnx.Rngs(0), (nnx.SimpleCell, nnx.LSTMCell)
+        self.rnns = nnx.List(
+            [
+                ltd.FlowRNN(cell(H if i else F, H, dtype=dtype, rngs=rngs))
+                for i, cell in enumerate(cells)
+            ]
+        )
+        params = nnx.state(self, nnx.Param)
+        nnx.update(self, jax.tree.map(lambda p: p.astype(param_dtype), params))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for rnn in self.rnns:
+            x = rnn(x)
+        return x[:, -1].astype(jnp.float32)
+
+
+def test_gradient_flow_of_a_deep_net_in_half_precision():
+    expected = ltd.gradient_flow(squares, Deep(jnp.float32, jnp.float32), X)
+    for param_dtype in (jnp.float32, jnp.bfloat16):
+        report = ltd.gradient_flow(squares, Deep(jnp.bfloat16, param_dtype), X)
+        assert list(report.layers) == ["rnns/0", "rnns/1"]
+        for path, seen in report.layers.items():
+            for name in ("error_norms", "gains", "omega"):
+                assert getattr(seen, name).dtype == jnp.float32
+            np.testing.assert_array_equal(seen.active, True)
+            np.testing.assert_array_equal(seen.first_nonfinite, -1)
+            assert_close(seen.gains, expected.layers[path].gains, 0.05)
+            assert_close(seen.error_norms, expected.layers[path].error_norms, 0.1)
+        for draw in (ltd.plots.gradient_flow, ltd.plots.gradient_heatmap):
+            titles = [axes.get_title(loc="left") for axes in draw(report).axes]
+            assert titles[:2] == list(report.layers)
+
+
 def _layer_flow(norms: jax.Array) -> ltd.LayerFlow:
     ones = jnp.ones_like(norms)
     return ltd.LayerFlow(
