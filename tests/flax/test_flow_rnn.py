@@ -180,3 +180,49 @@ def test_other_derivatives(how: str, weight: float):
     else:
         expected = derivative(nnx.RNN(layer.cell))
         np.testing.assert_allclose(derivative(layer), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+@pytest.mark.parametrize("time_major", [False, True])
+def test_every_carry(time_major: bool, weight: float):
+    """As from a scan, in the order of the outputs; gradients pass through them."""
+    options: Any = {"return_carry": "all", "reverse": True, "time_major": time_major}
+    cell = nnx.LSTMCell(2, H, rngs=nnx.Rngs(0))
+    layer = ltd.FlowRNN(cell, flow_weight=weight, keep_order=True, **options)
+    graphdef, params, rest = nnx.split(cell, nnx.Param, ...)
+    merge = lambda params: nnx.merge(graphdef, params, rest, copy=True)
+    axes = lambda y: y if time_major else jnp.swapaxes(y, 0, 1)
+    x = axes(jnp.swapaxes(X, 0, 1))
+
+    def found(params: Any) -> Any:
+        (c, h), y = out = _with(layer, merge(params))(x)
+        return jnp.sum(c**2 * h) + jnp.sum(y), out
+
+    def expected(params: Any) -> Any:
+        def step(params: Any, carry: Any, x: Any) -> Any:
+            carry, y = merge(params)(carry, x)
+            return carry, (carry, y)
+
+        start = (jnp.zeros((B, H)), jnp.zeros((B, H)))
+        inputs = jnp.swapaxes(X, 0, 1)[::-1]
+        _, out = ltd.unroll(step, params, start, inputs, flow_weight=weight)
+        (c, h), y = out = jax.tree.map(lambda y: axes(y[::-1]), out)
+        return jnp.sum(c**2 * h) + jnp.sum(y), out
+
+    grads = [quick_jit(jax.grad(f, has_aux=True))(params) for f in (found, expected)]
+    assert_close(grads[0], grads[1], RTOL, ATOL)
+
+
+def _with(layer: ltd.FlowRNN, cell: Any) -> ltd.FlowRNN:
+    copy = nnx.clone(layer)
+    copy.cell = cell
+    return copy
+
+
+def test_return_carry_is_a_boolean_or_all():
+    message = "return_carry must be True, False or 'all', got 'last'"
+    wrong: Any = "last"
+    with pytest.raises(ValueError, match=message):
+        simple_layer(return_carry=wrong)
+    with pytest.raises(ValueError, match=message):
+        simple_layer()(X, return_carry=wrong)
