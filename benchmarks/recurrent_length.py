@@ -1,10 +1,10 @@
 """What Ω costs as sequences grow.
 
-Beside the times, the loops of the compiled program by how often they turn: with Ω off,
-one forward and one backward over the T time steps. What Ω adds is one piece of work on
-all steps at once, in no order of time. A CPU takes it in blocks of steps that fit its
-cache, a loop of far fewer turns that hand on nothing but sums; on accelerators there
-is none.
+Beside the times, the loops of the compiled program by how often they turn: one forward
+and one backward over the T time steps, with Ω or without. All else in the backward pass
+is one piece of work on all steps at once, in no order of time, and Ω is more of it. A
+CPU takes it in blocks of steps that fit its cache, a loop of far fewer turns that hand
+on nothing but sums; on accelerators there is none.
 
     python -m benchmarks.recurrent_length
 """

@@ -5,7 +5,7 @@ compiled step: arguments (parameters and input), results that do not take the pl
 an argument, and temporaries at their peak. *Resident* is how far the peak of the
 process's resident memory rises while it runs the compiled step three times, each
 contestant in a process of its own: a witness, good to about a tenth where it is large,
-and mostly threads and stacks below some ten megabytes. Linux only.
+and mostly pages of code and stacks below some ten megabytes. Linux only.
 
     python -m benchmarks.recurrent_memory
 """

@@ -120,10 +120,10 @@ def test_the_penalty_adds_no_loop_over_time():
         step = makers[name]()
         program = jax.jit(step.function).lower(step.carry, x).compile().as_text()
         counts[name] = loops.trip_counts(program or "")
-    assert counts[OFF] == [time, time]
-    assert counts[ON][:2] == [time, time]
-    assert all(n is not None and n < time / 10 for n in counts[ON][2:])
     assert counts[ON][2:]
+    for turns in counts.values():
+        assert turns[:2] == [time, time]
+        assert all(n is not None and n < time / 10 for n in turns[2:])
 
 
 def test_turns_take_no_fixed_order_and_lose_none():
