@@ -120,10 +120,9 @@ def test_stacked_layers():
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
 def test_bidirectional(lengths: Any):
     merge = (lambda a, b: a * b) if lengths is None else None
-    cells = [
-        nnx.GRUCell(F, H, rngs=nnx.Rngs(1)),
-        nnx.SimpleCell(F, H, rngs=nnx.Rngs(2)),
-    ]
+    forward = nnx.SimpleCell if lengths is None else nnx.GRUCell
+    rngs = nnx.Rngs(1)
+    cells = forward(F, H, rngs=rngs), nnx.SimpleCell(F, H, rngs=rngs)
     layers = [ltd.FlowRNN(c, flow_weight=WEIGHT) for c in cells]
     options: Any = {} if merge is None else {"merge_fn": merge}
 
