@@ -1,6 +1,7 @@
 """Benchmarks measure what they say: the same step, and Ω by every way to write it."""
 
 import itertools
+import math
 from typing import Any
 
 import jax
@@ -102,6 +103,31 @@ def test_recurrent_products_alone_give_the_known_ratios(cell):
     setting = Setting(cell, 10, 4, 8, inputs=0)
     for name, expected in ((OFF, 1), (ON, 5 / 3), (QUARTER, 3.5 / 3), (NAIVE, 2)):
         assert product_counts.floor(name, NNX, setting) == pytest.approx(expected)
+
+
+def _flops(jaxpr: Any) -> int:
+    """Of all matrix products, those of a loop as often as it turns."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            left = equation.invars[0].aval.shape
+            (summed, _), _ = equation.params["dimension_numbers"]
+            inner = math.prod(left[i] for i in summed)
+            total += 2 * math.prod(equation.outvars[0].aval.shape) * inner
+        turns = equation.params.get("length", 1)
+        parts = jax.tree.leaves(list(equation.params.values()))
+        inside = [getattr(part, "jaxpr", part) for part in parts]
+        total += turns * sum(_flops(j) for j in inside if hasattr(j, "eqns"))
+    return total
+
+
+@pytest.mark.parametrize("cell", ["SimpleCell", "GRUCell", "OptimizedLSTMCell"])
+@pytest.mark.parametrize("name", [NNX, NAIVE])
+def test_products_are_those_of_the_traced_program(cell, name):
+    setting = Setting(cell, 10, 3, 4, 2)
+    step = training_steps.training_steps(setting)[name]()
+    traced = jax.make_jaxpr(step.function)(step.carry, training_steps.sample(setting))
+    assert _flops(traced.jaxpr) == product_counts.flops(name, setting)
 
 
 def test_products_of_the_input_count_twice():
