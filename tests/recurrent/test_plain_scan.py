@@ -187,6 +187,10 @@ def _with_integers(p: Any, h: Any, x: Any) -> Any:
     return h, (h, p["table"])
 
 
+def _wave(p: Any, h: Any, x: Any) -> Any:
+    return h, jnp.sin(p * x)
+
+
 def test_other_numbers():
     """Float16 beside float32, complex carries, integer parameters, no leaf at all."""
     c = case("simple", np.float32)
@@ -200,21 +204,21 @@ def test_other_numbers():
     params = {**c.params, "table": jnp.arange(3), "none": None}
     counted = c._replace(cell=_with_integers, params=params)
     assert_close(_grads(counted, ltd.unroll), _grads(counted, _scan), RTOL, ATOL)
-    empty = Case(lambda p, h, x: (h, jnp.sin(p * x)), None, jnp.ones(()), (), c.inputs)
+    empty = c._replace(cell=_wave, params=jnp.ones(()), carry=())
     found = _grads(empty, ltd.unroll, (0, 2))
     assert_close(found, _grads(empty, _scan, (0, 2)), RTOL, ATOL)
 
 
 def test_a_linear_cell_is_transposed_as_a_scan_is():
     c = _case("simple")
-    cell = lambda p, h, x: (h @ p["W"], h)
-    transposed = [
-        jax.linear_transpose(
-            lambda h, run=run: run(cell, c.params, h, c.inputs)[1], c.carry
-        )(jnp.cos(jnp.arange(T * B * H * 1.0)).reshape(T, B, H))
-        for run in (ltd.unroll, _scan)
-    ]
-    assert_close(*transposed, RTOL, ATOL)
+    ct = jnp.cos(jnp.arange(T * B * H * 1.0)).reshape(T, B, H)
+
+    def transposed(run: Run) -> Any:
+        cell = lambda p, h, x: (h @ p["W"], h)
+        outputs = lambda h: run(cell, c.params, h, c.inputs)[1]
+        return jax.linear_transpose(outputs, c.carry)(ct)
+
+    assert_close(transposed(ltd.unroll), transposed(_scan), RTOL, ATOL)
 
 
 def _loops(run: Run) -> list[Any]:
