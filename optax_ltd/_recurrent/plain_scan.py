@@ -163,6 +163,9 @@ def _driven(trajectory: Trajectory, tangents: Stream) -> tuple[Leaves, Leaves]:
         return (), push(constants, along, timed)
 
     timed = (stream.ahead, carries, saved, partition(moves[1], tangents.ahead)[0])
+    if any(moves[1]):
+        # Their cotangents come over time; blocks of them would need a second copy.
+        return at_once(timed)[1]
     return in_blocks(at_once, timed, constants)[1]
 
 
