@@ -198,7 +198,8 @@ class FlowRNN(nnx.RNN):
         if self.flow_rngs is not None and not is_zero(flow_weight):
             key = self.flow_rngs()
         flow = flow_config(self, flow_weight, key, sequences.mask(inputs.shape[0]))
-        return sequences.leave(*self._scan(initial_carry, inputs, flow, sequences))
+        scan = self._flax_scan if self._custom_state_axes else self._scan
+        return sequences.leave(*scan(initial_carry, inputs, flow, sequences))
 
     def _initial_carry(
         self, shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None
@@ -218,11 +219,6 @@ class FlowRNN(nnx.RNN):
         """Final carry, and outputs over time; if wished beside every carry."""
         lead = inputs.shape[: 1 + sequences.num_batch_dims]
         flow = flow._replace(record=record_of(self.flow_record, lead))
-        if self._custom_state_axes and not flow.changes_nothing:
-            raise ValueError(
-                "Ω, truncate and remat need the default state_axes, in which steps "
-                f"share parameters; got {self.state_axes!r}"
-            )
         broadcast = self.broadcast_rngs
 
         @nnx.split_rngs(splits=1, only=broadcast, squeeze=True)
@@ -248,3 +244,26 @@ class FlowRNN(nnx.RNN):
             return final, outputs
 
         return run(self.cell)
+
+    def _flax_scan(
+        self, carry: Any, inputs: jax.Array, flow: FlowConfig, sequences: Sequences
+    ) -> tuple[Any, Any]:
+        """As :meth:`_scan` by ``nnx.RNN``, for steps that do not share parameters."""
+        if not flow.changes_nothing or self.flow_record is not None:
+            raise ValueError(
+                "Ω, truncate and remat need the default state_axes, in which steps "
+                f"share parameters; got {self.state_axes!r}"
+            )
+        if sequences.every_carry:
+            raise ValueError(
+                "the carry of every step, and that of the last valid one, need the "
+                f"default state_axes, got {self.state_axes!r}"
+            )
+        scanned: Any = super().__call__(
+            inputs,
+            initial_carry=carry,
+            return_carry=True,
+            time_major=True,
+            reverse=False,
+        )
+        return scanned

@@ -156,6 +156,21 @@ def test_state_axes():
     compare("SimpleCell", {}, state_axes=axes)
 
 
+def test_parameters_of_each_step():
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def cells(key: jax.Array) -> nnx.SimpleCell:
+        return nnx.SimpleCell(F, 4, rngs=nnx.Rngs(key))
+
+    keys = jax.random.split(jax.random.key(0), T)
+    axes = nnx.StateAxes({nnx.Param: 0, ...: nnx.Carry})
+    start = jnp.zeros((len(X), 4))
+    found, expected = (
+        make(cells(keys), state_axes=axes)(X, initial_carry=start)
+        for make in (ltd.FlowRNN, nnx.RNN)
+    )
+    assert_close(found, expected, RTOL, ATOL)
+
+
 @pytest.mark.parametrize("shape", [(), (2, 3)], ids=["none", "two"])
 @pytest.mark.parametrize("time_major", [False, True])
 def test_any_number_of_batch_axes(shape: tuple[int, ...], time_major: bool):
