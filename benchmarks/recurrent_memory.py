@@ -23,16 +23,17 @@ import jax
 from benchmarks import records
 from benchmarks.contestants.training_steps import sample, training_steps
 from benchmarks.recurrent_settings import (
+    MEMORY_SETTINGS,
     NAIVE,
     NNX,
     OFF,
     ON,
     QUARTER,
-    SETTINGS,
+    REMAT,
     Setting,
 )
 
-CONTESTANTS = (NNX, OFF, ON, QUARTER, NAIVE)
+CONTESTANTS = (NNX, OFF, ON, QUARTER, REMAT, NAIVE)
 STATUS = Path("/proc/self/status")
 FORGET_THE_PEAK = Path("/proc/self/clear_refs")
 
@@ -96,7 +97,7 @@ def run(setting: Setting) -> dict[str, Any]:
 
 
 def _elsewhere(setting: Setting, contestant: str) -> dict[str, int | None]:
-    which = [str(SETTINGS.index(setting)), contestant]
+    which = [str(MEMORY_SETTINGS.index(setting)), contestant]
     command = [sys.executable, "-m", "benchmarks.recurrent_memory", "--only", *which]
     return json.loads(subprocess.check_output(command).splitlines()[-1])
 
@@ -112,9 +113,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs=2, metavar=("SETTING", "CONTESTANT"))
     if only := parser.parse_args().only:
-        print(json.dumps(measure(SETTINGS[int(only[0])], only[1])))
+        print(json.dumps(measure(MEMORY_SETTINGS[int(only[0])], only[1])))
         return
-    for setting in SETTINGS:
+    for setting in MEMORY_SETTINGS:
         entry = run(setting)
         print(records.write(entry))
         for name, seen in entry["contestants"].items():

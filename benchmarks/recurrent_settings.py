@@ -7,6 +7,7 @@ LINEN = "linen.RNN"
 OFF = "FlowRNN, Ω off"
 ON = "FlowRNN, Ω on"
 QUARTER = "FlowRNN, Ω on a quarter of the steps"
+REMAT = "FlowRNN, Ω on, remat"
 VMAPPED = "Ω by a vmapped vjp in the loss"
 NAIVE = "Ω differentiated through back-propagation"
 
@@ -27,6 +28,9 @@ SETTINGS = (
     Setting("GRUCell", 400, 32, 128, 6),
     Setting("OptimizedLSTMCell", 200, 32, 512, 512),
 )
+
+LONG = Setting("SimpleCell", 100_000, 8, 64, 6)
+MEMORY_SETTINGS = (*SETTINGS, LONG)
 
 LENGTHS = (100, 316, 1000, 3162, 10000)
 LENGTH_SETTINGS = tuple(

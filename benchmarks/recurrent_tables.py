@@ -8,12 +8,14 @@ import numpy as np
 from benchmarks.product_counts import floor
 from benchmarks.records import quartiles
 from benchmarks.recurrent_settings import (
+    LONG,
+    MEMORY_SETTINGS,
     MEMORY_TARGET,
     NNX,
     OFF,
     ON,
     QUARTER,
-    SETTINGS,
+    REMAT,
     TARGETS,
     Setting,
     Target,
@@ -86,9 +88,28 @@ def readme(costs: Sequence[Entry], memories: Sequence[Entry]) -> str:
     return "\n".join(rows)
 
 
+def long_sequence(memories: Sequence[Entry]) -> list[str]:
+    """The README's sentence on the memory of a long sequence, if there is a record."""
+    told = []
+    for entry in memories:
+        sizes = [
+            entry["contestants"].get(name, {}).get("total") for name in (ON, REMAT)
+        ]
+        if _setting(entry) == LONG and all(sizes):
+            kept, again = (f"{size / 1e9:.2g} GB" for size in sizes)
+            told.append(
+                f"A training step over {LONG.time:,} steps of {LONG.batch} sequences "
+                f"(SimpleCell, {LONG.hidden} units, Ω on) needs {kept} of memory, with "
+                f"`remat` {again}{_where(entry)}."
+            )
+    return told
+
+
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
-    """Records by platform, then in the order of SETTINGS."""
-    return sorted(entries, key=lambda e: (_where(e), SETTINGS.index(_setting(e))))
+    """Records by platform, then in the order of MEMORY_SETTINGS."""
+    return sorted(
+        entries, key=lambda e: (_where(e), MEMORY_SETTINGS.index(_setting(e)))
+    )
 
 
 def title(entry: Entry) -> str:

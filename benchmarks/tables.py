@@ -50,7 +50,8 @@ def readme(text: str, folder: Path = RESULTS) -> str:
     after = rest.split(END)[1]
     found = _records(folder)
     costs, memories = (found.get(f"recurrent_{x}", []) for x in ("cost", "memory"))
-    told = "\n\n".join([recurrent_tables.readme(costs, memories), *_gpu_or_not(costs)])
+    parts = [recurrent_tables.readme(costs, memories), *_gpu_or_not(costs)]
+    told = "\n\n".join([*parts, *recurrent_tables.long_sequence(memories)])
     return f"{before}{BEGIN}\n{told}\n\n{_sources(costs)}\n\n{END}{after}"
 
 

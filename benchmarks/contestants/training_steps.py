@@ -21,6 +21,7 @@ from benchmarks.recurrent_settings import (
     OFF,
     ON,
     QUARTER,
+    REMAT,
     VMAPPED,
     Setting,
 )
@@ -71,6 +72,7 @@ def training_steps(setting: Setting) -> dict[str, Callable[[], TrainingStep]]:
         OFF: lambda: flow(),
         ON: lambda: flow(flow_weight=1.0),
         QUARTER: lambda: flow(flow_weight=1.0, flow_fraction=0.25),
+        REMAT: lambda: flow(flow_weight=1.0, remat=True),
         VMAPPED: lambda: written_out(flow_in_the_loss.error_signals_held),
         NAIVE: lambda: written_out(flow_in_the_loss.through_back_propagation),
     }
