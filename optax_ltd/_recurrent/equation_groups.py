@@ -42,8 +42,9 @@ class EquationGroups:
         """Sorts the next equation in."""
         reads = [v for v in equation.invars if not isinstance(v, Literal)]
         group = max((self.of[v] for v in reads), default=0)
-        hoisted = self._hoist and _worth_hoisting(equation)
-        if equation.effects or (group == 1 and not hoisted):
+        if group == 1 and not (self._hoist and _worth_hoisting(equation)):
+            group = 2
+        if equation.effects:
             group = 2
         self.equations[group].append(equation)
         self.of.update(dict.fromkeys(equation.outvars, group))
