@@ -7,7 +7,7 @@ the cell, differentiated once. No time order is left in it.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -160,6 +160,10 @@ def error_signals(
     return initial, Signals(error, passed_on, past, free), clipped
 
 
+# (constants, ahead, hidden) -> (hidden, side outputs), for all time steps at once.
+_Steps: TypeAlias = Callable[[Leaves, Leaves, Leaves], tuple[Leaves, Leaves]]
+
+
 class Penalty(NamedTuple):
     """What the gradient of Ω needs to know of each step, all held constant.
 
@@ -213,11 +217,13 @@ def loop_cotangents(
             )
             return partition(is_hidden, new)[0], trajectory.side_outputs(outputs)
 
-        back = _linearise(steps, constants, ahead, hidden, signals, penalty)
-        of_loss, of_penalty = _seeds(signals, penalty)
+        linearise = _by_forward_mode if program.has_forward_mode else _by_reverse_mode
+        value, of_penalty = linearise(steps, hidden, signals, penalty)
+        pull = jax.vjp(value, constants, ahead)[1]
+        of_loss = (signals.error, signals.free)
         nothing = jax.tree.map(jnp.zeros_like, (of_loss, of_penalty))
-        plain = back(of_loss, nothing[1])
-        both = back(of_loss if with_loss else nothing[0], of_penalty)
+        plain = pull((of_loss, nothing[1]))
+        both = pull((of_loss if with_loss else nothing[0], of_penalty))
         return (plain[0], both[0]), (plain[1], both[1])
 
     timed = (stream.ahead, carries, saved, signals, penalty)
@@ -231,40 +237,57 @@ def loop_cotangents(
     return plain, both
 
 
-def _linearise(
-    steps: Callable[..., tuple[Leaves, Leaves]],
-    constants: Leaves,
-    ahead: Leaves,
-    hidden: Leaves,
-    signals: Signals,
-    penalty: Penalty | None,
-) -> Callable[[Any, Leaves], tuple[Leaves, Leaves]]:
-    """The transpose, in constants and ahead, of (f, ∂f/∂h · w) at every step."""
+class _Pairing(NamedTuple):
+    """δ_t / ‖δ_t‖ and w_t, of which ∂Ω/∂θ is that of Σ_t ⟨δ_t / ‖δ_t‖, J_t w_t⟩."""
 
-    def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
-        at = partial(steps, constants, ahead)
-        if penalty is None:
-            return at(hidden), []
+    unit: Leaves
+    along: Leaves
+
+    @classmethod
+    def of(cls, signals: Signals, penalty: Penalty, hidden: Leaves) -> "_Pairing":
+        relative = penalty.flow.relative
+        unit = [
+            d.astype(e.dtype)
+            for d, e in zip(relative(signals.error), signals.error, strict=True)
+        ]
         # JAX pairs cotangents with tangents without a conjugate, hence this one.
         along = [
             (jnp.conj(u) * append_axes(penalty.slope, u)).astype(h.dtype)
-            for u, h in zip(
-                penalty.flow.relative(signals.passed_on), hidden, strict=True
-            )
+            for u, h in zip(relative(signals.passed_on), hidden, strict=True)
         ]
-        out, (tangent, _) = jax.jvp(at, (hidden,), (along,))
+        return cls(unit, along)
+
+
+def _by_forward_mode(
+    steps: _Steps, hidden: Leaves, signals: Signals, penalty: Penalty | None
+) -> tuple[Callable[..., Any], Leaves]:
+    """(f, J w) as a function of constants and ahead, and the cotangent of J w."""
+    if penalty is None:
+        return lambda constants, ahead: (steps(constants, ahead, hidden), []), []
+    pairing = _Pairing.of(signals, penalty, hidden)
+
+    def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
+        at = partial(steps, constants, ahead)
+        out, (tangent, _) = jax.jvp(at, (hidden,), (pairing.along,))
         return out, tangent
 
-    back = jax.vjp(value, constants, ahead)[1]
-    return lambda of_loss, of_penalty: back((of_loss, of_penalty))
+    return value, pairing.unit
 
 
-def _seeds(signals: Signals, penalty: Penalty | None) -> tuple[Any, Leaves]:
-    """What ⟨δ, f⟩ and ⟨δ/‖δ‖, ∂f/∂h · w⟩ hand to the transpose."""
-    of_loss = (signals.error, signals.free)
+def _by_reverse_mode(
+    steps: _Steps, hidden: Leaves, signals: Signals, penalty: Penalty | None
+) -> tuple[Callable[..., Any], Leaves]:
+    """(f, Σ ⟨δ J, w⟩), for cells with a reverse mode of their own."""
     if penalty is None:
-        return of_loss, []
-    unit = penalty.flow.relative(signals.error)
-    return of_loss, [
-        d.astype(e.dtype) for d, e in zip(unit, signals.error, strict=True)
-    ]
+        return _by_forward_mode(steps, hidden, signals, None)
+    pairing = _Pairing.of(signals, penalty, hidden)
+    no_side = jax.tree.map(jnp.zeros_like, signals.free)
+
+    def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
+        out, back = jax.vjp(partial(steps, constants, ahead), hidden)
+        (passed_on,) = back((pairing.unit, no_side))
+        products = jax.tree.map(jnp.multiply, passed_on, pairing.along)
+        return out, [sum(jnp.sum(p.real, dtype=wide) for p in products)]
+
+    wide = jnp.result_type(float)
+    return value, [jnp.ones((), wide)]

@@ -19,6 +19,7 @@ from optax_ltd._recurrent.equation_groups import EquationGroups
 from optax_ltd._recurrent.equations import (
     evaluate,
     evaluate_over_time,
+    has_custom_vjp,
     run_inlined,
 )
 from optax_ltd._recurrent.leaves import Leaves
@@ -73,6 +74,11 @@ class CellProgram:
     def carry_dtypes(self) -> tuple[Any, ...]:
         """The dtype of each leaf of the carry that a step returns."""
         return tuple(v.aval.dtype for v in self._step.outputs[: self._num_carry])
+
+    @property
+    def has_forward_mode(self) -> bool:
+        """Whether no part of a step has a reverse mode of its own only."""
+        return not any(map(has_custom_vjp, self._step.equations))
 
     @property
     def in_loop(self) -> tuple[JaxprEqn, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from optax_ltd._recurrent import known_values
 from optax_ltd._recurrent.leaves import Leaves
@@ -108,6 +108,23 @@ def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leave
             outs = [outs[i] for i in _first_of_same(equation)]
         values.update(zip(equation.outvars, outs, strict=True))
     return [_read(values, v) for v in jaxpr.outvars]
+
+
+def has_custom_vjp(equation: JaxprEqn) -> bool:
+    """Whether this is a ``jax.custom_vjp`` or holds one."""
+    if equation.primitive.name.startswith("custom_vjp_call"):
+        return True
+    return any(
+        has_custom_vjp(e) for inner in inner_jaxprs(equation) for e in inner.eqns
+    )
+
+
+def inner_jaxprs(equation: JaxprEqn) -> list[Jaxpr]:
+    """The jaxprs that an equation runs."""
+    values = equation.params.values()
+    parts = [p for v in values for p in (v if isinstance(v, tuple) else (v,))]
+    closed = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in parts]
+    return [p for p in closed if isinstance(p, Jaxpr)]
 
 
 def _first_of_same(equation: JaxprEqn) -> list[int]:

@@ -17,10 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn
 
 from optax_ltd._recurrent.backward_pass import Stream, Trajectory
 from optax_ltd._recurrent.cell_program import CellProgram
+from optax_ltd._recurrent.equations import inner_jaxprs
 from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
 from optax_ltd._recurrent.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.time_blocks import in_blocks
@@ -87,11 +88,8 @@ def _opaque(equation: JaxprEqn) -> bool:
     Effects are not to happen twice. A loop or a branch within the cell would be run
     again by each pass, and a custom VJP has a batching rule only as a whole.
     """
-    values = equation.params.values()
-    parts = [p for v in values for p in (v if isinstance(v, tuple) else (v,))]
-    has_jaxpr = any(isinstance(p, Jaxpr | ClosedJaxpr) for p in parts)
     is_jvp = equation.primitive.name == "custom_jvp_call"
-    return bool(equation.effects) or (has_jaxpr and not is_jvp)
+    return bool(equation.effects) or (bool(inner_jaxprs(equation)) and not is_jvp)
 
 
 def _tangents(
