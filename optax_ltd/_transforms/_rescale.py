@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from optax_ltd._norms import TreeNorm, is_inexact
 
+_SMALL = 2.0**-100
+
 
 class Rescaling(NamedTuple):
     """How to bring a gradient to a given norm, if it is above it.
@@ -53,8 +55,11 @@ def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
     clipped = measured.finite & (measured.root > threshold * measured.lift)
     # The second `where` keeps 0 / 0 out of the derivative.
     root = jnp.where(clipped, measured.root, 1)
-    factor = jnp.where(clipped, threshold / root, 1)
-    return Rescaling(clipped, measured.lift, factor)
+    # A second factor too small to be represented: the first one goes into it.
+    small = (measured.lift > 1) & (threshold < root * _SMALL)
+    lift = jnp.where(small, 1, measured.lift)
+    reach = jnp.where(small, threshold * measured.lift, threshold)
+    return Rescaling(clipped, lift, jnp.where(clipped, reach / root, 1))
 
 
 def map_inexact(function: Callable[..., Any], tree: Any, *lists: list[Any]) -> Any:
