@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from optax_ltd._flax.flow_options import check_options, flow_config
+from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
 from optax_ltd._flax.flow_record_variable import FlowRecordVariable, record_of
 from optax_ltd._flax.pure_cell import check_flow_params, pure_cell
 from optax_ltd._flax.sequences import ReturnCarry, Sequences
@@ -69,7 +69,8 @@ class FlowRNN(nnx.RNN):
 
     Raises:
       ValueError: if an option is none of these.
-      TypeError: if ``flow_weight`` is not a number.
+      TypeError: if ``cell`` is not of this API, ``flow_weight`` is not a number, or
+        ``carry_clip`` is not from :func:`clip_carry_gradient`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -108,6 +109,7 @@ class FlowRNN(nnx.RNN):
         truncate: int | None = None,
         remat: bool = False,
     ):
+        check_cell(cell, nnx.Module, "flax.nnx (optax_ltd.linen has a layer for Linen)")
         check_flow_params(cell, flow_params)
         super().__init__(
             cell,
@@ -174,7 +176,8 @@ class FlowRNN(nnx.RNN):
         Raises:
           ValueError: if ``return_carry`` is none of these, or Ω is on with custom
             ``state_axes``.
-          NotImplementedError: on forward-mode or second derivatives while Ω is on.
+          NotImplementedError: on forward-mode or second derivatives while Ω or a
+            ``carry_clip`` is on.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major

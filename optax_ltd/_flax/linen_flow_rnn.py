@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from optax_ltd._flax.flow_options import check_options, flow_config
+from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
 from optax_ltd._flax.linen_scans import flax_scan, flow_scan
 from optax_ltd._flax.sequences import ReturnCarry, Sequences
 from optax_ltd._recurrent.carry_clip import CarryClip
@@ -65,7 +65,8 @@ class FlowRNN(nn.RNN):
 
     Raises:
       ValueError: if an option is none of these.
-      TypeError: if ``flow_weight`` is not a number.
+      TypeError: if ``cell`` is not of this API, ``flow_weight`` is not a number, or
+        ``carry_clip`` is not from :func:`clip_carry_gradient`.
 
     Examples:
       >>> import flax.linen as nn
@@ -94,6 +95,7 @@ class FlowRNN(nn.RNN):
 
     def __post_init__(self) -> None:
         """Checks the options."""
+        check_cell(self.cell, nn.Module, "flax.linen (optax_ltd.FlowRNN is for nnx)")
         check_options(self)
         _check_flow_params(self.flow_params)
         super().__post_init__()
@@ -136,7 +138,8 @@ class FlowRNN(nn.RNN):
         Raises:
           ValueError: if ``return_carry`` is none of these, ``flow_params`` does not fit
             the cell, or Ω is on with ``variable_axes``.
-          NotImplementedError: on forward-mode or second derivatives while Ω is on.
+          NotImplementedError: on forward-mode or second derivatives while Ω or a
+            ``carry_clip`` is on.
         """
         return_carry = self.return_carry if return_carry is None else return_carry
         time_major = self.time_major if time_major is None else time_major

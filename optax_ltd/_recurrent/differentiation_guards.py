@@ -9,7 +9,8 @@ from jax.interpreters import ad, batching, mlir
 _WHY = (
     "Ω holds the error signals constant and is added in the backward pass only "
     "(Pascanu et al. 2013, section 3.3), so {what} of a recurrent layer is not defined "
-    "while Ω is on. Set flow_weight=0 (and ask for no flow statistics) to use {use}."
+    "while Ω is on. Set flow_weight=0 (with no carry_clip and no flow statistics) to "
+    "use {use}."
 )
 
 

@@ -14,7 +14,7 @@ from optax_ltd._recurrent.truncation import check_truncate
 
 
 class FlowConfig(NamedTuple):
-    """What a scan is to do about Ω; the fields are those of :func:`unroll`."""
+    """What a scan is to do about Ω and δ; the fields are options of :func:`unroll`."""
 
     weight: jax.typing.ArrayLike = 0.0
     form: FlowForm = "ratio"
@@ -30,7 +30,7 @@ class FlowConfig(NamedTuple):
 
     @property
     def off(self) -> bool:
-        """Whether nothing of it changes or watches δ, so that the scan is JAX's own."""
+        """Whether nothing adds Ω, bounds δ or watches it: every derivative exists."""
         return is_zero(self.weight) and self.record is None and not self.carry_clip
 
     @property

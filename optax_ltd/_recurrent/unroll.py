@@ -65,9 +65,9 @@ def unroll(
       inputs: tree of ``[T, B, ...]``.
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
-      flow_weight: number or scalar array. With the Python number 0 the scan is JAX's
-        own, and forward mode and higher derivatives work. The gradient with respect to
-        the weight itself is zero.
+      flow_weight: number or scalar array. With the Python number 0 Ω is off, and
+        forward mode and higher derivatives work; an array counts as on, whatever its
+        value. The gradient with respect to the weight itself is zero.
       flow_form: ``"ratio"`` as in the paper, or ``"squared_ratio"`` as in the authors'
         code, (‖δJ‖²/‖δ‖² − 1)².
       flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
@@ -79,7 +79,8 @@ def unroll(
         replacement; the gradient of Ω is unbiased. What a record tells of Ω is of all.
       flow_key: PRNG key of that draw; required if ``flow_fraction`` < 1. Give a new one
         at each update.
-      carry_clip: from :func:`clip_carry_gradient`, or None.
+      carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
+        step of back-propagation through time, with Ω on or off; or None.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
         backward pass saw of the error signal.
       truncate: truncated back-propagation through time: the state is carried on, but
@@ -95,7 +96,9 @@ def unroll(
     Raises:
       ValueError: if an option is not one of those above, or the cell returns no pair
         or changes the structure, shapes or dtypes of the carry.
-      NotImplementedError: on forward-mode or second derivatives while Ω is on.
+      TypeError: if ``flow_weight`` is neither a number nor a floating scalar array.
+      NotImplementedError: on forward-mode or second derivatives while Ω, a clip or a
+        record is on.
 
     Examples:
       >>> import jax, jax.numpy as jnp
