@@ -6,6 +6,7 @@ import jax
 
 from optax_ltd._flax.sequences import check_return_carry
 from optax_ltd._recurrent import information_flow
+from optax_ltd._recurrent.carry_clip import check_carry_clip
 from optax_ltd._recurrent.flow_config import (
     FlowConfig,
     check_flow_fraction,
@@ -25,12 +26,23 @@ class _Layer(Protocol):
     remat: bool
 
 
+def check_cell(cell: Any, module: type, api: str) -> None:
+    """Raises TypeError unless the cell is a module of this API of Flax."""
+    if not isinstance(cell, module):
+        kind, a = (cell, "the class") if isinstance(cell, type) else (type(cell), "a")
+        raise TypeError(
+            f"cell must be a recurrent cell of {api}, got {a} "
+            f"{kind.__module__}.{kind.__qualname__}"
+        )
+
+
 def check_options(layer: _Layer) -> None:
     """Raises ValueError or TypeError that names the option out of range."""
     check_return_carry(layer.return_carry)
     check_flow_weight(layer.flow_weight)
     check_flow_fraction(layer.flow_fraction)
     information_flow.check_form(layer.flow_form, layer.flow_reduction)
+    check_carry_clip(layer.carry_clip)
     check_truncate(layer.truncate)
 
 

@@ -44,6 +44,10 @@ class Sequences(NamedTuple):
         check_return_carry(return_carry)
         num_batch_dims = inputs.ndim - num_feature_axes - 1
         time_axis = 0 if time_major else num_batch_dims
+        if lengths is not None:
+            lead = list(inputs.shape[: 1 + num_batch_dims])
+            del lead[time_axis]
+            _check_lengths(lengths, tuple(lead))
         return cls(
             num_batch_dims, time_axis, reverse, keep_order, return_carry, lengths
         )
@@ -97,6 +101,15 @@ def check_return_carry(return_carry: Any) -> None:
     if return_carry not in (False, True, "all"):
         raise ValueError(
             f"return_carry must be True, False or 'all', got {return_carry!r}"
+        )
+
+
+def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> None:
+    dtype, shape = jnp.result_type(lengths), jnp.shape(lengths)
+    if not jnp.issubdtype(dtype, jnp.integer) or shape != batch:
+        raise ValueError(
+            f"seq_lengths must be integers of shape [*batch] = {batch}, "
+            f"got {dtype} {shape}"
         )
 
 

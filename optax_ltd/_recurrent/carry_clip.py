@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,3 +97,12 @@ def clip_carry_gradient(
         if not (number and math.isfinite(bound) and bound > 0):
             raise ValueError(f"{name} must be a finite number > 0, got {bound!r}")
     return CarryClip(max_norm, max_value)
+
+
+def check_carry_clip(carry_clip: Any) -> None:
+    """Raises TypeError unless this is None or a :class:`CarryClip`."""
+    if carry_clip is not None and not isinstance(carry_clip, CarryClip):
+        raise TypeError(
+            "carry_clip must be None or what optax_ltd.clip_carry_gradient returns, "
+            f"got {carry_clip!r}"
+        )

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -50,6 +51,35 @@ def test_flow_params_that_select_nothing(chosen: Any):
     with pytest.raises(ValueError, match=message) as raised:
         simple_layer(flow_weight=1.0, flow_params=chosen)
     assert repr(chosen) in str(raised.value)
+
+
+def test_carry_clip_that_is_a_number():
+    with pytest.raises(TypeError, match=r"carry_clip must be None or .* got 1\.0"):
+        simple_layer(carry_clip=1.0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "got"),
+    [
+        (nn.SimpleCell(H), "a flax.linen.recurrent.SimpleCell"),
+        (nnx.SimpleCell, "the class flax.nnx.nn.recurrent.SimpleCell"),
+    ],
+)
+def test_cell_of_another_api(cell: Any, got: str):
+    message = r"cell must be a recurrent cell of flax\.nnx .* got " + re.escape(got)
+    with pytest.raises(TypeError, match=message):
+        ltd.FlowRNN(cell)
+
+
+@pytest.mark.parametrize("time_major", [False, True])
+def test_seq_lengths(time_major: bool):
+    x = jnp.swapaxes(X, 0, 1) if time_major else X
+    layer = simple_layer(time_major=time_major)
+    batch = X.shape[0]
+    for bad in (np.ones(batch + 1, np.int32), np.ones(batch, np.float32)):
+        message = f"[*batch] = ({batch},), got {bad.dtype} {bad.shape}"
+        with pytest.raises(ValueError, match="seq_lengths .*" + re.escape(message)):
+            layer(x, seq_lengths=jnp.asarray(bad))
 
 
 def test_custom_state_axes():

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from flax import nnx
 
 import optax_ltd as ltd
 from tests.flax.linen_models import (
@@ -265,6 +266,10 @@ def test_bad_arguments():
         layer(cell).apply(variables, X, return_carry="last")
     with pytest.raises(ValueError, match=r"flow_params must be one of .* got 'some'"):
         layer(cell, flow_params="some")
+    with pytest.raises(TypeError, match=r"carry_clip must be .* got 1\.0"):
+        layer(cell, carry_clip=1.0)
+    with pytest.raises(TypeError, match=r"cell .* flax\.linen .* got a flax\.nnx\."):
+        layer(nnx.SimpleCell(3, 4, rngs=nnx.Rngs(0)))
 
 
 @pytest.mark.parametrize(
