@@ -55,6 +55,9 @@ def random_step(
     draw = _signs if direction == "signs" else _sphere
     steps: list[jax.Array | None] = [None] * len(leaves)
     if drawn:
+        if isinstance(length, int | float):
+            widest = jnp.result_type(*(real_dtype(leaf.dtype) for leaf in drawn))
+            length = min(length, float(jnp.finfo(widest).max))
         for i, step in zip(inexact, draw(step_key, drawn, length, needed), strict=True):
             steps[i] = step
     return steps
@@ -72,6 +75,7 @@ def _signs(
     for leaf, start, stop in zip(leaves, offsets[:-1], offsets[1:], strict=True):
         dtype = real_dtype(leaf.dtype)
         entry = jnp.asarray(length, dtype) * inverse_root
+        entry = _reachable(entry, leaf)
         bits = _unpack(words[start:stop], entry_count(leaf))
         steps.append(_shaped(jnp.where(bits, entry, -entry), leaf))
     return steps
@@ -106,11 +110,17 @@ def _sphere(
         ]
         norm = tree_norm(normals).norm
         return [
-            _shaped(normal * (jnp.asarray(length, normal.dtype) / norm), leaf)
+            _shaped(_reachable(normal / norm * _reachable(length, normal), leaf), leaf)
             for normal, leaf in zip(normals, leaves, strict=True)
         ]
 
     return lax.cond(needed, draw, lambda: [jnp.zeros_like(leaf) for leaf in leaves])
+
+
+def _reachable(entries: Any, leaf: jax.Array) -> jax.Array:
+    """A step too long for the leaf's dtype goes as far as that reaches."""
+    farthest = jnp.asarray(jnp.finfo(leaf.dtype).max, real_dtype(leaf.dtype))
+    return jnp.clip(entries, -farthest, farthest)
 
 
 def _shaped(entries: jax.Array, leaf: jax.Array) -> jax.Array:

@@ -43,6 +43,16 @@ def test_the_norm_is_the_step_size(direction, size):
     np.testing.assert_allclose(norm, size, rtol=1e-6)
 
 
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_a_step_too_long_for_a_dtype_goes_as_far_as_that_reaches(direction):
+    tree = {"half": jnp.full(3, jnp.nan, jnp.float16), "single": jnp.zeros(3)}
+    step = _step(tree=tree, size=1e300, direction=direction)
+    entries = jax.tree.map(jnp.abs, step)
+    assert jnp.all(entries["half"] == jnp.finfo(jnp.float16).max)
+    assert jnp.all(jnp.isfinite(entries["single"]))
+    assert jnp.all(entries["single"] > 1e37)
+
+
 def test_signs_have_one_size_and_are_balanced():
     entries = flat(_step())
     size = 2 / np.sqrt(entries.size)
