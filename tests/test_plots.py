@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -187,6 +189,15 @@ def test_layers_of_other_lengths_and_batches_are_drawn():
     figure = plots.gradient_heatmap(of_layers(**layers))
     assert [axes.get_xlim() for axes in figure.axes[:2]] == [(0.5, T + 0.5), (0.5, 3.5)]
     assert [axes.get_ylim() for axes in figure.axes[:2]] == [(B + 0.5, 0.5), (2.5, 0.5)]
+
+
+@pytest.mark.parametrize("draw", [plots.gradient_flow, plots.gradient_heatmap])
+def test_what_is_no_report_is_refused(draw: Any):
+    flow = report(0.5, "rnn").layers["rnn"]
+    with pytest.raises(TypeError, match=r"^reports? must be .* got a LayerFlow"):
+        draw(flow)
+    with pytest.raises(TypeError, match=r"must be .*GradientFlow\(loss, flow\)"):
+        draw({"rnn": flow})
 
 
 def test_a_report_without_layers_is_refused():

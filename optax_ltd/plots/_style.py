@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from optax_ltd._recurrent.report import GradientFlow
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -32,6 +34,16 @@ def new_figure(width: float, height: float) -> Figure:
 
     # Not by pyplot: no global state, no display, nothing to close.
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def check_report(name: str, report: Any) -> None:
+    """Raises TypeError unless this is a report of a whole model."""
+    if not isinstance(report, GradientFlow):
+        raise TypeError(
+            f"{name} must be what optax_ltd.gradient_flow returned, or "
+            "optax_ltd.GradientFlow(loss, flow) of what value_and_grad returned; "
+            f"got a {type(report).__name__}"
+        )
 
 
 def by_example(values: Any) -> np.ndarray:

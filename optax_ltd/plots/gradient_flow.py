@@ -36,6 +36,7 @@ def gradient_flow(
 
     Raises:
       ValueError: If there is no report, or if the reports differ in their layers.
+      TypeError: If a report is none, such as the dict that ``value_and_grad`` returns.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -53,6 +54,8 @@ def gradient_flow(
       networks*, 2013.
     """
     named = reports if isinstance(reports, Mapping) else {"": reports}
+    for name, report in named.items():
+        _style.check_report(f"reports[{name!r}]" if name else "reports", report)
     layers = _common_layers(named)
     figure = _style.new_figure(4.0 + 3.6 * len(layers), 5.6)
     axes = figure.subplots(2, len(layers), sharex="col", sharey="row", squeeze=False)

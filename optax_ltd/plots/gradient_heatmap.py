@@ -53,6 +53,7 @@ def gradient_heatmap(report: GradientFlow) -> Figure:
 
     Raises:
       ValueError: If the report holds no layer.
+      TypeError: If a report is none, such as the dict that ``value_and_grad`` returns.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -69,6 +70,7 @@ def gradient_heatmap(report: GradientFlow) -> Figure:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013.
     """
+    _style.check_report("report", report)
     if not report.layers:
         raise ValueError("report must hold at least one layer, got none")
     from matplotlib.colors import LogNorm
