@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_ltd._recurrent import information_flow
-from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.truncation import check_truncate
@@ -47,6 +47,7 @@ class FlowConfig(NamedTuple):
         check_flow_weight(self.weight)
         information_flow.check_form(self.form, self.reduction)
         check_flow_fraction(self.fraction)
+        check_carry_clip(self.carry_clip)
         check_truncate(self.truncate)
         if self.fraction < 1 and self.key is None and not is_zero(self.weight):
             raise ValueError(
@@ -93,7 +94,8 @@ def check_flow_weight(flow_weight: Any) -> None:
 
 def check_flow_fraction(fraction: Any) -> None:
     """Raises ValueError unless ``fraction`` is a number in (0, 1]."""
-    number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
+    kind = (int, float, np.number)
+    number = isinstance(fraction, kind) and not isinstance(fraction, bool)
     if not (number and 0 < fraction <= 1):
         raise ValueError(f"flow_fraction must be a number in (0, 1], got {fraction!r}")
 

@@ -45,5 +45,15 @@ def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
                 "flow_params must be 'all', 'recurrent' or a tree of booleans that is "
                 f"a prefix of params, got {flow_params!r}"
             )
-        chosen = jax.tree.leaves(jax.tree.broadcast(flow_params, params))
+        chosen = _broadcast(flow_params, params)
     return chosen + [False] * len(program.closed_over)
+
+
+def _broadcast(flow_params: Any, params: Any) -> list[bool]:
+    try:
+        return jax.tree.leaves(jax.tree.broadcast(flow_params, params))
+    except ValueError as error:
+        raise ValueError(
+            "flow_params must be a prefix of params, required one of "
+            f"{jax.tree.structure(params)}, got {flow_params!r}"
+        ) from error

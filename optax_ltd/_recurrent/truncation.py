@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def truncation_steps(time_index: jax.Array, truncate: int | None) -> jax.Array | None:
@@ -20,7 +21,8 @@ def truncation_steps(time_index: jax.Array, truncate: int | None) -> jax.Array |
 
 def check_truncate(truncate: Any) -> None:
     """Raises ValueError unless ``truncate`` is None or an integer >= 1."""
-    whole = isinstance(truncate, int) and not isinstance(truncate, bool)
+    kind = (int, np.integer)
+    whole = isinstance(truncate, kind) and not isinstance(truncate, bool)
     if truncate is not None and not (whole and truncate >= 1):
         raise ValueError(f"truncate must be None or an integer >= 1, got {truncate!r}")
 

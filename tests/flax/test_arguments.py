@@ -82,6 +82,12 @@ def test_seq_lengths(time_major: bool):
             layer(x, seq_lengths=jnp.asarray(bad))
 
 
+def test_numbers_of_numpy():
+    truncate: Any = np.int64(2)
+    layer = simple_layer(flow_fraction=np.float32(0.5), truncate=truncate)
+    assert (layer.flow_fraction, layer.truncate) == (0.5, 2)
+
+
 def test_custom_state_axes():
     axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
     layer = simple_layer(state_axes=axes, flow_weight=1.0)

@@ -69,6 +69,20 @@ def test_flow_params(bad: Any):
     assert repr(bad) in str(raised.value)
 
 
+@pytest.mark.parametrize("bad", [{"V": True}, [True]])
+def test_flow_params_of_another_structure(bad: Any):
+    message = r"flow_params must be a prefix of params, required .*'W'.*, got "
+    with pytest.raises(ValueError, match=message + re.escape(repr(bad))):
+        _unroll(flow_weight=1.0, flow_params=bad)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_carry_clip(weight: float):
+    bad: Any = 1.0
+    with pytest.raises(TypeError, match=r"carry_clip must be None or .* got 1\.0"):
+        _unroll(flow_weight=weight, carry_clip=bad)
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_a_cell_that_returns_no_pair(weight: float):
     message = r"the cell must return a pair \(carry, output\), got "
