@@ -13,6 +13,9 @@ from optax_ltd._recurrent.flow_record import FlowRecord
 class LayerFlow:
     """The error signal along time in one recurrent layer.
 
+    Steps count from 0 in the order in which the layer takes them: with ``reverse`` the
+    first row is of the end of the sequence.
+
     Attributes:
       error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.
       gains: ``[T, B]`` float32, ‖δ_t J_t‖ / ‖δ_t‖; 1 where not active.
