@@ -69,12 +69,15 @@ def test_what_was_dropped_is_told(kind: str):
         )[1]
         return _read(outputs)
 
-    carry, _ = ltd.unroll(made.cell, made.params, made.carry, made.inputs[:WINDOW])
-    expected = jnp.linalg.norm(jax.grad(from_second_window)(carry), axis=-1)
-    record = jax.grad(
-        lambda record: _truncated(made, made.params, made.inputs, flow_record=record)
-    )(ltd.FlowRecord.zeros(made.inputs.shape[:2]))
-    dropped = record.dropped_norms
+    @quick_jit
+    def both(record: Any) -> Any:
+        carry, _ = ltd.unroll(made.cell, made.params, made.carry, made.inputs[:WINDOW])
+        whole = lambda r: _truncated(made, made.params, made.inputs, flow_record=r)
+        seen = jax.grad(whole)(record)
+        return jax.grad(from_second_window)(carry), seen.dropped_norms
+
+    signal, dropped = both(ltd.FlowRecord.zeros(made.inputs.shape[:2]))
+    expected = jnp.linalg.norm(signal, axis=-1)
     assert jnp.allclose(dropped[WINDOW], expected, rtol=1e-4)
     kept = [t for t in range(LENGTH) if t % WINDOW]
     assert jnp.all(dropped[jnp.array(kept)] == 0)
@@ -91,7 +94,7 @@ def test_the_first_row_is_what_the_initial_carry_gets():
         return _read(outputs)
 
     record = ltd.FlowRecord.zeros(made.inputs.shape[:2])
-    carry, record = jax.grad(loss, (0, 1))(made.carry, record)
+    carry, record = quick_jit(jax.grad(loss, (0, 1)))(made.carry, record)
     norms = jnp.linalg.norm(carry, axis=-1)
     assert jnp.allclose(record.dropped_norms[0], norms, rtol=1e-4)
     assert jnp.all(record.dropped_norms[1:] == 0)
@@ -100,11 +103,11 @@ def test_the_first_row_is_what_the_initial_carry_gets():
 def test_omega_still_sees_every_step():
     made = _case("simple")
     record = ltd.FlowRecord.zeros(made.inputs.shape[:2])
-    seen = jax.grad(
-        lambda record: _truncated(
-            made, made.params, made.inputs, flow_record=record, flow_weight=1.0
-        )
-    )(record)
+    options: Any = {"flow_weight": 1.0}
+    loss = lambda r: _truncated(
+        made, made.params, made.inputs, flow_record=r, **options
+    )
+    seen = quick_jit(jax.grad(loss))(record)
     assert jnp.all(seen.active == 1)
     assert jnp.all(seen.gains > 0)
 
@@ -115,8 +118,9 @@ def test_forward_mode_stops_as_well():
     def loss(params: Any) -> jax.Array:
         return _truncated(made, params, made.inputs)
 
-    gradient = jax.grad(loss)(made.params)
-    _, tangent = jax.jvp(loss, (made.params,), (made.params,))
+    gradient = quick_jit(jax.grad(loss))(made.params)
+    forward = lambda params: jax.jvp(loss, (params,), (params,))[1]
+    tangent = quick_jit(forward)(made.params)
     products = jax.tree.map(jnp.vdot, gradient, made.params)
     assert jnp.allclose(tangent, sum(jax.tree.leaves(products)), rtol=1e-4)
 
@@ -143,6 +147,7 @@ def test_where_a_state_breaks():
         )
         return jnp.sum(out[1])
 
-    report = ltd.LayerFlow.from_record(jax.grad(loss)(ltd.FlowRecord.zeros(lead)))
+    seen = quick_jit(jax.grad(loss))(ltd.FlowRecord.zeros(lead))
+    report = ltd.LayerFlow.from_record(seen)
     # 1, 1e10, 1e20, 1e30, then beyond float32.
     assert report.first_nonfinite_state.tolist() == [-1, 4]
