@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from optax_ltd._recurrent import known_values
-from optax_ltd._recurrent.leaves import Leaves
+from optax_ltd._recurrent.leaves import Leaves, combine, partition
 
 _JIT_NAMES = ("jit", "pjit")
 # Primitives whose outputs are those of a jaxpr within, or of one of several.
@@ -172,8 +172,34 @@ def _apply(
         return _bind(equation, args)
     if _multiplies_rows(equation, over_time) and jax.default_backend() == "cpu":
         return [_product_of_rows(equation, *args)]
+    if _draws(equation, args, over_time):
+        return _one_by_one(equation, args, over_time)
     axes = tuple(0 if timed else None for timed in over_time)
     return jax.vmap(lambda *args: _bind(equation, args), in_axes=axes)(*args)
+
+
+def _draws(
+    equation: JaxprEqn, args: Sequence[Any], over_time: tuple[bool, ...]
+) -> bool:
+    """Whether this reads keys that draw other numbers together than one by one."""
+
+    def is_own(x: Any) -> bool:
+        is_key = jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)
+        return is_key and str(jax.random.key_impl(x)) != "threefry2x32"
+
+    timed = [x for x, t in zip(args, over_time, strict=True) if t]
+    return equation.primitive.name == "rng_bit_generator" or any(map(is_own, timed))
+
+
+def _one_by_one(
+    equation: JaxprEqn, args: Sequence[Any], over_time: tuple[bool, ...]
+) -> Leaves:
+    timed, fixed = partition(over_time, args)
+
+    def at_step(timed: Leaves) -> Leaves:
+        return _bind(equation, combine(over_time, timed, fixed))
+
+    return jax.lax.map(at_step, timed)
 
 
 def _multiplies_rows(equation: JaxprEqn, over_time: tuple[bool, ...]) -> bool:
