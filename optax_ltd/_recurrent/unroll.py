@@ -12,7 +12,7 @@ from optax_ltd._recurrent.flow_config import FlowConfig
 from optax_ltd._recurrent.flow_loop import flow_loop
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.leaves import inexact
+from optax_ltd._recurrent.leaves import inexact, partition
 from optax_ltd._recurrent.plain_loop import plain_loop
 from optax_ltd._recurrent.settled_carry import trace_settled
 
@@ -169,9 +169,9 @@ def unroll_with_state(
       The final carry, the final state, and the outputs stacked over time.
     """
     _check_length(inputs)
-    lead = _lead(inputs, num_batch_dims)
-    flow.check(lead)
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
+    lead = _lead(inputs, carry, num_batch_dims)
+    flow.check(lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
         new_carry, new_state, y = cell_fn(params, *both, x)
@@ -193,6 +193,7 @@ def unroll_with_state(
             raise ValueError(
                 "Ω needs a carry with at least one floating leaf, got none"
             )
+        _check_batch(carry, lead[1:])
         is_hidden += (False,) * len(jax.tree.leaves(state))
         final, outputs = flow_loop(
             program, is_hidden, params, start, inputs, flow, lead, unroll
@@ -203,8 +204,25 @@ def unroll_with_state(
     )
 
 
-def _lead(inputs: Any, num_batch_dims: int) -> tuple[int, ...]:
-    return jax.tree.leaves(inputs)[0].shape[: 1 + num_batch_dims]
+def _lead(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
+    """Time and batch axes; the latter of the carry, for examples may share inputs."""
+    first = jnp.shape(jax.tree.leaves(inputs)[0])
+    batches = [h.shape[:num_batch_dims] for h in _hidden(carry)]
+    return first[0], *max(batches, key=len, default=first[1 : 1 + num_batch_dims])
+
+
+def _hidden(carry: Any) -> list[jax.Array]:
+    leaves = jax.tree.leaves(carry)
+    return partition(inexact(leaves), leaves)[0]
+
+
+def _check_batch(carry: Any, batch: tuple[int, ...]) -> None:
+    batches = {h.shape[: len(batch)] for h in _hidden(carry)}
+    if batches != {batch}:
+        raise ValueError(
+            "Ω needs the same batch axes in front of each floating leaf of the carry, "
+            f"got {sorted(batches)}"
+        )
 
 
 def _check_length(inputs: Any) -> None:
