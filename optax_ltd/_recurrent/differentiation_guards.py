@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -52,19 +53,23 @@ ad.primitive_jvps[_reverse_only_p] = _reverse_only_jvp
 
 def reverse_only(x: jax.Array) -> jax.Array:
     """``x``; forward-mode differentiation through it raises NotImplementedError."""
-    return _reverse_only_p.bind(x)
+    return _reverse_only_p.bind(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def with_both_tangents(x: jax.Array, same: jax.Array) -> jax.Array:
+    """``x``; its tangent is the sum of those of ``x`` and ``same``."""
+    return _first(x, same) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 @jax.custom_jvp
-def with_both_tangents(x: jax.Array, same: jax.Array) -> jax.Array:
-    """``x``; its tangent is the sum of those of ``x`` and ``same``."""
+def _first(x: jax.Array, same: jax.Array) -> jax.Array:
     del same
     return x
 
 
-@with_both_tangents.defjvp
+@_first.defjvp
 def _sum_of_tangents(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    return with_both_tangents(*primals), tangents[0] + tangents[1]
+    return _first(*primals), tangents[0] + tangents[1]
 
 
 @jax.custom_jvp

@@ -11,8 +11,9 @@ from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import reverse_only
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
 from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.flow_scan import FlowArrays, FlowOptions, flow_scan
+from optax_ltd._recurrent.flow_scan import FlowArrays, flow_scan
 from optax_ltd._recurrent.leaves import Flags, Leaves, combine, inexact, partition
+from optax_ltd._recurrent.scan_options import ScanOptions
 from optax_ltd._recurrent.segments import scan_in_segments
 from optax_ltd._recurrent.streams import streams
 
@@ -53,7 +54,7 @@ def flow_loop(
       Final carry leaves, and outputs stacked over time.
     """
     paths = streams(program, params, inputs, flow.params)
-    (regularised, plain), carry = jax.tree.map(_guard, (paths, carry))
+    (regularised, plain), carry = jax.tree.map(reverse_only, (paths, carry))
     record, reduction = flow.record, flow.reduction
     if flow.remat and reduction == "mean":
         # A segment does not know how many terms the others have.
@@ -65,7 +66,7 @@ def flow_loop(
             for path, c in zip((regularised, plain), constants, strict=True)
         )
         reduction = "sum"
-    options = FlowOptions(
+    options = ScanOptions(
         flow.form, reduction, len(lead) - 1, flow.carry_clip, flow.truncate, unroll
     )
     weight = None if is_zero(flow.weight) else jnp.asarray(flow.weight)
@@ -92,10 +93,6 @@ def flow_loop(
         regularised.ahead, plain.ahead, jnp.arange(lead[0]), flow.mask, over_time
     )
     return scan_in_segments(run, carry, timed) if flow.remat else run(carry, timed)
-
-
-def _guard(x: Any) -> Any:
-    return reverse_only(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
 
 
 def _sum_to_mean(num_examples: int) -> Any:

@@ -6,13 +6,9 @@ import jax.numpy as jnp
 from optax_ltd._recurrent.backward_pass import Signals, Trajectory
 from optax_ltd._recurrent.example_norms import append_axes, norms
 from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.information_flow import (
-    FlowForm,
-    FlowReduction,
-    StepFlow,
-    omega,
-)
+from optax_ltd._recurrent.information_flow import StepFlow, omega
 from optax_ltd._recurrent.leaves import Leaves, partition
+from optax_ltd._recurrent.scan_options import ScanOptions
 from optax_ltd._recurrent.truncation import truncation_steps
 
 
@@ -22,10 +18,8 @@ def observe(
     signals: Signals,
     flow: StepFlow,
     clipped: jax.Array | None,
-    *,
     time_index: jax.Array,
-    truncate: int | None,
-    terms: tuple[FlowForm, FlowReduction, int],
+    options: ScanOptions,
 ) -> FlowRecord:
     """The record of one backward pass.
 
@@ -36,18 +30,18 @@ def observe(
       flow: norms and gains of the signals.
       clipped: ``[T, B]``, which steps ``carry_clip`` changed, or None.
       time_index: ``[T]``, the number of each step in its sequence.
-      truncate: steps in a window of truncated back-propagation, or None.
-      terms: form and reduction of Ω, and how many axes after time are batch.
+      options: static choices of the scan.
 
     Returns:
       The record.
     """
+    terms = options.form, options.reduction, options.num_batch_dims
     seen = FlowRecord(
         error_norms=flow.error_norms,
         gains=jnp.where(flow.active, flow.gains, 0),
         active=flow.active,
         clipped=jnp.zeros_like(flow.active) if clipped is None else clipped,
-        dropped_norms=_dropped_norms(signals, flow, time_index, truncate),
+        dropped_norms=_dropped_norms(signals, flow, time_index, options.truncate),
         state_broken=_broken(trajectory, final, flow.gains.ndim),
         omega=omega(flow.gains, flow.active, *terms),
         calls=jnp.sum(time_index == 0),

@@ -1,6 +1,5 @@
 """A scan over a cell whose backward pass adds the gradient of Ω."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,6 @@ from optax_ltd._recurrent.backward_pass import (
     error_signals,
     loop_cotangents,
 )
-from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell_program import CellProgram
 from optax_ltd._recurrent.differentiation_guards import (
     first_order_only,
@@ -24,36 +22,14 @@ from optax_ltd._recurrent.flow_observation import observe
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
 from optax_ltd._recurrent.information_flow import (
-    FlowForm,
-    FlowReduction,
     StepFlow,
     measure,
     slope,
     term_weight,
 )
 from optax_ltd._recurrent.leaves import Flags, Leaves, combine
+from optax_ltd._recurrent.scan_options import ScanOptions
 from optax_ltd._recurrent.truncation import truncation_steps
-
-
-@dataclasses.dataclass(frozen=True)
-class FlowOptions:
-    """The static choices of a scan with Ω.
-
-    Attributes:
-      form: ``"ratio"`` or ``"squared_ratio"``.
-      reduction: ``"sum"`` or ``"mean"`` over time.
-      num_batch_dims: how many axes after time are batch.
-      length: the number of time steps.
-      carry_clip: what bounds the error signal at each step, or None.
-      unroll: steps unrolled in each loop.
-    """
-
-    form: FlowForm
-    reduction: FlowReduction
-    num_batch_dims: int
-    carry_clip: CarryClip | None
-    truncate: int | None
-    unroll: int
 
 
 class FlowArrays(NamedTuple):
@@ -82,7 +58,7 @@ class FlowArrays(NamedTuple):
 def flow_scan(
     program: CellProgram,
     is_hidden: Flags,
-    options: FlowOptions,
+    options: ScanOptions,
     regularised: Stream,
     plain: Stream,
     carry: Leaves,
@@ -108,14 +84,10 @@ def flow_scan(
     return run(regularised, plain, carry, arrays)
 
 
-def _both(x: Any, same: Any) -> Any:
-    return with_both_tangents(x, same) if jnp.issubdtype(x.dtype, jnp.inexact) else x
-
-
-def _make(program: CellProgram, is_hidden: Flags, options: FlowOptions) -> Any:
+def _make(program: CellProgram, is_hidden: Flags, options: ScanOptions) -> Any:
     def forward(regularised, plain, carry, arrays):
         # An outer derivative may come by either path.
-        stream = jax.tree.map(_both, regularised, plain)
+        stream = jax.tree.map(with_both_tangents, regularised, plain)
         length = arrays.time_index.shape[0]
         final, outputs, carries, saved = forward_pass(
             program, stream, carry, length, options.unroll
@@ -150,7 +122,7 @@ class _Kept(NamedTuple):
 
 
 def _backward(
-    trajectory: Trajectory, kept: _Kept, cotangents: Any, options: FlowOptions
+    trajectory: Trajectory, kept: _Kept, cotangents: Any, options: ScanOptions
 ) -> Any:
     """The cotangents of regularised, plain, carry and arrays."""
     is_hidden, arrays = trajectory.is_hidden, kept.arrays
@@ -176,16 +148,15 @@ def _backward(
             signals,
             flow,
             clipped,
-            time_index=arrays.time_index,
-            truncate=options.truncate,
-            terms=(options.form, options.reduction, options.num_batch_dims),
+            arrays.time_index,
+            options,
         )
     out = jax.tree.map(first_order_only, (regularised, plain, carry))
     return (*out, FlowArrays(*arrays.cotangent(seen)))
 
 
 def _penalty(
-    flow: StepFlow, arrays: FlowArrays, options: FlowOptions
+    flow: StepFlow, arrays: FlowArrays, options: ScanOptions
 ) -> Penalty | None:
     """What the gradient of weight · Ω needs; a share of the steps counts for all."""
     if arrays.weight is None:
