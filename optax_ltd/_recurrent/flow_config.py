@@ -67,10 +67,10 @@ class FlowConfig(NamedTuple):
         Args:
           index: ``[T]``, the numbers of the steps in their sequence.
         """
-        if self.fraction == 1 or self.key is None:
+        length = index.shape[0]
+        if self.fraction == 1 or self.key is None or length == 0:
             return None
         key = jax.random.fold_in(self.key, index[0])
-        length = index.shape[0]
         count = max(1, round(self.fraction * length))
         return jnp.sort(jax.random.choice(key, length, (count,), replace=False))
 

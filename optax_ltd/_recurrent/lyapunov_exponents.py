@@ -225,7 +225,9 @@ def _add(total: jax.Array, lost: jax.Array, new: jax.Array) -> tuple[Any, Any]:
 def _as_vectors(leaves: Leaves) -> jax.Array:
     """The state as ``[B, n]`` real numbers."""
     parts = [y for x in leaves for y in _real_parts(x)]
-    return jnp.concatenate([x.reshape(x.shape[0], -1) for x in parts], axis=1)
+    return jnp.concatenate(
+        [x.reshape(len(x), math.prod(x.shape[1:])) for x in parts], axis=1
+    )
 
 
 def _real_parts(x: jax.Array) -> list[jax.Array]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
+from tests.recurrent.cells import case
 
 T, B, H = 8, 2, 3
 
@@ -83,3 +84,13 @@ def test_fraction_out_of_range(fraction: Any) -> None:
 def test_fraction_needs_a_key() -> None:
     with pytest.raises(ValueError, match=r"^flow_fraction=0.5 needs flow_key"):
         _gradient(None, flow_weight=1.0, flow_fraction=0.5)
+
+
+def test_no_steps_at_all() -> None:
+    c = case("simple", steps=0)
+    options: Any = {"flow_weight": 1.0, "flow_fraction": 0.5}
+    carry, outputs = ltd.unroll(
+        c.cell, c.params, c.carry, c.inputs, flow_key=jax.random.key(0), **options
+    )
+    np.testing.assert_array_equal(carry, c.carry)
+    assert outputs.shape == (0, *c.carry.shape)

@@ -233,6 +233,10 @@ def test_complex_and_other_leaves_of_the_carry():
     np.testing.assert_allclose(found, np.log(0.9) * np.ones((2, 2)), rtol=1e-5)
 
 
+def test_no_examples_at_all():
+    assert spectrum(linear, Q, jnp.zeros((0, 4)), jnp.zeros((5, 0))).shape == (0, 4)
+
+
 @pytest.mark.parametrize(
     ("name", "required", "bad"),
     [
