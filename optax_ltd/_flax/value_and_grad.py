@@ -113,7 +113,8 @@ def _layers(model: Any) -> dict[str, FlowRNN]:
     if not layers:
         raise ValueError(
             "the model must hold at least one optax_ltd.FlowRNN for its error signals "
-            f"to be seen, got a {type(model).__name__} without one"
+            "to be seen (optax_ltd.linen has this function for Linen models), got a "
+            f"{type(model).__name__} without one"
         )
     return layers
 

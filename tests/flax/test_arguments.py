@@ -121,7 +121,7 @@ def test_what_a_cell_returns(weight: float):
 @pytest.mark.parametrize("report", [ltd.gradient_flow, _value_and_grad])
 def test_a_model_without_a_flow_rnn(report: Any):
     model = nnx.RNN(nnx.SimpleCell(F, H, rngs=nnx.Rngs(0)))
-    message = r"at least one optax_ltd.FlowRNN .* got a RNN without one"
+    message = r"one optax_ltd.FlowRNN .*optax_ltd.linen .* got a RNN without one"
     with pytest.raises(ValueError, match=message):
         report(squares, model, X)
 
