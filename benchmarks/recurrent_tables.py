@@ -46,7 +46,7 @@ def memory(entries: Sequence[Entry]) -> str:
     for entry in entries:
         for kind, part in (("compiled", "total"), ("resident", "resident")):
             sizes = {n: c.get(part) for n, c in entry["contestants"].items()}
-            shown = [f"{s / 1e6:.3g} MB" if s else NOTHING for s in sizes.values()]
+            shown = [f"{number(s / 1e6)} MB" if s else NOTHING for s in sizes.values()]
             cells = [f"{title(entry)}, {kind}", *shown, *_memory_ratio(entry, part)]
             rows.append(_row(cells))
     return "\n".join(rows)
@@ -175,7 +175,12 @@ def _where(entry: Entry) -> str:
 
 def _range(values: Mapping[str, float]) -> str:
     low, mid, high = (values[key] for key in ("lower", "median", "upper"))
-    return f"{mid:.3g} ({low:.3g} to {high:.3g})"
+    return f"{number(mid)} ({number(low)} to {number(high)})"
+
+
+def number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 def _yes(reached: bool) -> str:

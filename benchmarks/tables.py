@@ -107,7 +107,8 @@ def _table(entry: Entry) -> str:
 
 def _range(values: Mapping[str, float], unit: float) -> str:
     low, mid, high = (unit * values[key] for key in ("lower", "median", "upper"))
-    return f"{mid:.3g} ({low:.3g} to {high:.3g})"
+    number = recurrent_tables.number
+    return f"{number(mid)} ({number(low)} to {number(high)})"
 
 
 def _sources(entries: Sequence[Entry]) -> str:

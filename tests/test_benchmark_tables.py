@@ -55,6 +55,20 @@ def test_each_target_stands_beside_what_was_seen(ratio, seen, limit, reached):
     assert cells[2:5] == [f"{seen} ({seen} to {seen})", limit, reached]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.01234, "0.0123"),
+        (99.96, "100"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (1884, "1,884"),
+    ],
+)
+def test_numbers_have_three_digits_and_no_exponent(value: float, shown: str):
+    assert recurrent_tables.number(value) == shown
+
+
 def test_the_limit_at_the_first_setting_is_its_own():
     elsewhere = recurrent_tables.targets([_entry(time=1000)])
     assert _cells(elsewhere, f"`{ON}` / `{NNX}`")[3:5] == ["≤ 1.6", "yes"]
