@@ -52,7 +52,7 @@ def readme(text: str, folder: Path = RESULTS) -> str:
     costs, memories = (found.get(f"recurrent_{x}", []) for x in ("cost", "memory"))
     parts = [recurrent_tables.readme(costs, memories), *_gpu_or_not(costs)]
     told = "\n\n".join([*parts, *recurrent_tables.long_sequence(memories)])
-    return f"{before}{BEGIN}\n{told}\n\n{_sources(costs)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n{told}\n\n{_sources([*costs, *memories])}\n\n{END}{after}"
 
 
 def _records(folder: Path) -> dict[str, list[Entry]]:
