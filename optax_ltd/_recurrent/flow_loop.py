@@ -58,7 +58,7 @@ def flow_loop(
     record, reduction = flow.record, flow.reduction
     if flow.remat and reduction == "mean":
         # A segment does not know how many terms the others have.
-        record = FlowRecord.zeros(lead) if record is None else record
+        record = _nothing_seen(lead, carry[0]) if record is None else record
         average = _sum_to_mean(math.prod(lead[1:]))
         constants, record = average(regularised.constants, plain.constants, record)
         regularised, plain = (
@@ -93,6 +93,14 @@ def flow_loop(
         regularised.ahead, plain.ahead, jnp.arange(lead[0]), flow.mask, over_time
     )
     return scan_in_segments(run, carry, timed) if flow.remat else run(carry, timed)
+
+
+def _nothing_seen(lead: tuple[int, ...], like: jax.Array) -> FlowRecord:
+    """An empty record that varies over the axes of ``jax.shard_map`` as ``like``."""
+    record = FlowRecord.zeros(lead)
+    return jax.tree.map(
+        lambda zeros: jnp.zeros_like(like, shape=zeros.shape, dtype=zeros.dtype), record
+    )._replace(calls=record.calls)
 
 
 def _sum_to_mean(num_examples: int) -> Any:

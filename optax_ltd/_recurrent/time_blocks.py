@@ -40,7 +40,9 @@ def in_blocks(
         summed, mapped = function(timed)
         return jax.tree.map(jnp.add, total, summed), mapped
 
-    start = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), sums)
+    # Zeros that vary over the axes of `jax.shard_map` as the last leaf does.
+    like = jax.tree.leaves(timed)[-1]
+    start = jax.tree.map(lambda x: jnp.zeros_like(like, x.dtype, x.shape), sums)
     summed, mapped = jax.lax.scan(body, start, blocks)
     if rest is None:
         return summed, joined(mapped)

@@ -178,7 +178,10 @@ def unroll_with_state(
         return (new_carry, new_state), y
 
     def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        if leaf.shape[0] == 0:
+            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        # Beside shape and dtype this keeps the axes of `jax.shard_map`.
+        return jax.eval_shape(lambda x: x[0], leaf)
 
     x = jax.tree.map(one, inputs)
     (carry, state), program = trace_settled(
