@@ -21,6 +21,11 @@ FIELDS = [
     "nonfinite_count",
     "nonfinite_run",
     "first_bad_leaf",
+    "longest_nonfinite_run",
+    "clipped_share",
+    "norm_p50",
+    "norm_p90",
+    "norm_p99",
 ]
 
 
@@ -65,6 +70,11 @@ def test_the_values():
         "nonfinite_count": 1,
         "nonfinite_run": 0,
         "first_bad_leaf": 1,
+        "longest_nonfinite_run": 1,
+        "clipped_share": 0.5,
+        "norm_p50": pytest.approx(0.14**0.5),
+        "norm_p90": pytest.approx(0.14**0.5),
+        "norm_p99": pytest.approx(0.14**0.5),
     }
 
 
