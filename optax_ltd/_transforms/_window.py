@@ -48,8 +48,11 @@ def window_percentile(window: jax.Array, percent: Any) -> jax.Array:
     count = jnp.sum(filled, axis=-1)
     end = jnp.finfo(window.dtype).max
     ordered = jnp.sort(jnp.where(filled, window, end), axis=-1)
-    rank = jnp.floor(percent * (count - 1) / 100).astype(int)
-    rank = jnp.clip(rank, 0, window.shape[-1] - 1)
+    position = percent * (count - 1) / 100
+    # A whole number may have been rounded down; its floor would be a rank too low.
+    slack = 1 + 4 * jnp.finfo(window.dtype).eps
+    rank = jnp.floor(position * slack).astype(int)
+    rank = jnp.clip(rank, 0, jnp.maximum(count - 1, 0))
     found = jnp.take_along_axis(ordered, rank[..., None], axis=-1)[..., 0]
     return jnp.where(count > 0, found, 0)
 

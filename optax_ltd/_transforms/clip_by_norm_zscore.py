@@ -103,7 +103,7 @@ def clip_by_norm_zscore(
       >>> state = tx.init(jnp.zeros(2))
       >>> for size in (1.0, 3.0, 12.0):
       ...     update, state = tx.update(size * jnp.array([0.6, 0.8]), state)
-      >>> print(ltd.global_norm(update).round(3))  # z = 10, so 2 + 2.5 ** 2 / 10
+      >>> print(f"{ltd.global_norm(update):.3f}")  # z = 10, so 2 + 2.5 ** 2 / 10
       2.625
 
     References:
