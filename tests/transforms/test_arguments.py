@@ -101,7 +101,7 @@ def test_a_bad_count(argument):
         with pytest.raises(ValueError, match=f"`{name}` must be an int >= 1; got "):
             factory(**{name: bad})
     with pytest.raises(ValueError, match=f"`{name}` .* name it in `static_args`"):
-        optax.inject_hyperparams(factory)().init(None)
+        optax.inject_hyperparams(factory)().init(jnp.ones(1))
 
 
 FINITE_NUMBERS = [

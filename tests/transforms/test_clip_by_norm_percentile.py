@@ -41,7 +41,7 @@ def test_the_formula(percentile, window_size, seed):
     np.testing.assert_allclose(after, clipped, rtol=1e-6)
     window = states.norms[-1]
     assert window.shape == (window_size,)
-    np.testing.assert_array_equal(window[window >= 0], np.float32(seen))
+    np.testing.assert_array_equal(window[window >= 0], np.array(seen, np.float32))
 
 
 @pytest.mark.parametrize("scale", [ORDERS, 1 / ORDERS])

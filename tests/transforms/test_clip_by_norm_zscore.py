@@ -67,7 +67,7 @@ def test_the_formula(threshold, decay, max_norm, warmup_steps, seed):
 
 
 def test_a_norm_above_the_mean_is_clipped_in_proportion_to_its_score():
-    norms = np.tile(np.float32([1, 3]), LENGTH // 2)
+    norms = np.tile(np.array([1, 3], np.float32), LENGTH // 2)
     norms[4] = 12  # mean 2 and deviation 1, so that its score is 10
     after, _ = _run(norms, warmup_steps=4)
     np.testing.assert_allclose(after[4], 2 + 2.5 / (10 / 2.5), rtol=1e-5)

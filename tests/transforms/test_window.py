@@ -37,7 +37,7 @@ def test_the_newest_comes_last_and_the_oldest_goes():
     ):
         window = push(window, value, when)
     end = float(jnp.finfo(jnp.float32).max)
-    np.testing.assert_array_equal(window, np.float32([3, end, 0]))
+    np.testing.assert_array_equal(window, [3, end, 0])
     assert window_percentile(window, 50) == 3
     np.testing.assert_array_equal(
         push(window, jnp.float32(jnp.nan), jnp.bool_(False)), window
