@@ -102,7 +102,9 @@ def clip_by_norm_percentile(
         threshold = window_percentile(
             norms, jnp.asarray(percentile).astype(norms.dtype)
         )
-        rescale = rescaling(measured, jnp.where(norms[-1] < 0, jnp.inf, threshold))
+        # Empty behind a first gradient too small to be counted, which passes.
+        threshold = jnp.where(norms[-1] < 0, jnp.inf, threshold)
+        rescale = rescaling(measured, threshold)
         new_updates = map_inexact(rescale, updates)
         record = update_record(
             state.record,

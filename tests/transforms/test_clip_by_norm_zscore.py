@@ -1,5 +1,6 @@
 """The threshold is a z-score, from statistics that no single step can move far."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -83,6 +84,16 @@ def test_the_size_of_the_norms_does_not_matter(scale):
     np.testing.assert_allclose(scaled_states.mean, states.mean * scale, rtol=1e-5)
     deviations = states.deviation * scale
     np.testing.assert_allclose(scaled_states.deviation, deviations, rtol=1e-5)
+
+
+def test_float64():
+    norms = faulty_norms(2).astype(np.float64)
+    with jax.enable_x64(True):
+        after, states = _run(norms * 1e200)
+    assert states.deviation.dtype == states.first_norms.dtype == np.float64
+    rows = _formula(norms, 2.5, 0.97, INF, 10)
+    seen = after, states.mean, states.deviation
+    np.testing.assert_allclose(np.array(seen) / 1e200, rows, rtol=1e-11)
 
 
 def test_the_warm_up_bounds_the_norm_and_nothing_else():

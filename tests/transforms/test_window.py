@@ -13,6 +13,8 @@ from optax_ltd._transforms._window import (
 )
 
 ask = jax.jit(window_percentile)
+# With a constant, XLA turns the division into a product, which is rounded otherwise.
+ask_constant = jax.jit(window_percentile, static_argnums=1)
 
 
 @pytest.mark.parametrize("percent", [0, 10, 29, 50, 90, 99, 99.9, 100])
@@ -23,6 +25,7 @@ def test_a_percentile_is_the_lower_neighbour(percent):
         window = np.concatenate([np.full(100 - count, -1, np.float32), values])
         expected = np.percentile(values, percent, method="lower")
         assert ask(window, np.float32(percent)) == expected
+        assert ask_constant(window, percent) == expected
 
 
 def test_nothing_in_it():
