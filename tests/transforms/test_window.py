@@ -25,7 +25,7 @@ def test_a_percentile_is_the_lower_neighbour(percent):
         window = np.concatenate([np.full(100 - count, -1, np.float32), values])
         expected = np.percentile(values, percent, method="lower")
         assert ask(window, np.float32(percent)) == expected
-        assert ask_constant(window, percent) == expected
+        assert ask_constant(window, float(percent)) == expected
 
 
 def test_nothing_in_it():
