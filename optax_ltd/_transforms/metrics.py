@@ -45,8 +45,8 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     - `norm_p50`, `norm_p90`, `norm_p99`: percentiles of the norms of the same
       gradients; 0 before the first. Of two norms that a percentile lies between it is
       the lower, so that of 64 norms `norm_p99` is the second largest: one outlier
-      moves each by one rank at most. A finite gradient whose norm exceeds the largest number
-      of its dtype has that number here.
+      moves each by one rank at most. A finite gradient whose norm exceeds the
+      largest number of its dtype has that number here.
 
     Args:
       opt_state: the state of an optimiser.
