@@ -10,7 +10,10 @@ from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
 from optax_ltd._recurrent.lyapunov_exponents import lyapunov_exponents
 from optax_ltd._recurrent.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
+from optax_ltd._transforms.clip_by_average_norm import clip_by_average_norm
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
+from optax_ltd._transforms.clip_by_norm_percentile import clip_by_norm_percentile
+from optax_ltd._transforms.clip_by_norm_zscore import clip_by_norm_zscore
 from optax_ltd._transforms.clip_by_value import clip_by_value
 from optax_ltd._transforms.clip_or_random_step import clip_or_random_step
 from optax_ltd._transforms.metrics import metrics
@@ -23,7 +26,10 @@ __all__ = [
     "FlowRecord",
     "GradientFlow",
     "LayerFlow",
+    "clip_by_average_norm",
     "clip_by_global_norm",
+    "clip_by_norm_percentile",
+    "clip_by_norm_zscore",
     "clip_by_value",
     "clip_carry_gradient",
     "clip_or_random_step",

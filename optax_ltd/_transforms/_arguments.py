@@ -14,7 +14,7 @@ import numpy as np
 
 
 def check_nonnegative(
-    name: str, value: Any, *, finite: bool = False
+    name: str, value: Any, *, finite: bool = False, at_most: float = math.inf
 ) -> jax.Array | float:
     """Requires a real number of at least 0, or a scalar array.
 
@@ -22,6 +22,7 @@ def check_nonnegative(
       name: the argument's name, for the message.
       value: what the caller gave.
       finite: whether Inf is refused as well.
+      at_most: the largest number allowed.
 
     Returns:
       The array as it is, or the number as a float.
@@ -30,6 +31,8 @@ def check_nonnegative(
       ValueError: the argument is anything else.
     """
     required = "a finite number >= 0" if finite else "a number >= 0"
+    if at_most < math.inf:
+        required = f"a number from 0 to {at_most:g}"
     if callable(value):
         raise ValueError(
             f"`{name}` must be {required}; got the callable {value!r}. For a schedule, "
@@ -42,7 +45,7 @@ def check_nonnegative(
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise refusal(name, required, value)
     number = float(value)
-    if math.isnan(number) or number < 0 or (finite and math.isinf(number)):
+    if not 0 <= number <= at_most or (finite and math.isinf(number)):
         raise refusal(name, required, value)
     return number
 
@@ -77,6 +80,10 @@ def check_count(name: str, value: Any, *, at_least: int) -> int:
     Raises:
       ValueError: the argument is anything else.
     """
+    if isinstance(value, jax.Array):
+        required = f"an int >= {at_least}, no array"
+        hint = "Under `optax.inject_hyperparams`, name it in `static_args`."
+        raise ValueError(f"{refusal(name, required, value)} {hint}")
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or value < at_least:
         raise refusal(name, f"an int >= {at_least}", value)

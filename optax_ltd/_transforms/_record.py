@@ -7,10 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._norms import TreeNorm
+from optax_ltd._transforms._window import empty_window, push
+
+RECENT = 64  # How many gradients the windows of a record span.
 
 
 class GradientRecord(NamedTuple):
-    """Scalars about the gradients that reached one transformation.
+    """What is known of the gradients that reached one transformation.
+
+    Scalars, and two windows of fixed size, in which -1 marks an unused place.
 
     Attributes:
       norm: norm of the last gradient, before anything was done to it.
@@ -24,6 +29,9 @@ class GradientRecord(NamedTuple):
         gradient that had one, as `jax.tree.leaves` counts; -1 if none ever had.
       first_bad_path: checksum of that leaf's path, which stays the same when a
         mask hides some of the leaves; 0 if there is none.
+      longest_nonfinite_run: the largest `nonfinite_run` so far.
+      recent_norms: norms of the last `RECENT` finite gradients, the newest last.
+      recent_clips: 1 for each of these that was clipped and 0 for the others.
     """
 
     norm: jax.Array
@@ -34,6 +42,9 @@ class GradientRecord(NamedTuple):
     nonfinite_run: jax.Array
     first_bad_leaf: jax.Array
     first_bad_path: jax.Array
+    longest_nonfinite_run: jax.Array
+    recent_norms: jax.Array
+    recent_clips: jax.Array
 
 
 def init_record() -> GradientRecord:
@@ -47,6 +58,9 @@ def init_record() -> GradientRecord:
         nonfinite_run=jnp.zeros((), jnp.int32),
         first_bad_leaf=jnp.full((), -1, jnp.int32),
         first_bad_path=jnp.zeros((), jnp.uint32),
+        longest_nonfinite_run=jnp.zeros((), jnp.int32),
+        recent_norms=empty_window(RECENT),
+        recent_clips=empty_window(RECENT),
     )
 
 
@@ -86,6 +100,9 @@ def update_record(
         first_bad_path=jnp.where(
             bad, table[measured.first_bad_leaf], record.first_bad_path
         ),
+        longest_nonfinite_run=jnp.maximum(run, record.longest_nonfinite_run),
+        recent_norms=push(record.recent_norms, measured.norm, ~bad),
+        recent_clips=push(record.recent_clips, clipped, ~bad),
     )
     # Metrics are no path for gradients: a loss that reads them is not meant.
     return GradientRecord(

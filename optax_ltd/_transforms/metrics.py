@@ -7,6 +7,11 @@ from typing import Any
 import jax
 
 from optax_ltd._transforms._record import GradientRecord
+from optax_ltd._transforms._window import window_mean, window_percentile
+
+# A checksum tells a reader nothing, and the windows are summed up.
+_HIDDEN = ("first_bad_path", "recent_norms", "recent_clips")
+_PERCENTILES = (50, 90, 99)
 
 
 def metrics(opt_state: Any) -> dict[str, jax.Array]:
@@ -14,8 +19,9 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
 
     The states are found wherever they sit: in `optax.chain`, under
     `optax.inject_hyperparams`, `optax.masked`, `optax.MultiSteps` or another
-    wrapper, in `flax.nnx.Optimizer.opt_state`. Nothing is computed, so it costs
-    nothing inside a jitted training step.
+    wrapper, in `flax.nnx.Optimizer.opt_state`. The state holds nearly all of it ready
+    to be read; inside a jitted training step the rest, percentiles of a few dozen
+    numbers, costs next to nothing.
 
     A name reads ``"clip_or_random_step/norm"``. The second transformation of a
     kind is ``"clip_or_random_step_2"``, in the order of the chain. The labels of
@@ -33,6 +39,14 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     - `first_bad_leaf`: index, as `jax.tree.leaves` counts, of the first leaf with
       an Inf or a NaN in the last gradient that had one; -1 if none ever had.
       `raise_if_diverged` turns it into a name.
+    - `longest_nonfinite_run`: the largest `nonfinite_run` so far.
+    - `clipped_share`: which share of the last 64 finite gradients was above the
+      threshold; of all of them while they are fewer, and 0 before the first.
+    - `norm_p50`, `norm_p90`, `norm_p99`: percentiles of the norms of the same
+      gradients; 0 before the first. Of two norms that a percentile lies between it is
+      the lower, so that of 64 norms `norm_p99` is the second largest: one outlier
+      moves each by one rank at most. A finite gradient whose norm exceeds the
+      largest number of its dtype has that number here.
 
     Args:
       opt_state: the state of an optimiser.
@@ -57,12 +71,16 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
       clip_by_global_norm/nonfinite_count 0
       clip_by_global_norm/nonfinite_run 0
       clip_by_global_norm/first_bad_leaf -1
+      clip_by_global_norm/longest_nonfinite_run 0
+      clip_by_global_norm/clipped_share 1.0
+      clip_by_global_norm/norm_p50 5.0
+      clip_by_global_norm/norm_p90 5.0
+      clip_by_global_norm/norm_p99 5.0
     """
     return {
         f"{name}/{field}": value
         for name, record in records(opt_state)
-        for field, value in record._asdict().items()
-        if field != "first_bad_path"  # A checksum tells a reader nothing.
+        for field, value in (_shown(record) | _summary(record)).items()
     }
 
 
@@ -89,6 +107,21 @@ def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
         # A field may be wrapped, as Flax wraps every array of an optimiser's state
         # in a Variable; the array within is its only leaf.
         yield unique, GradientRecord(*jax.tree.leaves(node.record))
+
+
+def _shown(record: GradientRecord) -> dict[str, jax.Array]:
+    return {k: v for k, v in record._asdict().items() if k not in _HIDDEN}
+
+
+# Jitted, so that outside `jit` it is one call and not dozens.
+@jax.jit
+def _summary(record: GradientRecord) -> dict[str, jax.Array]:
+    """What the windows say, in the order in which it is shown."""
+    percentiles = {
+        f"norm_p{percent}": window_percentile(record.recent_norms, percent)
+        for percent in _PERCENTILES
+    }
+    return {"clipped_share": window_mean(record.recent_clips), **percentiles}
 
 
 def _holds_record(node: Any) -> bool:

@@ -71,7 +71,9 @@ def _check(name: str, record: GradientRecord, params: Any, patience: int) -> Non
     if not np.any(runs >= patience):
         return
     member = int(np.argmax(runs >= patience))
-    fields = (np.ravel(field)[member].item() for field in record)
+    # Of a window the first entry, which is not read.
+    rows = (np.reshape(field, (runs.size, -1))[member] for field in record)
+    fields = (row[0].item() for row in rows)
     one = GradientRecord(*fields)
     run = one.nonfinite_run
     gradients = "gradient" if run == 1 else f"{run} gradients"

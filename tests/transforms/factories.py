@@ -27,8 +27,8 @@ class Variant(NamedTuple):
 
     `above` and `nonfinite` say what becomes of a gradient above the threshold and
     of one that is not finite: it passes ("same"), or is brought to norm 1
-    ("norm"), clipped by entries ("value"), or replaced ("random", "zero",
-    "shrink").
+    ("norm") or to one that depends on the gradients before ("adaptive"), clipped by
+    entries ("value"), or replaced ("random", "zero", "shrink").
     """
 
     factory: Callable[..., optax.GradientTransformationExtraArgs]
@@ -38,6 +38,11 @@ class Variant(NamedTuple):
 
     def make(self) -> Any:
         return loose(self.factory(**self.arguments))
+
+    def injected(self) -> Any:
+        """The same under `optax.inject_hyperparams`, sizes of arrays static."""
+        sizes = {"warmup_steps", "window_size"} & {*self.arguments}
+        return loose(optax.inject_hyperparams(self.factory, sizes)(**self.arguments))
 
 
 _RANDOM = {"key": 7}
@@ -57,6 +62,21 @@ VARIANTS = {
         {"max_norm": 1.0, "above": "random_step", "direction": "sphere", **_RANDOM},
         "random",
         "same",
+    ),
+    "clip_by_average_norm": Variant(
+        ltd.clip_by_average_norm,
+        {"multiple": 1.0, "warmup_steps": 1},
+        "adaptive",
+        "same",
+    ),
+    "clip_by_norm_percentile": Variant(
+        ltd.clip_by_norm_percentile,
+        {"percentile": 90.0, "window_size": 8},
+        "adaptive",
+        "same",
+    ),
+    "clip_by_norm_zscore": Variant(
+        ltd.clip_by_norm_zscore, {"max_norm": 1.0, "warmup_steps": 1}, "norm", "same"
     ),
     "nonfinite_random_step": Variant(
         ltd.nonfinite_random_step, {"step_size": 1.0, **_RANDOM}, "same", "random"

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import optax_ltd as ltd
@@ -21,6 +22,9 @@ NUMBERS = {
     "max_norm with above": functools.partial(
         ltd.clip_by_global_norm, above="random_step", key=0
     ),
+    "multiple": ltd.clip_by_average_norm,
+    "threshold": ltd.clip_by_norm_zscore,
+    "max_norm of clip_by_norm_zscore": ltd.clip_by_norm_zscore,
     "step_size": functools.partial(ltd.nonfinite_random_step, key=0),
     "shrink_rate": functools.partial(ltd.nonfinite_random_step, 1.0, key=0),
 }
@@ -41,6 +45,16 @@ BAD_NUMBERS = [
     jnp.array([1.0, 2.0]),
     jnp.array(True),
 ]
+AT_MOST = {
+    "decay": (functools.partial(ltd.clip_by_average_norm, 1.0), 1),
+    "decay of clip_by_norm_zscore": (ltd.clip_by_norm_zscore, 1),
+    "percentile": (ltd.clip_by_norm_percentile, 100),
+}
+COUNTS = {
+    "warmup_steps": functools.partial(ltd.clip_by_average_norm, 1.0),
+    "warmup_steps of clip_by_norm_zscore": ltd.clip_by_norm_zscore,
+    "window_size": ltd.clip_by_norm_percentile,
+}
 KEYS = {
     "clip_by_global_norm": functools.partial(
         ltd.clip_by_global_norm, 1.0, above="random_step"
@@ -69,16 +83,47 @@ def test_a_bad_number(argument, value):
         NUMBERS[argument](**{name: value})
 
 
-@pytest.mark.parametrize("argument", sorted(set(NUMBERS) - {"max_delta", "max_norm"}))
+@pytest.mark.parametrize("value", BAD_NUMBERS, ids=repr)
+@pytest.mark.parametrize("argument", AT_MOST)
+def test_a_number_outside_its_range(argument, value):
+    name, (factory, end) = argument.split()[0], AT_MOST[argument]
+    for bad in (value, float("inf"), end * 1.001, np.float32(end * 1.1)):
+        with pytest.raises(ValueError, match=f"`{name}` must be a number from 0 to "):
+            factory(**{name: bad})
+    for good in (0, end, jnp.float32(end / 2), jnp.float32(2 * end)):
+        factory(**{name: good})
+
+
+@pytest.mark.parametrize("argument", COUNTS)
+def test_a_bad_count(argument):
+    name, factory = argument.split()[0], COUNTS[argument]
+    for bad in (0, -1, 2.0, True, "3", None, np.array(3)):
+        with pytest.raises(ValueError, match=f"`{name}` must be an int >= 1; got "):
+            factory(**{name: bad})
+    with pytest.raises(ValueError, match=f"`{name}` .* name it in `static_args`"):
+        optax.inject_hyperparams(factory)().init(jnp.ones(1))
+
+
+FINITE_NUMBERS = [
+    name
+    for name in NUMBERS
+    if name.split()[0] in ("step_size", "shrink_rate")
+    or name in ("max_norm of clip_or_random_step", "max_norm with above")
+]
+
+
+@pytest.mark.parametrize("argument", FINITE_NUMBERS)
 def test_a_step_must_be_finite(argument):
     name = argument.split()[0]
     with pytest.raises(ValueError, match=f"`{name}` must be a finite number"):
         NUMBERS[argument](**{name: float("inf")})
 
 
-@pytest.mark.parametrize("argument", ["max_delta", "max_norm"])
+@pytest.mark.parametrize("argument", sorted(set(NUMBERS) - set(FINITE_NUMBERS)))
 def test_an_infinite_threshold_clips_nothing(argument):
-    tx = NUMBERS[argument](**{argument: float("inf")})
+    name = argument.split()[0]
+    arguments = {"threshold": {"max_norm": float("inf")}}.get(name, {})
+    tx = loose(NUMBERS[argument](**{name: float("inf")}, **arguments))
     gradient = jnp.array([3e38, -3e38])
     update, state = tx.update(gradient, tx.init(gradient))
     np.testing.assert_array_equal(update, gradient)
@@ -197,8 +242,9 @@ def test_shrink_needs_params_of_the_right_structure():
         ltd.clip_by_value,
         ltd.clip_by_global_norm,
         lambda bound: ltd.clip_or_random_step(bound, key=0),
+        lambda bound: ltd.clip_by_norm_zscore(max_norm=bound),
     ],
-    ids=["value", "norm", "guard"],
+    ids=["value", "norm", "guard", "zscore"],
 )
 def test_a_negative_array_does_not_turn_the_gradient_around(factory: Any) -> None:
     tx = factory(jnp.float32(-1))

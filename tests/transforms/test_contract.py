@@ -138,14 +138,19 @@ def test_a_gradient_above_the_threshold(name, kind):
         np.testing.assert_array_equal(new, np.clip(old, -1, 1))
     elif above == "norm":
         np.testing.assert_allclose(new, old / np.linalg.norm(old), rtol=1e-6)
+    elif above == "adaptive":  # The test of each has a formula.
+        assert 0.1 < np.linalg.norm(new) <= 13 * (1 + 1e-6)
+        direction = new / np.linalg.norm(new)
+        np.testing.assert_allclose(direction, old / np.linalg.norm(old), rtol=1e-6)
     else:
         np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
     scale = {"same": 1, "random": 0, "value": 1 / abs(old).max()}
-    expected = scale.get(above, 1 / np.linalg.norm(old))
+    expected = scale.get(above, np.linalg.norm(new) / np.linalg.norm(old))
     # The reciprocal of the largest numbers is subnormal and may be flushed to 0.
     np.testing.assert_allclose(new_state.record.scale, expected, rtol=1e-6, atol=1e-37)
     clipped = new_state.record.clipped_count - state.record.clipped_count
-    assert clipped == (above != "same")
+    assert clipped == (above != "same" and not same(new_updates, updates))
+    assert clipped or above == "same" or (above, kind) == ("adaptive", "large")
     assert new_state.record.nonfinite_count == state.record.nonfinite_count
 
 
@@ -184,6 +189,7 @@ def test_the_record_counts(name):
     assert runs == [0, 1, 0, 1, 2, 3]
     assert state.record.total_count == len(kinds)
     assert state.record.nonfinite_count == 4
+    assert state.record.longest_nonfinite_run == 3
     assert state.record.clipped_count == (VARIANTS[name].above != "same")
 
 

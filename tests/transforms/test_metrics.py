@@ -11,7 +11,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from optax_ltd._transforms._record import GradientRecord, init_record
-from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, gradient
+from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, gradient, loose
 
 FIELDS = [
     "norm",
@@ -21,6 +21,11 @@ FIELDS = [
     "nonfinite_count",
     "nonfinite_run",
     "first_bad_leaf",
+    "longest_nonfinite_run",
+    "clipped_share",
+    "norm_p50",
+    "norm_p90",
+    "norm_p99",
 ]
 
 
@@ -65,6 +70,11 @@ def test_the_values():
         "nonfinite_count": 1,
         "nonfinite_run": 0,
         "first_bad_leaf": 1,
+        "longest_nonfinite_run": 1,
+        "clipped_share": 0.5,
+        "norm_p50": pytest.approx(0.14**0.5),
+        "norm_p90": pytest.approx(0.14**0.5),
+        "norm_p99": pytest.approx(0.14**0.5),
     }
 
 
@@ -131,6 +141,70 @@ def test_an_ensemble_has_one_value_a_member():
     _, states = jax.vmap(tx.update)(stacked, states)
     counts = ltd.metrics(states)["clip_by_global_norm/clipped_count"]
     np.testing.assert_array_equal(counts, [0, 1])
+    for name, values in ltd.metrics(states).items():
+        assert values.shape == (2,), name
+    medians = ltd.metrics(states)["clip_by_global_norm/norm_p50"]
+    np.testing.assert_allclose(medians, [0.14**0.5, 13], rtol=1e-6)
+
+
+def _seen(norms):
+    """The metrics of a clip at norm 1 after a run of norms, of every step."""
+    tx = loose(ltd.clip_by_global_norm(1.0))
+
+    def step(state, norm):
+        _, state = tx.update(norm[None], state)
+        return state, ltd.metrics(state)
+
+    _, metrics = jax.jit(lambda xs: jax.lax.scan(step, tx.init(None), xs))(norms)
+    return {k.partition("/")[2]: np.asarray(v) for k, v in metrics.items()}
+
+
+def test_the_recent_gradients_in_a_scan():
+    rng = np.random.default_rng(0)
+    norms = np.exp(rng.normal(size=150)).astype(np.float32)
+    norms[[0, 1, 30, 31, 32, 33, 90, 149]] = np.nan
+    norms[[34, 35, 60]] = np.inf
+    norms[[20, 100]] = 0
+    seen = _seen(jnp.asarray(norms))
+    run, longest = 0, 0
+    for i in range(len(norms)):
+        recent = norms[: i + 1][np.isfinite(norms[: i + 1])][-64:]
+        run = 0 if np.isfinite(norms[i]) else run + 1
+        longest = max(longest, run)
+        expected = {
+            "clipped_share": np.mean(recent > 1) if recent.size else 0,
+            "longest_nonfinite_run": longest,
+            **{
+                f"norm_p{p}": np.percentile(recent, p, method="lower")
+                for p in (50, 90, 99)
+                if recent.size
+            },
+        }
+        for name, value in expected.items():
+            np.testing.assert_allclose(seen[name][i], value, rtol=1e-6, err_msg=name)
+    assert longest == 6
+    assert {v.dtype.name for v in seen.values()} == {"float32", "int32"}
+
+
+def test_before_the_first_finite_gradient_the_recent_ones_are_zero():
+    with jax.debug_nans(True):
+        metrics = ltd.metrics(ltd.clip_by_value(1.0).init(PARAMS))
+    for bad in (metrics, _after(ltd.clip_by_value(1.0), "all nan", "one inf")):
+        for name in ("clipped_share", "norm_p50", "norm_p90", "norm_p99"):
+            assert bad[f"clip_by_value/{name}"] == 0
+
+
+def test_one_outlier_moves_no_percentile_and_one_beyond_range_is_finite():
+    ordinary = jnp.arange(1.0, 71.0)
+    clean = _seen(ordinary)
+    for outlier in (1e30, 3e38):
+        seen = _seen(ordinary.at[40].set(outlier))
+        for name in ("norm_p50", "norm_p90", "norm_p99"):
+            assert abs(seen[name][-1] - clean[name][-1]) <= 1
+    metrics = _after(ltd.clip_by_global_norm(1.0), "beyond")
+    assert metrics["clip_by_global_norm/norm"] == jnp.inf
+    assert metrics["clip_by_global_norm/norm_p50"] == np.finfo(np.float32).max
+    assert metrics["clip_by_global_norm/clipped_share"] == 1
 
 
 class Model(nnx.Module):

@@ -1,0 +1,118 @@
+"""Clip the norm at a percentile of the recent norms."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_ltd._norms import tree_norm
+from optax_ltd._transforms._arguments import check_count, check_nonnegative
+from optax_ltd._transforms._norm_statistics import counted_norm
+from optax_ltd._transforms._record import GradientRecord, init_record, update_record
+from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms._window import empty_window, push, window_percentile
+
+
+class ClipByNormPercentileState(NamedTuple):
+    """State of `clip_by_norm_percentile`.
+
+    Attributes:
+      record: what was seen.
+      norms: the last norms, [window_size], the newest last; -1 where none has come
+        yet.
+    """
+
+    record: GradientRecord
+    norms: jax.Array
+
+
+def clip_by_norm_percentile(
+    percentile: jax.typing.ArrayLike = 10.0, *, window_size: int = 1000
+) -> optax.GradientTransformationExtraArgs:
+    r"""Clips the global norm at a percentile of the recent norms: AutoClip.
+
+    .. math::
+      g \leftarrow g \, \frac{v}{\|g\|} \quad \text{if } \|g\| > v, \qquad
+      v = P_p(n_{t-w+1}, \ldots, n_t)
+
+    with n_t the norm of the gradient at hand, which is part of the window. At a low
+    percentage nearly every gradient is brought to the size of the smallest ones, so
+    the step length is left to the learning rate; at a high one, only the rare large
+    gradient is clipped.
+
+    Differences from AutoClip: it keeps all past norms, here the last `window_size`
+    are kept, so that the state has a fixed size and follows the training. Of two
+    norms that the percentile lies between the lower is taken, not a mixture. The
+    norms in the window are those before clipping, as there.
+
+    There is no warm-up: the first gradient has only itself to be compared with and
+    passes. From the second on, the largest norm of the window is never the threshold
+    (unless p is 100), so one bad step is clipped, whatever its size, and moves later
+    thresholds by one rank; so do more of them, as long as they are fewer than
+    a share 1 - p/100 of the window.
+
+    Only gradients that are finite and not zero enter the window. One with an Inf or
+    a NaN is passed on as it is and counted apart; put `nonfinite_random_step` in
+    front to deal with it.
+
+    Args:
+      percentile: the percentage p, 0 to 100.
+      window_size: how many norms are kept, w, an int of at least 1. Under
+        `optax.inject_hyperparams` name it in `static_args`.
+
+    Returns:
+      A `optax.GradientTransformationExtraArgs` with a `ClipByNormPercentileState`.
+
+    Raises:
+      ValueError: `percentile` is out of its range, NaN or no number; `window_size` is
+        no int of at least 1. An array is judged by its shape and dtype alone.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> import optax_ltd as ltd
+      >>> tx = ltd.clip_by_norm_percentile(50.0, window_size=10)
+      >>> state = tx.init(jnp.zeros(2))
+      >>> for size in (1.0, 2.0, 100.0):
+      ...     update, state = tx.update(size * jnp.array([0.6, 0.8]), state)
+      >>> print(update.round(6))
+      [1.2 1.6]
+
+    References:
+      Seetharaman, Wichern, Pardo, Le Roux, *AutoClip: Adaptive gradient clipping for
+      source separation networks*, MLSP 2020, https://arxiv.org/abs/2007.14469.
+    """
+    percentile = check_nonnegative("percentile", percentile, at_most=100)
+    window_size = check_count("window_size", window_size, at_least=1)
+
+    def init(params: Any) -> ClipByNormPercentileState:
+        del params
+        return ClipByNormPercentileState(init_record(), empty_window(window_size))
+
+    def update(
+        updates: Any,
+        state: ClipByNormPercentileState,
+        params: Any = None,
+        **extra_args: Any,
+    ) -> tuple[Any, ClipByNormPercentileState]:
+        del params, extra_args
+        measured = tree_norm(updates)
+        norms = push(state.norms, *counted_norm(measured, state.norms.dtype))
+        threshold = window_percentile(
+            norms, jnp.asarray(percentile).astype(norms.dtype)
+        )
+        # Empty behind a first gradient too small to be counted, which passes.
+        threshold = jnp.where(norms[-1] < 0, jnp.inf, threshold)
+        rescale = rescaling(measured, threshold)
+        new_updates = map_inexact(rescale, updates)
+        record = update_record(
+            state.record,
+            updates,
+            measured,
+            scale=rescale.scale,
+            clipped=rescale.clipped,
+        )
+        return new_updates, ClipByNormPercentileState(record, norms)
+
+    return transformation(init, update)
