@@ -110,7 +110,7 @@ def _sphere(
         ]
         norm = tree_norm(normals).norm
         return [
-            _shaped(_reachable(normal / norm * _reachable(length, normal), leaf), leaf)
+            _shaped(_reachable(normal * _reachable(length / norm, normal), leaf), leaf)
             for normal, leaf in zip(normals, leaves, strict=True)
         ]
 
