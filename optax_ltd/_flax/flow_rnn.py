@@ -179,20 +179,15 @@ class FlowRNN(nnx.RNN):
           NotImplementedError: on forward-mode or second derivatives while Ω or a
             ``carry_clip`` is on.
         """
-        return_carry = self.return_carry if return_carry is None else return_carry
-        time_major = self.time_major if time_major is None else time_major
-        reverse = self.reverse if reverse is None else reverse
-        keep_order = self.keep_order if keep_order is None else keep_order
         flow_weight = self.flow_weight if flow_weight is None else flow_weight
-
         sequences = Sequences.of(
+            self,
             inputs,
-            self.cell.num_feature_axes,
+            seq_lengths,
             time_major=time_major,
             reverse=reverse,
             keep_order=keep_order,
             return_carry=return_carry,
-            lengths=seq_lengths,
         )
         inputs = sequences.enter(inputs)
         if initial_carry is None:

@@ -31,25 +31,35 @@ class Sequences(NamedTuple):
     @classmethod
     def of(
         cls,
+        layer: Any,
         inputs: jax.Array,
-        num_feature_axes: int,
-        *,
-        time_major: bool,
-        reverse: bool,
-        keep_order: bool,
-        return_carry: ReturnCarry,
         lengths: jax.Array | None,
+        *,
+        time_major: bool | None,
+        reverse: bool | None,
+        keep_order: bool | None,
+        return_carry: ReturnCarry | None,
     ) -> "Sequences":
-        """The layout of a call with these inputs."""
-        check_return_carry(return_carry)
-        num_batch_dims = inputs.ndim - num_feature_axes - 1
-        time_axis = 0 if time_major else num_batch_dims
+        """The layout of a call; what is None here is as the layer has it."""
+
+        def chosen(name: str, given: Any) -> Any:
+            return getattr(layer, name) if given is None else given
+
+        returned: ReturnCarry = chosen("return_carry", return_carry)
+        check_return_carry(returned)
+        num_batch_dims = inputs.ndim - layer.cell.num_feature_axes - 1
+        time_axis = 0 if chosen("time_major", time_major) else num_batch_dims
         if lengths is not None:
             lead = list(inputs.shape[: 1 + num_batch_dims])
             del lead[time_axis]
             _check_lengths(lengths, tuple(lead))
         return cls(
-            num_batch_dims, time_axis, reverse, keep_order, return_carry, lengths
+            num_batch_dims,
+            time_axis,
+            chosen("reverse", reverse),
+            chosen("keep_order", keep_order),
+            returned,
+            lengths,
         )
 
     @property

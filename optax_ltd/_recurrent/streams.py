@@ -23,6 +23,7 @@ def streams(
 
 
 def stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
+    """What the loop reads, from the leaves of the parameters and of the inputs."""
     return Stream(program.once(params), program.ahead(params, inputs))
 
 

@@ -26,10 +26,12 @@ _LABEL_GAP = 0.075  # between labels, as a share of the axes' height
 
 
 def colors() -> Iterator[str]:
+    """The colours of lines, over and over."""
     return itertools.cycle(COLORS)
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure; width and height in inches."""
     from matplotlib.figure import Figure
 
     # Not by pyplot: no global state, no display, nothing to close.
