@@ -58,7 +58,8 @@ def flow_loop(
     record, reduction = flow.record, flow.reduction
     if flow.remat and reduction == "mean":
         # A segment does not know how many terms the others have.
-        record = _nothing_seen(lead, carry[0]) if record is None else record
+        if record is None:
+            record = _nothing_seen(lead, partition(is_hidden, carry)[0][0])
         average = _sum_to_mean(math.prod(lead[1:]))
         constants, record = average(regularised.constants, plain.constants, record)
         regularised, plain = (

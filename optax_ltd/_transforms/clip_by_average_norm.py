@@ -8,14 +8,14 @@ import optax
 
 from optax_ltd._norms import tree_norm
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
+from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
     OUTLIER,
     counted_norm,
     first_moments,
     next_mean,
 )
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
-from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, push
 
@@ -108,15 +108,8 @@ def clip_by_average_norm(
         measured = tree_norm(updates)
         threshold = jnp.asarray(multiple).astype(state.mean.dtype) * state.mean
         warm = state.first_norms[0] >= 0
-        rescale = rescaling(measured, jnp.where(warm, threshold, jnp.inf))
-        new_updates = map_inexact(rescale, updates)
-        record = update_record(
-            state.record,
-            updates,
-            measured,
-            scale=rescale.scale,
-            clipped=rescale.clipped,
-        )
+        threshold = jnp.where(warm, threshold, jnp.inf)
+        new_updates, record = clip(updates, measured, threshold, state.record)
         norm, counts = counted_norm(measured, state.mean.dtype)
         first_norms = push(state.first_norms, norm, counts & ~warm)
         bounded = jnp.minimum(norm, OUTLIER * state.mean)

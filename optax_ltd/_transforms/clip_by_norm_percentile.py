@@ -8,9 +8,9 @@ import optax
 
 from optax_ltd._norms import tree_norm
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
+from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import counted_norm
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
-from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, push, window_percentile
 
@@ -104,15 +104,7 @@ def clip_by_norm_percentile(
         )
         # Empty behind a first gradient too small to be counted, which passes.
         threshold = jnp.where(norms[-1] < 0, jnp.inf, threshold)
-        rescale = rescaling(measured, threshold)
-        new_updates = map_inexact(rescale, updates)
-        record = update_record(
-            state.record,
-            updates,
-            measured,
-            scale=rescale.scale,
-            clipped=rescale.clipped,
-        )
+        new_updates, record = clip(updates, measured, threshold, state.record)
         return new_updates, ClipByNormPercentileState(record, norms)
 
     return transformation(init, update)

@@ -8,14 +8,14 @@ import optax
 
 from optax_ltd._norms import tree_norm
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
+from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
     counted_norm,
     first_moments,
     next_deviation,
     next_mean,
 )
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
-from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, push
 
@@ -132,17 +132,11 @@ def clip_by_norm_zscore(
         dtype = state.mean.dtype
         norm, counts = counted_norm(measured, dtype)
         limit, bound = _limits(norm, state, jnp.asarray(threshold).astype(dtype))
-        rescale = rescaling(measured, jnp.minimum(limit, max_norm))
-        record = update_record(
-            state.record,
-            updates,
-            measured,
-            scale=rescale.scale,
-            clipped=rescale.clipped,
-        )
+        limit = jnp.minimum(limit, max_norm)
+        new_updates, record = clip(updates, measured, limit, state.record)
         bounded = jnp.minimum(norm, bound)
         statistics = _advance(state, bounded, counts, jnp.asarray(decay).astype(dtype))
-        return map_inexact(rescale, updates), ClipByNormZscoreState(record, *statistics)
+        return new_updates, ClipByNormZscoreState(record, *statistics)
 
     return transformation(init, update)
 
