@@ -47,15 +47,15 @@ format: $(VENV)/.test ## put the code in shape
 bench: $(VENV)/.bench ## run the benchmarks and write their tables anew
 	@$(PY) -m benchmarks $(ARGS)
 
-docs: $(VENV)/.docs ## the API pages, in docs/
-	@$(PY) -m pdoc --docformat google --math -o docs optax_ltd
+docs: $(VENV)/.docs ## the API pages, in docs/api/
+	@$(PY) -m pdoc --docformat google --math -o docs/api optax_ltd
 
 constraints: ## pin the newest versions that both Pythons resolve to
 	@$(OLDER) .ci/constraints.py $(OLDER) $(NEWER) > constraints.new
 	@mv constraints.new constraints.txt
 
 clean: ## remove the environments and everything made
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks demo docs dist
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks demo docs/api dist
 
 # An environment is sound between installs only. One that an interrupted or failed
 # install left behind has no `.sound` and is made anew.

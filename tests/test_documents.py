@@ -9,7 +9,8 @@ import pytest
 import optax_ltd as ltd
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+GUIDES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
@@ -31,19 +32,21 @@ def _source(cell: dict) -> str:
     )
 
 
-def test_the_readme_runs_as_written():
-    blocks = _code("README.md")
+@pytest.mark.parametrize("page", ["README.md", *GUIDES])
+def test_a_page_runs_as_written(page: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = _code(page)
     assert blocks
-    names: dict[str, object] = {"__name__": "readme"}
+    names: dict[str, object] = {"__name__": "page"}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, page, "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_names_and_links_exist(page: str):
     text = (ROOT / page).read_text()
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert (ROOT / link).exists(), link
+        assert (ROOT / page).parent.joinpath(link).exists(), link
     for path in re.findall(r"\bltd((?:\.[A-Za-z]\w*)+)", text):
         value = ltd
         for name in path.split(".")[1:]:
