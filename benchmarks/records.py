@@ -143,6 +143,37 @@ def record(
     }
 
 
+def seconds(entry: Mapping[str, Any], contestant: str) -> np.ndarray:
+    """All timings of one contestant of a record.
+
+    Args:
+      entry: the record.
+      contestant: its name.
+
+    Returns:
+      Seconds, [rounds].
+    """
+    return np.asarray(entry["contestants"][contestant]["all_seconds"])
+
+
+def ratios(
+    entry: Mapping[str, Any], contestant: str, measure: str
+) -> np.ndarray | None:
+    """What one contestant took as a multiple of another in the same round.
+
+    Args:
+      entry: the record.
+      contestant: whose time is divided.
+      measure: by whose.
+
+    Returns:
+      Ratios, [rounds]; None if the record lacks one of the two.
+    """
+    if not {contestant, measure} <= entry["contestants"].keys():
+        return None
+    return seconds(entry, contestant) / seconds(entry, measure)
+
+
 def write(entry: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     """Writes a record to a file named after its benchmark, case and platform.
 

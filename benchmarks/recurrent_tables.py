@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import NOTHING, number, spread, table, verdict, verdict_of
 from benchmarks.product_counts import floor
-from benchmarks.records import quartiles
+from benchmarks.records import quartiles, ratios, seconds
 from benchmarks.recurrent_settings import (
     LONG,
     MEMORY_SETTINGS,
@@ -23,18 +24,18 @@ from benchmarks.recurrent_settings import (
 
 Entry = Mapping[str, Any]
 NO_GPU = "No record was taken on a GPU yet."
-NOTHING = "–"
 
 
 def targets(entries: Sequence[Entry]) -> str:
     """What was to be reached, what was, and the floor; one row a ratio and setting."""
-    rows = ["| setting | ratio | seen | to reach | reached | floor |", _rule(6)]
+    rows = []
     for entry in entries:
         setting, platform = _setting(entry), entry["environment"]["platform"]
         for target in TARGETS:
             if target.platform in (None, platform):
                 rows.append(_target_row(entry, target, setting))
-    return "\n".join(rows)
+    heads = ["setting", "ratio", "seen", "to reach", "reached", "floor"]
+    return table(heads, rows)
 
 
 def memory(entries: Sequence[Entry]) -> str:
@@ -42,50 +43,46 @@ def memory(entries: Sequence[Entry]) -> str:
     names = list(entries[0]["contestants"])
     heads = ["setting", *(f"`{name}`" for name in names)]
     heads += ["Ω on / off", "to reach", "reached"]
-    rows = [_row(heads), _rule(len(heads))]
+    rows = []
     for entry in entries:
         for kind, part in (("compiled", "total"), ("resident", "resident")):
             sizes = {n: c.get(part) for n, c in entry["contestants"].items()}
             shown = [f"{number(s / 1e6)} MB" if s else NOTHING for s in sizes.values()]
             cells = [f"{title(entry)}, {kind}", *shown, *_memory_ratio(entry, part)]
-            rows.append(_row(cells))
-    return "\n".join(rows)
+            rows.append(cells)
+    return table(heads, rows)
 
 
 def length(entries: Sequence[Entry]) -> str:
     """Time a step and loops of the compiled program as T grows."""
-    rows = [
-        "| cell | T | Ω off, µs a time step | Ω on | Ω's extra cost "
-        "| loops with Ω off | with Ω on | loops over T that Ω adds |",
-        _rule(8),
-    ]
+    heads = ["cell", "T", "Ω off, µs a time step", "Ω on", "Ω's extra cost"]
+    heads += ["loops with Ω off", "with Ω on", "loops over T that Ω adds"]
+    rows = []
     for entry in sorted(entries, key=lambda e: (_where(e), _setting(e))):
         steps = entry["case"]["time"]
-        off, on = (_seconds(entry, name) / steps for name in (OFF, ON))
+        off, on = (seconds(entry, name) / steps for name in (OFF, ON))
         loops = {name: entry["loops"][name] for name in (OFF, ON)}
         added = _over_time(loops[ON], steps) - _over_time(loops[OFF], steps)
         cells = [entry["case"]["cell"] + _where(entry), f"{steps:,}"]
-        cells += [_range(quartiles(1e6 * times)) for times in (off, on, on - off)]
+        cells += [spread(quartiles(1e6 * times)) for times in (off, on, on - off)]
         cells += [_loops(loops[OFF]), _loops(loops[ON]), str(added)]
-        rows.append(_row(cells))
-    return "\n".join(rows)
+        rows.append(cells)
+    return table(heads, rows)
 
 
 def readme(costs: Sequence[Entry], memories: Sequence[Entry]) -> str:
     """The README's table: what Ω costs, at every setting with a record."""
-    rows = [
-        "| cell; time × batch × hidden, inputs | Ω off | Ω on every step "
-        "| on a quarter of the steps | peak memory, on / off |",
-        _rule(5),
-    ]
+    heads = ["cell; time × batch × hidden, inputs", "Ω off", "Ω on every step"]
+    heads += ["on a quarter of the steps", "peak memory, on / off"]
+    rows = []
     sizes = {title(e): _memory_ratio(e, "total")[0] for e in memories}
     for entry in costs:
         s = _setting(entry)
-        ratios = [_ratio(entry, name, NNX) for name in (OFF, ON, QUARTER)]
-        shown = [NOTHING if r is None else f"{np.median(r):.2f}" for r in ratios]
+        seen = [ratios(entry, name, NNX) for name in (OFF, ON, QUARTER)]
+        shown = [NOTHING if r is None else f"{np.median(r):.2f}" for r in seen]
         name = f"{s.cell}; {s.time} × {s.batch} × {s.hidden}, {s.inputs}{_where(entry)}"
-        rows.append(_row([name, *shown, sizes.get(title(entry), NOTHING)]))
-    return "\n".join(rows)
+        rows.append([name, *shown, sizes.get(title(entry), NOTHING)])
+    return table(heads, rows)
 
 
 def long_sequence(memories: Sequence[Entry]) -> list[str]:
@@ -119,38 +116,24 @@ def title(entry: Entry) -> str:
     return f"{s.cell}, {sizes}{_where(entry)}"
 
 
-def _target_row(entry: Entry, target: Target, setting: Setting) -> str:
-    ratios = _ratio(entry, target.contestant, target.measure)
-    seen = reached = NOTHING
-    if ratios is not None:
-        spread = quartiles(ratios)
-        seen = _range(spread)
-        reached = _yes(target.reached(spread["median"], setting))
-        if spread["lower"] <= target.limit_at(setting) <= spread["upper"]:
-            reached += ", within the quartiles"
-    limit = f"{'≥' if target.at_least else '≤'} {target.limit_at(setting)}"
+def _target_row(entry: Entry, target: Target, setting: Setting) -> list[str]:
+    limit, seen, reached = target.limit_at(setting), NOTHING, NOTHING
+    found = ratios(entry, target.contestant, target.measure)
+    if found is not None:
+        seen = spread(quartiles(found))
+        reached = verdict_of(quartiles(found), limit, at_least=target.at_least)
+    sign = "≥" if target.at_least else "≤"
     least = f"{floor(target.contestant, target.measure, setting):.2f}"
     name = f"`{target.contestant}` / `{target.measure}`"
-    return _row([title(entry), name, seen, limit, reached, least])
+    return [title(entry), name, seen, f"{sign} {limit}", reached, least]
 
 
 def _memory_ratio(entry: Entry, part: str) -> tuple[str, str, str]:
     on, off = (entry["contestants"].get(name, {}).get(part) for name in (ON, OFF))
     if not (on and off):
         return NOTHING, NOTHING, NOTHING
-    reached = _yes(MEMORY_TARGET.reached(on / off, _setting(entry)))
+    reached = verdict(MEMORY_TARGET.reached(on / off, _setting(entry)))
     return f"{on / off:.2f}", f"≤ {MEMORY_TARGET.limit}", reached
-
-
-def _ratio(entry: Entry, contestant: str, measure: str) -> np.ndarray | None:
-    """Ratios round by round; None if the record lacks one of the two."""
-    if not {contestant, measure} <= entry["contestants"].keys():
-        return None
-    return _seconds(entry, contestant) / _seconds(entry, measure)
-
-
-def _seconds(entry: Entry, contestant: str) -> np.ndarray:
-    return np.asarray(entry["contestants"][contestant]["all_seconds"])
 
 
 def _over_time(counts: Sequence[int | None], steps: int) -> int:
@@ -171,25 +154,3 @@ def _setting(entry: Entry) -> Setting:
 def _where(entry: Entry) -> str:
     platform = entry["environment"]["platform"]
     return "" if platform == "cpu" else f", on {platform}"
-
-
-def _range(values: Mapping[str, float]) -> str:
-    low, mid, high = (values[key] for key in ("lower", "median", "upper"))
-    return f"{number(mid)} ({number(low)} to {number(high)})"
-
-
-def number(value: float) -> str:
-    """Three digits, or all of those before the point."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
-
-
-def _yes(reached: bool) -> str:
-    return "yes" if reached else "**no**"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _rule(columns: int) -> str:
-    return "|" + "---|" * columns

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import recurrent_tables
+from benchmarks.markdown import spread, table
 from benchmarks.records import RESULTS
 
 PAGE = Path(__file__).parent / "README.md"
@@ -97,18 +98,13 @@ def _about(name: str) -> str:
 
 
 def _table(entry: Entry) -> str:
-    rows = ["| | ratio | milliseconds | compiled in |", "|---|---|---|---|"]
+    rows = []
     for name, seen in entry["contestants"].items():
         shown = f"*`{name}`*" if name == entry["measure"] else f"`{name}`"
-        ratio, time = _range(seen["ratio"], 1), _range(seen["seconds"], 1e3)
-        rows.append(f"| {shown} | {ratio} | {time} | {seen['compile_seconds']:.1f} s |")
-    return "\n".join(rows)
-
-
-def _range(values: Mapping[str, float], unit: float) -> str:
-    low, mid, high = (unit * values[key] for key in ("lower", "median", "upper"))
-    number = recurrent_tables.number
-    return f"{number(mid)} ({number(low)} to {number(high)})"
+        times = {key: 1e3 * value for key, value in seen["seconds"].items()}
+        compiled = f"{seen['compile_seconds']:.1f} s"
+        rows.append([shown, spread(seen["ratio"]), spread(times), compiled])
+    return table(["contestant", "ratio", "milliseconds", "compiled in"], rows)
 
 
 def _sources(entries: Sequence[Entry]) -> str:
