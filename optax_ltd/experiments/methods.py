@@ -14,8 +14,9 @@ class Method:
 
     Attributes:
       name: What tables and pictures call it.
-      guard: What the gradient passes through before the optimiser's step. It counts
-        the gradients that are not finite, for `optax_ltd.metrics`.
+      guard: What the gradient passes through before the optimiser's step. If
+        `optax_ltd.metrics` finds a count of gradients that are not finite in its
+        state, a run shows it.
       flow_weight: Weight of the information-flow regulariser Ω; 0 for none.
     """
 

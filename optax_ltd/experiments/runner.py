@@ -5,6 +5,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import optax_ltd as ltd
 from optax_ltd.experiments.methods import Method
@@ -49,6 +50,11 @@ class Runner:
         run.evaluations.append(evaluation)
         return evaluation
 
+    @property
+    def opt_state(self) -> optax.OptState:
+        """The optimiser's state of every seed, stacked along axis 0."""
+        return self._members.opt_state
+
     def model(self, seed: int, *, trained: bool = True) -> TanhNet:
         """Returns the network of a seed as it stands, or as it was before training."""
         if trained:
@@ -62,4 +68,4 @@ def _nonfinite_counts(members: Member) -> np.ndarray:
     """Gradients of each seed with an Inf or a NaN so far, int [seeds]."""
     counts = ltd.metrics(members.opt_state)
     seen = [v for name, v in counts.items() if name.endswith("/nonfinite_count")]
-    return np.sum(seen, axis=0)
+    return np.sum([np.zeros(members.data_key.shape, int), *seen], axis=0)
