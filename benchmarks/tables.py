@@ -8,11 +8,11 @@ Both come from the records: no number in either is typed.
 import ast
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import recurrent_tables
+from benchmarks import recurrent_tables, update_tables
 from benchmarks.markdown import spread, table
 from benchmarks.records import RESULTS
 
@@ -32,6 +32,19 @@ in *italics* in the same round; the numbers are the median of all rounds and, in
 brackets, the quartiles. Compilation is not in them.
 """
 Entry = Mapping[str, Any]
+
+# A benchmark's records as one table; or a table of targets, then one a record with
+# the times of all contestants.
+ONE_TABLE: dict[str, Callable[[Sequence[Entry]], str]] = {
+    "recurrent_length": recurrent_tables.length,
+    "recurrent_memory": recurrent_tables.memory,
+}
+TIMED = {"recurrent_cost": recurrent_tables, "update_cost": update_tables}
+IN_ORDER = {
+    "recurrent_cost": recurrent_tables.in_order,
+    "recurrent_memory": recurrent_tables.in_order,
+    "update_cost": update_tables.in_order,
+}
 
 
 def page(folder: Path = RESULTS) -> str:
@@ -62,24 +75,19 @@ def _records(folder: Path) -> dict[str, list[Entry]]:
     for path in sorted(folder.glob("*.json")):
         entry = json.loads(path.read_text())
         found.setdefault(entry["benchmark"], []).append(entry)
-    for name in ("recurrent_cost", "recurrent_memory"):
-        found[name] = recurrent_tables.in_order(found.get(name, []))
-    return {name: entries for name, entries in found.items() if entries}
+    return {name: IN_ORDER.get(name, list)(entries) for name, entries in found.items()}
 
 
 def _section(name: str, entries: list[Entry]) -> str:
     parts = [f"## {name.replace('_', ' ').capitalize()}", _about(name)]
-    if name == "recurrent_memory":
-        parts += [recurrent_tables.memory(entries), _sources(entries)]
-    elif name == "recurrent_length":
-        parts += [recurrent_tables.length(entries), _sources(entries)]
+    if name in ONE_TABLE:
+        parts += [ONE_TABLE[name](entries), _sources(entries)]
     else:
-        recurrent = name == "recurrent_cost"
-        if recurrent:
-            parts += [recurrent_tables.targets(entries), *_gpu_or_not(entries)]
+        tables = TIMED[name]
+        parts += [tables.targets(entries), *_gpu_or_not(entries)]
         for entry in entries:
-            case = recurrent_tables.title(entry) if recurrent else _words(entry["case"])
-            parts += [f"### {case}", _table(entry), _source(entry)]
+            parts += [f"### {tables.title(entry)}", _table(entry)]
+            parts += [*_failures(entry), _source(entry)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -107,6 +115,14 @@ def _table(entry: Entry) -> str:
     return table(["contestant", "ratio", "milliseconds", "compiled in"], rows)
 
 
+def _failures(entry: Entry) -> list[str]:
+    """Says what those raised that cannot do what is measured."""
+    return [
+        f"`{name}` cannot do this: `{error}`"
+        for name, error in entry.get("failed", {}).items()
+    ]
+
+
 def _sources(entries: Sequence[Entry]) -> str:
     """Returns the sentences that tell where records come from, each once."""
     return "\n\n".join(dict.fromkeys(_source(entry) for entry in entries))
@@ -126,15 +142,7 @@ def _source(entry: Entry) -> str:
     parts = [device, f"Python {seen['python']}", versions]
     if "rounds" in entry:
         parts.insert(0, f"{entry['rounds']} rounds")
-    if "config" in entry:
-        parts.insert(0, _words(entry["config"]))
     return f"{'; '.join(parts)}; {seen['date']}, commit {commit}."
-
-
-def _words(fields: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{key.replace('_', ' ')} {value}" for key, value in fields.items()
-    )
 
 
 if __name__ == "__main__":

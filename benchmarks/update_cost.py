@@ -1,12 +1,19 @@
 """What a guard adds to the cost of an update.
 
-A whole update of 20 M float32 parameters, jitted and donated, against the same
-with `optax.clip_by_global_norm`:
+A whole update, jitted and donated, from the gradient to the new parameters, against
+the same with `optax.clip_by_global_norm`. *Metrics returned* is the same update whose
+caller reads `optax_ltd.metrics` after every step; the state records what they are made
+of in any case. `optax.apply_if_finite` stands around that clip and the optimiser.
+
+`clip_or_random_step` is the form to use. Chained, `nonfinite_random_step` and
+`clip_by_global_norm` do the same, but each measures the gradient, and what the second
+one measures must first be written to memory: use it where the two need different sizes.
 
     python -m benchmarks.update_cost
 """
 
 import argparse
+import gc
 from typing import Any
 
 import jax
@@ -14,101 +21,109 @@ import jax.numpy as jnp
 import optax
 
 import optax_ltd as ltd
-from benchmarks import records
+from benchmarks import records, update_settings
+from benchmarks.update_settings import SETTINGS, Setting
 
-MEASURE = "optax.clip_by_global_norm"
 OPTIMIZERS = {"sgd": lambda: optax.sgd(1e-2), "adam": lambda: optax.adam(1e-3)}
 GUARDS = {
-    "none": optax.identity,
-    MEASURE: lambda: optax.clip_by_global_norm(1.0),
-    "clip_by_value": lambda: ltd.clip_by_value(1e-4),
-    "clip_by_global_norm": lambda: ltd.clip_by_global_norm(1.0),
-    "nonfinite_random_step": lambda: ltd.nonfinite_random_step(1.0, key=0),
-    "clip_or_random_step": lambda: ltd.clip_or_random_step(1.0, key=0),
-    "clip_or_random_step, sphere": lambda: ltd.clip_or_random_step(
+    update_settings.NONE: optax.identity,
+    update_settings.OPTAX_CLIP: lambda: optax.clip_by_global_norm(1.0),
+    update_settings.CLIP: lambda: ltd.clip_by_global_norm(1.0),
+    update_settings.GUARD: lambda: ltd.clip_or_random_step(1.0, key=0),
+    update_settings.READ: lambda: ltd.clip_or_random_step(1.0, key=0),
+    update_settings.CHAINED: lambda: optax.chain(
+        ltd.nonfinite_random_step(1.0, key=0), ltd.clip_by_global_norm(1.0)
+    ),
+    update_settings.VALUE: lambda: ltd.clip_by_value(1e-4),
+    update_settings.RANDOM: lambda: ltd.nonfinite_random_step(1.0, key=0),
+    update_settings.SPHERE: lambda: ltd.clip_or_random_step(
         1.0, key=0, direction="sphere"
     ),
 }
-NONFINITE = ("nonfinite_random_step", "clip_or_random_step")
 
 
-def updates(
-    optimizer: str, guards: tuple[str, ...], gradient: list[jax.Array]
-) -> dict[str, records.Contestant]:
-    """Compiles one update per guard, with the guard inside the chain.
+def transformation(name: str, optimizer: str) -> optax.GradientTransformation:
+    """A guard in a chain with an optimiser.
 
     Args:
+      name: a contestant.
       optimizer: a key of OPTIMIZERS.
-      guards: keys of GUARDS; `apply_if_finite` is added to the list.
+
+    Returns:
+      The whole optimiser.
+    """
+    if name == update_settings.APPLY_IF_FINITE:
+        inner = transformation(update_settings.OPTAX_CLIP, optimizer)
+        return optax.apply_if_finite(inner, max_consecutive_errors=10**9)
+    return optax.chain(GUARDS[name](), OPTIMIZERS[optimizer]())
+
+
+def contestant(
+    name: str, setting: Setting, gradient: list[jax.Array]
+) -> records.Contestant:
+    """Compiles one update.
+
+    Args:
+      name: a contestant.
+      setting: what it is measured on.
       gradient: the gradient of every step.
 
     Returns:
-      Contestants by name.
+      The contestant.
     """
-    chains: dict[str, optax.GradientTransformation] = {
-        name: optax.chain(GUARDS[name](), OPTIMIZERS[optimizer]()) for name in guards
-    }
-    chains["optax.apply_if_finite"] = optax.apply_if_finite(chains[MEASURE], 10**9)
+    tx: Any = transformation(name, setting.optimizer)
 
-    def contestant(tx: optax.GradientTransformation) -> records.Contestant:
-        def step(carry: Any, gradient: Any) -> Any:
-            params, state = carry
-            changes, state = tx.update(gradient, state, params)
-            return optax.apply_updates(params, changes), state
+    def step(carry: Any, gradient: Any) -> Any:
+        params, state, _ = carry
+        changes, state = tx.update(gradient, state, params)
+        read = ltd.metrics(state) if name == update_settings.READ else {}
+        return optax.apply_updates(params, changes), state, read
 
-        params = jax.tree.map(jnp.ones_like, gradient)
-        return records.compiled(step, (params, tx.init(params)), gradient)
+    params = [jnp.ones(leaf.shape, setting.dtype) for leaf in gradient]
+    # Adam's moments have the dtype of the parameters, until the first gradient.
+    _, later = jax.eval_shape(tx.update, gradient, tx.init(params), params)
+    state = jax.tree.map(lambda x, y: x.astype(y.dtype), tx.init(params), later)
+    read = ltd.metrics(state) if name == update_settings.READ else {}
+    return records.compiled(step, (params, state, read), gradient)
 
-    return {name: contestant(tx) for name, tx in chains.items()}
 
-
-def run(
-    optimizer: str, kind: str, *, leaves: int, shape: tuple[int, ...], rounds: int
-) -> dict[str, Any]:
-    """Measures one case.
+def run(setting: Setting, *, rounds: int) -> dict[str, Any]:
+    """Measures one setting.
 
     Args:
-      optimizer: a key of OPTIMIZERS.
-      kind: `"finite"`, a gradient above the threshold, or `"nan"`, one bad entry.
-      leaves: how many arrays the parameters are in.
-      shape: of each of them.
+      setting: the setting.
       rounds: timings of each contestant.
 
     Returns:
-      The record.
+      The record. `failed` has what those raised that cannot make the update.
     """
-    keys = jax.random.split(jax.random.key(0), leaves)
-    gradient = [jax.random.normal(key, shape) for key in keys]
-    guards = tuple(GUARDS)
-    if kind == "nan":
-        gradient[-1] = gradient[-1].reshape(-1).at[-1].set(jnp.nan).reshape(shape)
-        guards = (MEASURE, *NONFINITE)
-    contestants = updates(optimizer, guards, gradient)
+    keys = jax.random.split(jax.random.key(0), setting.leaves)
+    gradient = [jax.random.normal(key, setting.shape) for key in keys]
+    if setting.gradient == "nan":
+        gradient[-1] = gradient[-1].at[-1, -1].set(jnp.nan)
+    contestants, failed = {}, {}
+    for name in update_settings.contestants(setting):
+        try:
+            contestants[name] = contestant(name, setting, gradient)
+        except TypeError as error:
+            failed[name] = f"TypeError: {str(error).splitlines()[0]}"
     seconds = records.interleave(contestants, rounds=rounds)
-    case = {"optimizer": optimizer, "gradient": kind}
-    config = {"leaves": leaves, "shape": list(shape), "dtype": "float32"}
+    measure = update_settings.OPTAX_CLIP
+    case = setting._asdict()
     return records.record(
-        "update_cost", case, contestants, seconds, measure=MEASURE, config=config
+        "update_cost", case, contestants, seconds, measure=measure, failed=failed
     )
 
 
 def main() -> None:
-    """Runs every case, prints the ratios and writes the records."""
+    """Measures every setting, prints the ratios and writes the records."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--leaves", type=int, default=40)
-    parser.add_argument("--shape", type=int, nargs="+", default=[500, 1000])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--only", type=int, nargs="*", help="which of the settings")
     options = parser.parse_args()
-    for optimizer in OPTIMIZERS:
-        for kind in ("finite", "nan"):
-            entry = run(
-                optimizer,
-                kind,
-                leaves=options.leaves,
-                shape=tuple(options.shape),
-                rounds=options.rounds,
-            )
-            records.write_and_show(entry)
+    for i in options.only or range(len(SETTINGS)):
+        records.write_and_show(run(SETTINGS[i], rounds=options.rounds))
+        gc.collect()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import recurrent_tables, tables
+from benchmarks import markdown, recurrent_tables, tables
 from benchmarks.recurrent_settings import LINEN, NAIVE, NNX, OFF, ON, QUARTER, SETTINGS
 
 SECONDS = {NNX: 1.0, LINEN: 2.0, OFF: 1.5, ON: 1.4, QUARTER: 1.25, NAIVE: 4.2}
@@ -66,7 +66,7 @@ def test_each_target_stands_beside_what_was_seen(ratio, seen, limit, reached):
     ],
 )
 def test_numbers_have_three_digits_and_no_exponent(value: float, shown: str):
-    assert recurrent_tables.number(value) == shown
+    assert markdown.number(value) == shown
 
 
 def test_the_limit_at_the_first_setting_is_its_own():
