@@ -8,7 +8,13 @@ Each has a process of its own, so that none inherits what another left in memory
 import subprocess
 import sys
 
-BENCHMARKS = ("recurrent_cost", "recurrent_length", "recurrent_memory", "update_cost")
+BENCHMARKS = (
+    "faulty_gradients",
+    "recurrent_cost",
+    "recurrent_length",
+    "recurrent_memory",
+    "update_cost",
+)
 
 
 def main(chosen: list[str]) -> int:

@@ -1,0 +1,72 @@
+"""Tables of the training under faults."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.markdown import NOTHING, table
+
+Entry = Mapping[str, Any]
+HEADS = (
+    "guard",
+    "solved",
+    "after updates",
+    "still solved at the end",
+    "no step",
+    "another step",
+    "Inf or NaN in the parameters",
+)
+
+
+def guards(entries: Sequence[Entry]) -> str:
+    """One table a case, with a line on the faults of it."""
+    parts = []
+    for entry in entries:
+        rows = [_cells(entry, name) for name in entry["guards"]]
+        parts += [f"### {_title(entry)}", _faults(entry), table(HEADS, rows)]
+    return "\n\n".join(parts)
+
+
+def _title(entry: Entry) -> str:
+    start, stop = entry["burst"]
+    if stop > start:
+        return f"{stop - start} gradients in a row"
+    return f"{100 * entry['rate']:.3g} % of the gradients"
+
+
+def _faults(entry: Entry) -> str:
+    """What was spoilt: the same for every seed behind every guard that met faults."""
+    *_, met = entry["guards"].values()
+    counts = {kind: seeds[0] for kind, seeds in met["faults"].items()}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    start, stop = entry["burst"]
+    where = f", from update {start + 1:,} on" if stop > start else ""
+    updates = entry["config"]["updates"]
+    return (
+        f"Spoilt were {sum(counts.values())} of {updates:,} gradients{where}: {kinds}."
+    )
+
+
+def _cells(entry: Entry, name: str) -> list[str]:
+    """One row. Numbers of all seeds in one cell stand in the order of the seeds."""
+    seen, solved_below = entry["guards"][name], entry["solved_below"]
+    solved_at, errors = seen["solved_at"], seen["error"]
+    solved = sum(at is not None for at in solved_at)
+    kept = sum(error < solved_below for error in errors)
+    broken = [at for at in seen["broken_at"] if at is not None]
+    return [
+        f"`{name}`",
+        f"{solved} of {len(solved_at)}",
+        " ".join(NOTHING if at is None else f"{at:,}" for at in solved_at),
+        f"{kept} of {len(errors)}",
+        _alike(seen["zero"]),
+        _alike(seen["replaced"]),
+        f"{len(broken)} of {len(errors)}, update {_alike([at + 1 for at in broken])}"
+        if broken
+        else NOTHING,
+    ]
+
+
+def _alike(counts: Sequence[int]) -> str:
+    """One number if all seeds have the same, else the least and the most."""
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

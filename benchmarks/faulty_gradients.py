@@ -1,0 +1,158 @@
+"""What guards make of spoilt gradients: the same training and the same faults for all.
+
+Tanh units learn temporal order, with Ω, SGD and a clip at norm 1, all seeds together.
+Before the guard gradients are spoilt by one of: an Inf in one entry, a NaN in one
+entry, a leaf that is all NaN, a gradient of the right direction and 1e30 times its
+size. A seed has solved the task once fewer than 1 % of 10,000 fresh sequences are
+wrong; it goes on to the end of the budget, where it is tested once more. A step is
+lost if nothing moved though there was a gradient (*no step*), or if what moved was not
+the gradient, with a cosine below a half to the gradient before the fault (*another
+step*). Where an Inf or a NaN reaches the parameters, the run ends and its count too.
+
+    python -m benchmarks.faulty_gradients
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+import optax_ltd as ltd
+from benchmarks import records
+from benchmarks.faults import NAN, Faults, inject_faults
+from benchmarks.lost_steps import LostSteps, count_lost_steps
+from optax_ltd import tasks
+from optax_ltd.experiments.methods import Method
+from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.training import Settings
+
+CASES = {
+    "scattered": Faults(rate=0.01),
+    "burst": Faults(burst=range(1000, 1010), kinds=(NAN,)),
+}
+FLOW_WEIGHT = 2.0
+FAULT_KEY = 0
+MAX_CONSECUTIVE_ERRORS = 5  # `apply_if_finite` lets what comes after them pass
+
+
+def _fallback(**choice: Any) -> optax.GradientTransformation:
+    return optax.chain(ltd.nonfinite_random_step(**choice), ltd.clip_by_global_norm(1))
+
+
+NO_FAULTS = "clip_by_global_norm, no faults"
+FALLBACKS = {
+    "nonfinite_random_step, random": lambda: _fallback(step_size=1.0, key=1),
+    "nonfinite_random_step, zero": lambda: _fallback(fallback="zero"),
+    "nonfinite_random_step, shrink": lambda: _fallback(fallback="shrink"),
+}
+GUARDS: dict[str, Callable[[], optax.GradientTransformation]] = {
+    NO_FAULTS: lambda: ltd.clip_by_global_norm(1.0),
+    "clip_or_random_step": lambda: ltd.clip_or_random_step(1.0, key=1),
+    **FALLBACKS,
+    "clip_by_global_norm": lambda: ltd.clip_by_global_norm(1.0),
+    "optax.clip_by_global_norm": lambda: optax.clip_by_global_norm(1.0),
+    "optax.zero_nans, optax.clip_by_global_norm": lambda: optax.chain(
+        optax.zero_nans(), optax.clip_by_global_norm(1.0)
+    ),
+    "optax.apply_if_finite, optax.clip_by_global_norm": lambda: optax.apply_if_finite(
+        optax.clip_by_global_norm(1.0), MAX_CONSECUTIVE_ERRORS
+    ),
+}
+
+
+def train(name: str, faults: Faults, settings: Settings) -> dict[str, Any]:
+    """Trains all seeds behind one guard, to the end of the budget.
+
+    Args:
+      name: a key of GUARDS.
+      faults: what is spoilt, unless the name is NO_FAULTS.
+      settings: the task and the budget.
+
+    Returns:
+      What came out: `solved_at`, `error` at the end, lost steps and faults, each with
+      a number a seed.
+    """
+    faults = Faults(kinds=faults.kinds) if name == NO_FAULTS else faults
+    injected = inject_faults(faults, jax.random.key(FAULT_KEY))
+    watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
+    runner = Runner(Method(name, watched, FLOW_WEIGHT), settings)
+    # Not `run.done`: all meet the same faults only if all go the same way.
+    while runner.run.update < settings.updates:
+        runner.advance()
+    states: Any = runner.opt_state
+    lost: LostSteps = states[0]
+    counts = np.asarray(lost.inner[0].counts)
+    run = runner.run
+    return {
+        "solved_at": run.solved_at,
+        "error": [round(float(error), 4) for error in run.evaluations[-1].error],
+        "zero": lost.zero.tolist(),
+        "replaced": lost.replaced.tolist(),
+        "broken_at": [at if at >= 0 else None for at in lost.broken_at.tolist()],
+        "faults": dict(zip(faults.kinds, counts.T.tolist(), strict=True)),
+        "seconds": run.seconds,
+    }
+
+
+def entry(
+    case: str, settings: Settings, trained: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Puts together the record of one case.
+
+    Args:
+      case: a key of CASES.
+      settings: the task and the budget.
+      trained: what `train` returned, by guard.
+
+    Returns:
+      A dictionary that JSON can hold.
+    """
+    faults, task = CASES[case], settings.task
+    return {
+        "benchmark": "faulty_gradients",
+        "case": {"faults": case},
+        "environment": records.environment(),
+        "config": {
+            "task": task.name,
+            "length": task.length,
+            "seeds": settings.seeds,
+            "updates": settings.updates,
+            "test_every": settings.test_every,
+            "hidden_size": settings.hidden_size,
+            "batch_size": settings.batch_size,
+            "learning_rate": settings.learning_rate,
+            "flow_weight": FLOW_WEIGHT,
+            "max_consecutive_errors": MAX_CONSECUTIVE_ERRORS,
+        },
+        "rate": faults.rate,
+        "burst": [faults.burst.start, faults.burst.stop],
+        "solved_below": task.solved_below,
+        "guards": dict(trained),
+    }
+
+
+def main() -> None:
+    """Trains in every case behind every guard and writes the records."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=8000)
+    parser.add_argument("--length", type=int, default=40)
+    options = parser.parse_args()
+    settings = Settings(
+        tasks.temporal_order(options.length),
+        seeds=options.seeds,
+        updates=options.updates,
+    )
+    for case, faults in CASES.items():
+        trained = {}
+        for name in GUARDS:
+            trained[name] = came = train(name, faults, settings)
+            print(f"{case}: {name}: solved at {came['solved_at']}", flush=True)
+        print(records.write(entry(case, settings, trained)))
+
+
+if __name__ == "__main__":
+    main()
