@@ -16,6 +16,7 @@ from optax_ltd._transforms.clip_by_norm_percentile import clip_by_norm_percentil
 from optax_ltd._transforms.clip_by_norm_zscore import clip_by_norm_zscore
 from optax_ltd._transforms.clip_by_value import clip_by_value
 from optax_ltd._transforms.clip_or_random_step import clip_or_random_step
+from optax_ltd._transforms.clip_per_example import clip_per_example
 from optax_ltd._transforms.metrics import metrics
 from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
@@ -33,6 +34,7 @@ __all__ = [
     "clip_by_value",
     "clip_carry_gradient",
     "clip_or_random_step",
+    "clip_per_example",
     "flow_gains",
     "flow_penalty",
     "global_norm",

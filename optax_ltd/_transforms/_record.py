@@ -22,7 +22,7 @@ class GradientRecord(NamedTuple):
       scale: factor by which the last gradient was multiplied: 1 if it passed, 0 if
         something else took its place.
       total_count: gradients seen.
-      clipped_count: finite gradients that were above the threshold.
+      clipped_count: finite gradients that were above the threshold, all or in part.
       nonfinite_count: gradients with an Inf or a NaN anywhere.
       nonfinite_run: how many of these came last, without a finite one after them.
       first_bad_leaf: index of the first leaf with an Inf or a NaN in the last
@@ -31,7 +31,8 @@ class GradientRecord(NamedTuple):
         mask hides some of the leaves; 0 if there is none.
       longest_nonfinite_run: the largest `nonfinite_run` so far.
       recent_norms: norms of the last `RECENT` finite gradients, the newest last.
-      recent_clips: 1 for each of these that was clipped and 0 for the others.
+      recent_clips: 1 for each of these that was clipped and 0 for the others; of a
+        gradient that is clipped in parts, their share.
     """
 
     norm: jax.Array
@@ -79,7 +80,7 @@ def update_record(
       updates: the gradient as it came; only its paths are used.
       measured: its norm.
       scale: the factor that was applied to it.
-      clipped: whether it was above the threshold.
+      clipped: whether it was above the threshold, or which share of it.
 
     Returns:
       The new record.
@@ -93,7 +94,7 @@ def update_record(
         norm=measured.norm,
         scale=scale,
         total_count=_increment(record.total_count),
-        clipped_count=_increment(record.clipped_count, clipped),
+        clipped_count=_increment(record.clipped_count, clipped > 0),
         nonfinite_count=_increment(record.nonfinite_count, bad),
         nonfinite_run=run,
         first_bad_leaf=jnp.where(bad, measured.first_bad_leaf, record.first_bad_leaf),

@@ -29,19 +29,23 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     in ``"encoder/clip_by_global_norm/norm"``. For each transformation:
 
     - `norm`: norm of the last gradient, before anything was done to it (for
-      `clip_by_value` its largest absolute entry). Inf or NaN if the gradient was.
+      `clip_by_value` its largest absolute entry, for `clip_per_example` the median
+      of the examples' norms). Inf or NaN if the gradient was.
     - `scale`: factor by which the last gradient was multiplied: 1 if it passed,
       0 if something took its place (for `clip_by_value` the smallest factor that
-      any entry met).
+      any entry met, for `clip_per_example` the mean of the examples' factors).
     - `total_count`, `clipped_count`, `nonfinite_count`: how many gradients came,
-      how many were finite and above the threshold, how many were not finite.
+      how many were finite and above the threshold, how many were not finite. For
+      `clip_per_example` a batch is one gradient, above the threshold if any example
+      is.
     - `nonfinite_run`: how many non-finite ones came last, in a row.
     - `first_bad_leaf`: index, as `jax.tree.leaves` counts, of the first leaf with
       an Inf or a NaN in the last gradient that had one; -1 if none ever had.
       `raise_if_diverged` turns it into a name.
     - `longest_nonfinite_run`: the largest `nonfinite_run` so far.
     - `clipped_share`: which share of the last 64 finite gradients was above the
-      threshold; of all of them while they are fewer, and 0 before the first.
+      threshold; of all of them while they are fewer, and 0 before the first. For
+      `clip_per_example` it is the share of the examples.
     - `norm_p50`, `norm_p90`, `norm_p99`: percentiles of the norms of the same
       gradients; 0 before the first. Of two norms that a percentile lies between it is
       the lower, so that of 64 norms `norm_p99` is the second largest: one outlier

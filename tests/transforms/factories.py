@@ -22,27 +22,44 @@ def loose(tx: optax.GradientTransformation) -> Any:
     return tx
 
 
+def of_two(tx: Any) -> Any:
+    """A transformation of examples' gradients, given the same gradient twice."""
+
+    def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> Any:
+        # A method, as NumPy's float0 has no other way.
+        twice = jax.tree.map(lambda leaf: leaf[None].repeat(2, 0), updates)
+        return tx.update(twice, state, params, **extra_args)
+
+    return loose(optax.GradientTransformationExtraArgs(tx.init, update))
+
+
 class Variant(NamedTuple):
     """One way of calling one factory, with a threshold and a step size of 1.
 
     `above` and `nonfinite` say what becomes of a gradient above the threshold and
     of one that is not finite: it passes ("same"), or is brought to norm 1
     ("norm") or to one that depends on the gradients before ("adaptive"), clipped by
-    entries ("value"), or replaced ("random", "zero", "shrink").
+    entries ("value"), or replaced ("random", "zero", "shrink"). One that takes the
+    gradients of `examples` is given each gradient twice.
     """
 
     factory: Callable[..., optax.GradientTransformationExtraArgs]
     arguments: dict[str, Any]
     above: str
     nonfinite: str
+    examples: bool = False
 
     def make(self) -> Any:
-        return loose(self.factory(**self.arguments))
+        return self._of_one_gradient(self.factory(**self.arguments))
 
     def injected(self) -> Any:
         """The same under `optax.inject_hyperparams`, sizes of arrays static."""
         sizes = {"warmup_steps", "window_size"} & {*self.arguments}
-        return loose(optax.inject_hyperparams(self.factory, sizes)(**self.arguments))
+        injected = optax.inject_hyperparams(self.factory, sizes)
+        return self._of_one_gradient(injected(**self.arguments))
+
+    def _of_one_gradient(self, tx: optax.GradientTransformation) -> Any:
+        return of_two(tx) if self.examples else loose(tx)
 
 
 _RANDOM = {"key": 7}
@@ -77,6 +94,9 @@ VARIANTS = {
     ),
     "clip_by_norm_zscore": Variant(
         ltd.clip_by_norm_zscore, {"max_norm": 1.0, "warmup_steps": 1}, "norm", "same"
+    ),
+    "clip_per_example": Variant(
+        ltd.clip_per_example, {"max_norm": 1.0}, "norm", "same", examples=True
     ),
     "nonfinite_random_step": Variant(
         ltd.nonfinite_random_step, {"step_size": 1.0, **_RANDOM}, "same", "random"

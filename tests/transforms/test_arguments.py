@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from tests.transforms.factories import loose
+from tests.transforms.factories import loose, of_two
 
 NUMBERS = {
     "max_delta": ltd.clip_by_value,
@@ -25,6 +25,9 @@ NUMBERS = {
     "multiple": ltd.clip_by_average_norm,
     "threshold": ltd.clip_by_norm_zscore,
     "max_norm of clip_by_norm_zscore": ltd.clip_by_norm_zscore,
+    "max_norm of clip_per_example": lambda **given: of_two(
+        ltd.clip_per_example(**given)
+    ),
     "step_size": functools.partial(ltd.nonfinite_random_step, key=0),
     "shrink_rate": functools.partial(ltd.nonfinite_random_step, 1.0, key=0),
 }

@@ -1,0 +1,218 @@
+"""Clip the norm of the gradient of each example and average."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from optax_ltd._norms import TreeNorm, is_inexact, real_dtype, tree_norm
+from optax_ltd._transforms._arguments import check_nonnegative
+from optax_ltd._transforms._record import (
+    GradientRecord,
+    init_record,
+    leaf_paths,
+    update_record,
+)
+from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._transformation import transformation
+
+
+class ClipPerExampleState(NamedTuple):
+    """State of `clip_per_example`.
+
+    Attributes:
+      record: what was seen, one entry for each batch. Its norm is the median of the
+        examples' norms, which is what the threshold is to be compared with (of an
+        even number the lower of the middle two). Its scale is the mean of the
+        examples' factors, its count of clipped gradients that of batches in which
+        any example was, and its recent clips are shares of the examples.
+    """
+
+    record: GradientRecord
+
+
+def clip_per_example(
+    max_norm: jax.typing.ArrayLike,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Bounds the norm of each example's gradient and takes their mean.
+
+    .. math:: g \leftarrow \frac{1}{B} \sum_i g_i \min\Big(1, \frac{v}{\|g_i\|}\Big)
+
+    with the norm of an example over all leaves. Every leaf of the gradient that comes
+    in has a leading axis of examples, as `jax.vmap` of `jax.grad` gives it; the one
+    that goes out has not, so that this transformation comes first in a chain. No
+    single example can then move the batch's mean by more than v/B. It is the
+    aggregation of differentially private training without its noise.
+
+    The mean of clipped gradients is not the clipped mean, and not even parallel to
+    the mean: examples above the threshold lose weight against the others. That bias
+    can be useful, where what is large is wrong, or harmful: where it holds large
+    examples against small ones of the other sign, descent comes to rest away from the
+    minimum, however small its steps. It vanishes with the share of clipped examples.
+    `clip_by_global_norm` bounds the mean and keeps its direction.
+
+    Sums are formed in at least float32, and neither a norm nor the mean overflows or
+    vanishes on the way. Of integer, bool and float0 leaves, which have no mean, the
+    first example's entry goes on. A batch of no examples is a zero gradient.
+
+    An example with an Inf or a NaN is not clipped: the mean is no longer finite, and
+    the batch is counted apart. Put `nonfinite_random_step` behind this
+    transformation to deal with it.
+
+    Where the batch is spread over devices under an `axis_name`, the mean over all of
+    it is `jax.lax.pmean` of what each device returns. `optax.MultiSteps` adds up
+    gradients before it hands them on: put it around what follows in the chain.
+
+    In `metrics`, `norm` is the median of the examples' norms and `scale` the mean of
+    their factors; `clipped_share` is the share of examples that was clipped, and
+    `clipped_count` counts the batches with any.
+
+    Args:
+      max_norm: the largest norm v of an example's gradient, at least 0.
+
+    Returns:
+      A `optax.GradientTransformationExtraArgs` with a `ClipPerExampleState`. Its
+      update takes leaves [B, ...] and returns leaves [...] of the same dtypes.
+
+    Raises:
+      ValueError: `max_norm` is negative, NaN or no number; an array is judged by its
+        shape and dtype alone. From the update, if a leaf has no axis of examples, or
+        not as many of them as the others have.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_ltd as ltd
+      >>> def loss(w, x, y):
+      ...     return (w @ x - y) ** 2 / 2
+      >>> x, y = jnp.array([[3.0, 4.0], [4.0, 3.0]]), jnp.array([-20.0, -0.1])
+      >>> w = jnp.zeros(2)
+      >>> gradients = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))(w, x, y)
+      >>> print(gradients)
+      [[60.  80. ]
+       [ 0.4  0.3]]
+      >>> tx = optax.chain(ltd.clip_per_example(1.0), optax.sgd(1.0))
+      >>> updates, state = tx.update(gradients, tx.init(w), w)
+      >>> print(updates.round(6))
+      [-0.5  -0.55]
+
+    References:
+      Abadi et al., *Deep learning with differential privacy*, CCS 2016.
+
+      Goodfellow, Bengio, Courville, *Deep Learning*, 2016, section 10.11.1.
+
+      Chen, Wu, Hong, *Understanding gradient clipping in private SGD: a geometric
+      perspective*, NeurIPS 2020.
+
+      Koloskova, Hendrikx, Stich, *Revisiting gradient clipping: stochastic bias and
+      tight convergence guarantees*, ICML 2023.
+    """
+    max_norm = check_nonnegative("max_norm", max_norm)
+
+    def init(params: Any) -> ClipPerExampleState:
+        del params
+        return ClipPerExampleState(init_record())
+
+    def update(
+        updates: Any, state: ClipPerExampleState, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, ClipPerExampleState]:
+        del params, extra_args
+        updates, count = _examples(updates)
+        norms = jax.vmap(tree_norm, axis_size=count)(updates)
+        rescale = rescaling(norms, max_norm)
+        weights, unit = _weights(norms, rescale.clipped, max_norm)
+        record = update_record(
+            state.record,
+            updates,
+            _typical(norms),
+            scale=jnp.mean(rescale.scale),
+            clipped=jnp.where(jnp.all(norms.finite), jnp.mean(rescale.clipped), 0),
+        )
+        means = jax.tree.map(lambda leaf: _mean(leaf, weights, unit), updates)
+        return means, ClipPerExampleState(record)
+
+    return transformation(init, update)
+
+
+def _examples(updates: Any) -> tuple[Any, int]:
+    """The gradient of each example, and of how many; of none at all, a zero one."""
+    count = _example_count(updates)
+    if count == 0:
+        row = lambda leaf: np.zeros((1, *leaf.shape[1:]), leaf.dtype)
+        updates, count = jax.tree.map(row, updates), 1
+    return map_inexact(lambda leaf: leaf, updates), count
+
+
+def _example_count(updates: Any) -> int:
+    """How many examples every leaf has; 1 if there is no leaf."""
+    count, first = 1, None
+    leaves = jax.tree.leaves(updates)
+    for path, leaf in zip(leaf_paths(updates), leaves, strict=True):
+        name = jax.tree_util.keystr(path) or "the only leaf"
+        shape = jnp.shape(leaf)
+        if not shape:
+            raise ValueError(
+                "`updates` must have a leading axis of examples on every leaf; got a "
+                f"scalar for {name}. `jax.vmap(jax.grad(...))` adds that axis."
+            )
+        if first is None:
+            count, first = shape[0], name
+        elif shape[0] != count:
+            raise ValueError(
+                "`updates` must have as many examples on every leaf; got "
+                f"{count} for {first} and {shape[0]} for {name}."
+            )
+    return count
+
+
+def _weights(
+    norms: TreeNorm, clipped: jax.Array, max_norm: Any
+) -> tuple[jax.Array, jax.Array]:
+    """What to multiply each example by, [B], in units of a power of two.
+
+    An example need not be written anew for its weight, as it is part of the product
+    that sums them. Neither the weights nor the products may leave their range for
+    it: the unit brings the largest example, once clipped, near a fixed size.
+    """
+    info = jnp.finfo(norms.root.dtype)
+    threshold = jnp.maximum(jnp.asarray(max_norm).astype(info.dtype), 0)
+    sizes = jnp.where(clipped, threshold, norms.norm)
+    largest = jnp.max(sizes, initial=0, where=norms.finite)
+    _, exponent = jnp.frexp(lax.stop_gradient(jnp.minimum(largest, info.max)))
+    target = 3 * int(info.maxexp) // 4
+    unit = jnp.ldexp(jnp.ones((), info.dtype), target - jnp.maximum(exponent, 0))
+    # The other `where` keeps what is not clipped out of the derivative.
+    root = jnp.where(clipped, norms.root, 1)
+    reach = jnp.where(clipped, threshold, 1)
+    # The lift of a small example and the unit are large; their product is too large.
+    late = norms.lift > 1
+    factor = reach * jnp.where(late, 1, unit) * norms.lift / root
+    return jnp.where(clipped, factor * jnp.where(late, unit, 1), unit), unit
+
+
+def _mean(leaf: jax.Array, weights: jax.Array, unit: jax.Array) -> jax.Array:
+    """The weighted mean over the examples, of a leaf without a mean the first one."""
+    if not is_inexact(leaf):
+        return leaf[0]
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, weights.dtype))
+    # A product, as a CPU sums over a leading axis far more slowly; in full precision.
+    total = jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest")
+    count = len(leaf)
+    mean = total / (count * unit)
+    # Rounded up, a mean of the largest numbers would overflow; the least less does not.
+    slack = 1 + count * jnp.finfo(real_dtype(leaf.dtype)).eps
+    lost = jnp.isfinite(total) & ~jnp.isfinite(mean)
+    mean = jnp.where(lost, total / (count * unit * slack), mean)
+    return mean.astype(leaf.dtype)
+
+
+def _typical(norms: TreeNorm) -> TreeNorm:
+    """The median of the norms, [B]; or the first one of a gradient not finite."""
+    bad = ~norms.finite
+    median = jnp.argsort(norms.norm)[(len(bad) - 1) // 2]
+    shown = jnp.where(jnp.any(bad), jnp.argmax(bad), median)
+    return jax.tree.map(lambda field: field[shown], norms)
