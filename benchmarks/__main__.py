@@ -10,6 +10,7 @@ import sys
 
 BENCHMARKS = (
     "faulty_gradients",
+    "kill_and_resume",
     "recurrent_cost",
     "recurrent_length",
     "recurrent_memory",

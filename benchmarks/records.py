@@ -19,7 +19,16 @@ import jax
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd", "torch")
+PACKAGES = (
+    "flax",
+    "jax",
+    "jaxlib",
+    "numpy",
+    "optax",
+    "optax_ltd",
+    "orbax-checkpoint",
+    "torch",
+)
 # What decides a measurement; records and pages, which benchmarks write, do not.
 SOURCES = ("optax_ltd", "benchmarks", ":!benchmarks/results", ":!*.md")
 
