@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 BENCHMARKS = (
+    "clip_bias",
     "faulty_gradients",
     "kill_and_resume",
     "recurrent_cost",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kill_tables, recurrent_tables, update_tables
+from benchmarks import clip_bias_tables, kill_tables, recurrent_tables, update_tables
 from benchmarks.markdown import spread, table
 from benchmarks.records import RESULTS
 
@@ -36,6 +36,7 @@ Entry = Mapping[str, Any]
 # A benchmark's records as one table; or a table of targets, then one a record with
 # the times of all contestants.
 ONE_TABLE: dict[str, Callable[[Sequence[Entry]], str]] = {
+    "clip_bias": clip_bias_tables.angles,
     "kill_and_resume": kill_tables.kills,
     "recurrent_length": recurrent_tables.length,
     "recurrent_memory": recurrent_tables.memory,
