@@ -3,10 +3,10 @@
 Examples are of two kinds. The gradient of an ordinary one is a unit vector and noise of
 norm 1; that of a large one the same, in a direction at right angles and 10 times as
 long. As the threshold of `clip_per_example` falls, the average turns away from that of
-the gradients as they are, by the *angle*: the large ones lose weight. The *weight kept*
-is the mean factor of the large examples over that of the ordinary ones. The average
-that `clip_by_global_norm` bounds keeps its direction. Thresholds are in units of the
-median norm of the examples.
+the gradients as they are, by the *angle*: the large ones lose weight. The *weight* is
+the mean factor of the large examples over that of the ordinary ones, where a tenth is
+large. The average that `clip_by_global_norm` bounds keeps its direction. Thresholds are
+in units of the median norm of the examples.
 
     python -m benchmarks.clip_bias
 """

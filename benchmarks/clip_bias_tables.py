@@ -18,7 +18,7 @@ def angles(entries: Sequence[Entry]) -> str:
     (entry,) = entries
     shares = entry["shares"]
     heads = ["threshold", *(f"angle, {seen['share']:.0%} large" for seen in shares)]
-    heads += [f"{seen['size']:.0f} times as large: weight" for seen in entry["sizes"]]
+    heads += [f"weight, {seen['size']:.0f} times as large" for seen in entry["sizes"]]
     rows = []
     for i in range(0, len(entry["thresholds"]), _EVERY):
         degrees = [f"{seen['angle'][i]:.1f}°" for seen in shares]
