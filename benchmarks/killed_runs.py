@@ -81,7 +81,7 @@ def live(folder: Path, *, kill_after: float | None = None, lines: int = 0) -> Li
             stderr=err,
         )
         while len(_read(told)) < lines and process.poll() is None:
-            time.sleep(0.002)
+            time.sleep(0.005)
         began = time.perf_counter()
         killed = _kill(process, LIMIT if kill_after is None else kill_after)
     if process.returncode > 0 or (killed and kill_after is None):
