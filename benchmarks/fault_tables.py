@@ -34,15 +34,15 @@ def _title(entry: Entry) -> str:
 
 
 def _faults(entry: Entry) -> str:
-    """What was spoilt: the same for every seed behind every guard that met faults."""
+    """How many gradients of each seed were spoilt, behind every guard the same."""
     *_, met = entry["guards"].values()
-    counts = {kind: seeds[0] for kind, seeds in met["faults"].items()}
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    faults = [sum(kinds) for kinds in zip(*met["faults"].values(), strict=True)]
+    kinds = ", ".join(f"{_alike(n)} {kind}" for kind, n in met["faults"].items())
     start, stop = entry["burst"]
     where = f", from update {start + 1:,} on" if stop > start else ""
-    updates = entry["config"]["updates"]
+    updates = f"{entry['config']['updates']:,}"
     return (
-        f"Spoilt were {sum(counts.values())} of {updates:,} gradients{where}: {kinds}."
+        f"Of {updates} gradients a seed {_alike(faults)} were spoilt{where}: {kinds}."
     )
 
 

@@ -67,10 +67,12 @@ class InjectFaultsState(NamedTuple):
     """State of `inject_faults`.
 
     Attributes:
+      key: words of the key that decides on the faults, uint32.
       step: gradients seen, int32 scalar.
       counts: faults so far by kind, int32 [kinds].
     """
 
+    key: jax.Array
     step: jax.Array
     counts: jax.Array
 
@@ -78,8 +80,9 @@ class InjectFaultsState(NamedTuple):
 def inject_faults(faults: Faults, key: jax.Array) -> optax.GradientTransformation:
     """Spoils some gradients and counts them; the others pass bit for bit.
 
-    A fault is a function of the key and the number of the update alone, so that all
-    who train with the same key meet the same faults.
+    A fault is a function of the key, the parameters at the start and the number of the
+    update: each seed's network has faults of its own, and meets the same ones however
+    it is trained.
 
     Args:
       faults: which gradients, and how.
@@ -90,16 +93,20 @@ def inject_faults(faults: Faults, key: jax.Array) -> optax.GradientTransformatio
     """
 
     def init(params: Any) -> InjectFaultsState:
-        del params
+        entries = ravel_pytree(params)[0].astype(jnp.float32)
+        network = jax.lax.bitcast_convert_type(entries, jnp.uint32).sum(
+            dtype=jnp.uint32
+        )
+        words = jax.random.key_data(jax.random.fold_in(key, network))
         counts = jnp.zeros(len(faults.kinds), jnp.int32)
-        return InjectFaultsState(jnp.zeros((), jnp.int32), counts)
+        return InjectFaultsState(words, jnp.zeros((), jnp.int32), counts)
 
     def update(
         updates: Any, state: InjectFaultsState, params: Any = None
     ) -> tuple[Any, InjectFaultsState]:
         del params
         # One draw for everything: each takes long to compile.
-        step_key = jax.random.fold_in(key, state.step)
+        step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         chance, kind, where = jax.random.uniform(step_key, (3,))
         in_burst = (state.step >= faults.burst.start) & (state.step < faults.burst.stop)
         hit = (chance < faults.rate) | in_burst
@@ -110,6 +117,6 @@ def inject_faults(faults: Faults, key: jax.Array) -> optax.GradientTransformatio
         spoilt = [KINDS[k](entries, leaf_of, where) for k in faults.kinds]
         entries = jnp.where(hit, jnp.stack(spoilt)[kind], entries)
         counts = state.counts.at[kind].add(hit.astype(jnp.int32))
-        return unravel(entries), InjectFaultsState(state.step + 1, counts)
+        return unravel(entries), InjectFaultsState(state.key, state.step + 1, counts)
 
     return optax.GradientTransformation(cast(Any, init), cast(Any, update))

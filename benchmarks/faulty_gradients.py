@@ -31,7 +31,7 @@ from optax_ltd.experiments.training import Settings
 
 CASES = {
     "scattered": Faults(rate=0.01),
-    "burst": Faults(burst=range(1000, 1010), kinds=(NAN,)),
+    "burst": Faults(burst=range(100, 110), kinds=(NAN,)),
 }
 FLOW_WEIGHT = 2.0
 FAULT_KEY = 0
@@ -138,8 +138,8 @@ def main() -> None:
     """Trains in every case behind every guard and writes the records."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=8000)
-    parser.add_argument("--length", type=int, default=40)
+    parser.add_argument("--updates", type=int, default=6000)
+    parser.add_argument("--length", type=int, default=30)
     options = parser.parse_args()
     settings = Settings(
         tasks.temporal_order(options.length),
