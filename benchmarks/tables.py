@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import clip_bias_tables, kill_tables, recurrent_tables, update_tables
+from benchmarks import (
+    clip_bias_tables,
+    fault_tables,
+    kill_tables,
+    recurrent_tables,
+    update_tables,
+)
 from benchmarks.markdown import spread, table
 from benchmarks.records import RESULTS
 
@@ -37,6 +43,7 @@ Entry = Mapping[str, Any]
 # the times of all contestants.
 ONE_TABLE: dict[str, Callable[[Sequence[Entry]], str]] = {
     "clip_bias": clip_bias_tables.angles,
+    "faulty_gradients": fault_tables.guards,
     "kill_and_resume": kill_tables.kills,
     "recurrent_length": recurrent_tables.length,
     "recurrent_memory": recurrent_tables.memory,
