@@ -18,11 +18,12 @@ HEADS = (
 
 
 def guards(entries: Sequence[Entry]) -> str:
-    """One table a case, with a line on the faults of it."""
+    """One table a case, with a line on the training and the faults of it."""
     parts = []
     for entry in entries:
         rows = [_cells(entry, name) for name in entry["guards"]]
-        parts += [f"### {_title(entry)}", _faults(entry), table(HEADS, rows)]
+        told = f"{_training(entry)} {_faults(entry)}"
+        parts += [f"### {_title(entry)}", told, table(HEADS, rows)]
     return "\n\n".join(parts)
 
 
@@ -31,6 +32,17 @@ def _title(entry: Entry) -> str:
     if stop > start:
         return f"{stop - start} gradients in a row"
     return f"{100 * entry['rate']:.3g} % of the gradients"
+
+
+def _training(entry: Entry) -> str:
+    c = entry["config"]
+    return (
+        f"{c['task'].capitalize()} over {c['length']} steps, {c['hidden_size']} units, "
+        f"{c['batch_size']} sequences an update, learning rate {c['learning_rate']}, "
+        f"Ω with a weight of {c['flow_weight']:g}, "
+        f"`max_consecutive_errors={c['max_consecutive_errors']}`; "
+        f"tested every {c['test_every']} updates."
+    )
 
 
 def _faults(entry: Entry) -> str:

@@ -1,13 +1,13 @@
-"""What guards make of spoilt gradients: the same training and the same faults for all.
+"""What guards make of spoilt gradients: the same networks, batches and faults for all.
 
-Tanh units learn temporal order, with Ω, SGD and a clip at norm 1, all seeds together.
-Before the guard gradients are spoilt by one of: an Inf in one entry, a NaN in one
-entry, a leaf that is all NaN, a gradient of the right direction and 1e30 times its
-size. A seed has solved the task once fewer than 1 % of 10,000 fresh sequences are
-wrong; it goes on to the end of the budget, where it is tested once more. A step is
-lost if nothing moved though there was a gradient (*no step*), or if what moved was not
-the gradient, with a cosine below a half to the gradient before the fault (*another
-step*). Where an Inf or a NaN reaches the parameters, the run ends and its count too.
+Tanh units learn temporal order with Ω, SGD and a clip at norm 1, which is the size of a
+random step too. Before the guard some gradients are spoilt: an Inf or a NaN in one
+entry, a leaf that is all NaN, or all entries times 1e30, the right direction still,
+though its squared norm is beyond float32. A seed has *solved* the task once fewer than
+1 % of 10,000 fresh sequences are wrong; it goes on to the end of the budget and is
+tested there again. *No step*: nothing moved though there was a gradient. *Another
+step*: what moved has a cosine below a half to the gradient before the fault. An Inf or
+a NaN in an update ends the run and with it the counts.
 
     python -m benchmarks.faulty_gradients
 """
