@@ -1,10 +1,10 @@
 """A small training run that saves itself every few updates and goes on where it was.
 
-A `FlowRNN` learns the temporal order with adam behind every transformation that has a
-state. Each seventh gradient is spoilt, so that the random steps happen. Every chunk of
-updates is one compiled call; after it the run tells its bits and hands its state to
-Orbax, which writes in the background. Started on a folder that holds checkpoints, it
-begins with the latest.
+A `FlowRNN` learns the temporal order with adam behind all transformations that follow
+the training or draw random steps. Each seventh gradient is spoilt, so that these happen.
+Every chunk of updates is one compiled call; after it the run tells its bits and hands
+its state to Orbax, which writes in the background. Started on a folder that holds
+checkpoints, it begins with the latest.
 
     python -m benchmarks.checkpointed_training FOLDER --updates 1000
 """
@@ -60,7 +60,7 @@ class Training(NamedTuple):
 
 
 def optimizer() -> optax.GradientTransformation:
-    """Every kind of state in one chain, and adam.
+    """Two random steps, the three thresholds that follow the training, and adam.
 
     A fault in the recurrent layer meets the first of the random steps, one in the
     readout the second.

@@ -94,8 +94,8 @@ def live(folder: Path, *, kill_after: float | None = None, lines: int = 0) -> Li
 def runs(around: Path, *, kills: int, seed: int = 0) -> Iterator[list[Life]]:
     """Kills runs at random moments and starts them again until they come to their end.
 
-    The first kill of a run comes at any time since the process was started, the others
-    after it has trained its first chunk.
+    The first kill of a run comes in the time that it takes to start a process, the
+    others after it has trained its first chunk.
 
     Args:
       around: an empty folder, absolute.
@@ -113,13 +113,12 @@ def runs(around: Path, *, kills: int, seed: int = 0) -> Iterator[list[Life]]:
     while left:
         lives: list[Life] = []
         while not lives or lives[-1].killed:
-            later = moments.uniform(0, training / 4)
             if not left:
                 wait, lines = None, 0
             elif lives:
-                wait, lines = later, 2
+                wait, lines = moments.uniform(0, training / 2), 2
             else:
-                wait, lines = moments.uniform(0, starting) + later, 0
+                wait, lines = moments.uniform(0, starting), 0
             lives.append(live(around / f"run {number}", kill_after=wait, lines=lines))
             left -= lives[-1].killed
         number += 1
