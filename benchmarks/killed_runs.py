@@ -94,8 +94,8 @@ def live(folder: Path, *, kill_after: float | None = None, lines: int = 0) -> Li
 def runs(around: Path, *, kills: int, seed: int = 0) -> Iterator[list[Life]]:
     """Kills runs at random moments and starts them again until they come to their end.
 
-    The first kill of a run comes in the time that it takes to start a process, the
-    others after it has trained its first chunk.
+    The first kill of a run comes in the first, second or last third, in turn, of the
+    time that it takes to start a process; the others after its first chunk.
 
     Args:
       around: an empty folder, absolute.
@@ -118,7 +118,8 @@ def runs(around: Path, *, kills: int, seed: int = 0) -> Iterator[list[Life]]:
             elif lives:
                 wait, lines = moments.uniform(0, training / 2), 2
             else:
-                wait, lines = moments.uniform(0, starting), 0
+                third = (number % 3 + moments.uniform(0, 1)) / 3
+                wait, lines = third * starting, 0
             lives.append(live(around / f"run {number}", kill_after=wait, lines=lines))
             left -= lives[-1].killed
         number += 1
