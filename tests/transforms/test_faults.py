@@ -1,0 +1,154 @@
+"""Every transformation alone, under every fault."""
+
+import functools
+import zlib
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from tests.transforms.factories import VARIANTS, same, signature
+from tests.transforms.fault_checks import Ledger, check_output
+from tests.transforms.fault_oracles import check_statistics, judge, measure
+from tests.transforms.faults import (
+    FEW,
+    STRUCTURES,
+    Case,
+    cases,
+    run_cases,
+)
+
+FAST, SLOW = 32, 750  # cases for each transformation
+QUIET = 1e30
+_LIMITS = {"max_delta", "max_norm", "step_size"}
+each_variant = pytest.mark.parametrize("name", VARIANTS)
+
+
+def test_there_are_enough_cases():
+    assert len(VARIANTS) * SLOW >= 10_000
+
+
+@functools.cache
+def params_of(name: str) -> list[np.ndarray]:
+    """Parameters, from 0.5 upwards."""
+    return [
+        (0.5 + np.arange(np.prod(shape, dtype=int)).reshape(shape)).astype(dtype)
+        for dtype, shape in STRUCTURES[name].leaves
+    ]
+
+
+@functools.cache
+def _program(name: str, shape: str) -> Any:
+    """The jitted update, from and to the leaves that are drawn."""
+    variant, structure = VARIANTS[name], STRUCTURES[shape]
+
+    def update(limit: Any, leaves: Any, state: Any) -> Any:
+        given = dict.fromkeys(_LIMITS & {*variant.arguments}, limit)
+        tx = variant._replace(arguments=variant.arguments | given).make()
+        tree = structure.build(leaves)
+        new, after = tx.update(tree, state, structure.build(params_of(shape)))
+        assert jax.tree.structure(new) == jax.tree.structure(tree)
+        rows = list(zip(jax.tree.leaves(tree), jax.tree.leaves(new), strict=True))
+        drawn = {id(leaf): i for i, leaf in enumerate(leaves)}
+        # What has no direction is passed on as it is, when tracing already.
+        idle = [row for row in rows if id(row[0]) not in drawn]
+        assert variant.examples or all(old is kept for old, kept in idle)
+        found = {drawn[id(old)]: kept for old, kept in rows if id(old) in drawn}
+        assert signature(after) == signature(state)
+        return [found[i] for i in range(len(leaves))], after
+
+    return jax.jit(update)
+
+
+def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
+    """One update, all of it checked; returns the state after."""
+    limit = _number(limit, shape)
+    out, after = _program(name, shape)(limit, leaves, state)
+    out, after, before = jax.device_get((out, after, state))
+    seen = measure(leaves)
+    verdict = judge(VARIANTS[name], seen, before, limit)
+    clipped = bool(after.record.clipped_count - before.record.clipped_count)
+    kind = verdict.kinds[-1] if clipped else verdict.kinds[0]
+    assert clipped == (kind in _CLIPS and not seen.bad)
+    check_output(kind, verdict, seen, leaves, out, params_of(shape))
+    check_statistics(seen, before, after)
+    assert kind != "random" or _repeats(name, shape, limit, leaves, state, out)
+    return after, kind, verdict
+
+
+_CLIPS = ("norm", "value", "random")
+
+
+def _repeats(
+    name: str, shape: str, limit: Any, leaves: Any, state: Any, out: Any
+) -> bool:
+    """Whether any other gradient in the same state is replaced by the same step."""
+    if VARIANTS[name].nonfinite == "random":
+        other = [np.full_like(leaf, np.nan) for leaf in leaves]
+    else:
+        other = [leaf * np.asarray(-1, leaf.dtype) for leaf in leaves]
+    again, _ = _program(name, shape)(limit, other, state)
+    return same(jax.device_get(again), out)
+
+
+@functools.cache
+def _start(name: str, shape: str, late: bool) -> Any:
+    """A state and the plain record of what it has seen."""
+    structure, program = STRUCTURES[shape], _program(name, shape)
+    state = VARIANTS[name].make().init(structure.build(params_of(shape)))
+    ledger = Ledger(structure, VARIANTS[name].above == "value")
+    rng = np.random.default_rng(0)
+    for _ in range(63 if late else 0):
+        size = 0.1 * np.exp(rng.normal())
+        leaves = [
+            np.asarray(size * rng.normal(size=leaf.shape)).astype(leaf.dtype)
+            for leaf in params_of(shape)
+        ]
+        before = state.record.clipped_count
+        _, state = program(_number(QUIET, shape), leaves, state)
+        clipped = state.record.clipped_count > before
+        ledger.add(leaves, "norm" if clipped else "same", 0)
+    return state, ledger
+
+
+def _number(limit: float, shape: str) -> Any:
+    return np.float64(limit) if STRUCTURES[shape].x64 else np.float32(limit)
+
+
+def _checked(
+    name: str, shape: str, limit: float, leaves: Any, state: Any, ledger: Ledger
+) -> Any:
+    after, kind, verdict = _step(name, shape, limit, leaves, state)
+    ledger.add(leaves, kind, verdict.threshold)
+    ledger.check(after.record)
+    return after
+
+
+def check(name: str, case: Case) -> None:
+    """Everything that holds for a run of gradients through one transformation."""
+    structure = STRUCTURES[case.structure]
+    with jax.enable_x64(structure.x64):
+        state, ledger = _start(name, case.structure, case.late)
+        ledger = ledger.copy()
+        for leaves in case.gradients:
+            state = _checked(name, case.structure, case.limit, leaves, state, ledger)
+        label = VARIANTS[name].factory.__name__
+        ledger.check_metrics(label, ltd.metrics(state))
+        ledger.check_message(state, structure.build(params_of(case.structure)))
+
+
+@each_variant
+def test_under_fault(name):
+    run_cases(cases(FEW), functools.partial(check, name), FAST, _seed(name))
+
+
+@pytest.mark.slow
+@each_variant
+def test_under_every_fault(name):
+    run_cases(cases(), functools.partial(check, name), SLOW, _seed(name) + 1)
+
+
+def _seed(name: str) -> int:
+    return zlib.crc32(name.encode())
