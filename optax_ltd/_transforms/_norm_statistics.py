@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from optax_ltd._norms import TreeNorm
-from optax_ltd._transforms._window import window_percentile
+from optax_ltd._transforms._window import bounded, window_percentile
 
 OUTLIER = 10  # A norm so many times the usual one is no sign of what is usual.
 
@@ -22,14 +22,13 @@ def counted_norm(measured: TreeNorm, dtype: jnp.dtype) -> tuple[jax.Array, jax.A
       dtype: that of the statistics.
 
     Returns:
-      The norm, no larger than the largest number of `dtype`, and whether it counts:
-      the gradient is finite and not zero. A zero gradient, as of a batch in which
-      everything is masked, says nothing of the usual size.
+      The norm, no larger than the largest number of its dtype and of `dtype`, and
+      whether it counts: the gradient is finite and not zero. A zero gradient, as of a
+      batch in which everything is masked, says nothing of the usual size.
     """
-    info = jnp.finfo(dtype)
-    norm = lax.stop_gradient(measured.norm).astype(dtype)
-    counts = measured.finite & (norm >= info.tiny)
-    return jnp.where(counts, jnp.minimum(norm, info.max), 1), counts
+    norm = bounded(lax.stop_gradient(measured.norm), dtype)
+    counts = measured.finite & (norm >= jnp.finfo(dtype).tiny)
+    return jnp.where(counts, norm, 1), counts
 
 
 def first_moments(norms: jax.Array) -> tuple[jax.Array, jax.Array]:

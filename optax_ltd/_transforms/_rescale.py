@@ -8,8 +8,6 @@ import jax.numpy as jnp
 
 from optax_ltd._norms import TreeNorm, is_inexact
 
-_SMALL = 2.0**-100
-
 
 class Rescaling(NamedTuple):
     """How to bring a gradient to a given norm, if it is above it.
@@ -55,10 +53,14 @@ def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
     clipped = measured.finite & (measured.root > threshold * measured.lift)
     # The second `where` keeps 0 / 0 out of the derivative.
     root = jnp.where(clipped, measured.root, 1)
-    # A second factor too small to be represented: the first one goes into it.
-    small = (measured.lift > 1) & (threshold < root * _SMALL)
-    lift = jnp.where(small, 1, measured.lift)
-    reach = jnp.where(small, threshold * measured.lift, threshold)
+    # A second factor too small to be represented: the first one takes its part.
+    info = jnp.finfo(root.dtype)
+    least = 2.0 ** -(3 * int(info.maxexp) // 4 + 4)
+    small = threshold < root * least
+    part = jnp.maximum(measured.lift * least, info.tiny)
+    part = jnp.where(measured.lift > 1, 1, part)
+    lift = jnp.where(small, part, measured.lift)
+    reach = jnp.where(small, threshold * (measured.lift / part), threshold)
     return Rescaling(clipped, lift, jnp.where(clipped, reach / root, 1))
 
 

@@ -20,15 +20,22 @@ def push(window: jax.Array, value: jax.Array, when: jax.Array) -> jax.Array:
 
     Args:
       window: numbers, [size].
-      value: the number, at least 0. One above the range of the window's dtype is
-        kept as the largest number of that dtype.
+      value: the number, at least 0. One above the range of its dtype or of the
+        window's is kept as the largest number of that dtype.
       when: whether to add it.
 
     Returns:
       The new window.
     """
-    newest = jnp.minimum(value, jnp.finfo(window.dtype).max).astype(window.dtype)
+    newest = bounded(value, window.dtype)
     return jnp.where(when, jnp.append(window[1:], newest), window)
+
+
+def bounded(value: jax.Array, dtype: Any) -> jax.Array:
+    """A number in another dtype, Inf as the largest number that both dtypes have."""
+    wide = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    end = min(float(jnp.finfo(wide.dtype).max), float(jnp.finfo(dtype).max))
+    return jnp.minimum(wide, end).astype(dtype)
 
 
 def window_percentile(window: jax.Array, percent: Any) -> jax.Array:
