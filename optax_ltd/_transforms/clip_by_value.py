@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from optax_ltd._norms import TreeNorm, is_inexact, real_dtype
 from optax_ltd._transforms._arguments import check_nonnegative
@@ -76,8 +77,8 @@ def clip_by_value(
         del params, extra_args
         measured = _largest_entry(updates)
         threshold = jnp.asarray(max_delta).astype(measured.root.dtype)
-        clipped = measured.finite & (measured.root > threshold)
-        smallest = threshold / jnp.where(clipped, measured.root, 1)
+        clipped = measured.finite & (measured.root > threshold * measured.lift)
+        smallest = threshold * measured.lift / jnp.where(clipped, measured.root, 1)
         record = update_record(
             state.record,
             updates,
@@ -95,14 +96,23 @@ def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
     # An array below zero cannot be refused; it must not turn the gradient around.
     threshold = jnp.maximum(jnp.asarray(max_delta).astype(real_dtype(leaf.dtype)), 0)
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-    # Selected rather than computed, as arithmetic may flush what is subnormal.
-    modulus = jnp.abs(jnp.where(leaf == 0, 1, wide))
-    above = (leaf != 0) & (modulus > threshold) & jnp.isfinite(leaf)
+    lift = _lift(leaf)
+    above = (jnp.abs(wide * lift) > threshold * lift) & jnp.isfinite(leaf)
     if jnp.iscomplexobj(leaf):
-        bounded = wide * (threshold / modulus)
+        # The `where` keeps the modulus of 0 out of the derivative.
+        lifted = jnp.where(above, wide * lift, 1)
+        size = jnp.abs(lifted)
+        parts = (part / size * threshold for part in (lifted.real, lifted.imag))
+        bounded = lax.complex(*parts)
     else:
         bounded = jnp.where(wide > 0, threshold, -threshold)
+    # Selected rather than computed, as arithmetic may flush what is subnormal.
     return jnp.where(above, bounded.astype(leaf.dtype), leaf)
+
+
+def _lift(leaf: jax.Array) -> float:
+    """A factor that keeps the modulus of a finite entry finite."""
+    return 0.5 if jnp.iscomplexobj(leaf) else 1.0
 
 
 def _largest_entry(tree: Any) -> TreeNorm:
@@ -115,11 +125,13 @@ def _largest_entry(tree: Any) -> TreeNorm:
     if not leaves:
         zero, one = jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
         return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
+    lift = min(_lift(leaf) for _, leaf in leaves)
     largest = [
-        jnp.max(jnp.abs(leaf)).astype(real_dtype(leaf.dtype)) for _, leaf in leaves
+        jnp.max(jnp.abs(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) * lift))
+        for _, leaf in leaves
     ]
     maxima = jnp.stack([value.astype(jnp.result_type(*largest)) for value in largest])
     bad = ~jnp.isfinite(maxima)
     indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
     first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
-    return TreeNorm(jnp.max(maxima), jnp.ones((), maxima.dtype), first)
+    return TreeNorm(jnp.max(maxima), jnp.full((), lift, maxima.dtype), first)
