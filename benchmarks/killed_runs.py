@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -84,7 +85,8 @@ def live(folder: Path, *, kill_after: float | None = None, lines: int = 0) -> Li
             time.sleep(0.005)
         began = time.perf_counter()
         killed = _kill(process, LIMIT if kill_after is None else kill_after)
-    if process.returncode > 0 or (killed and kill_after is None):
+    asked = killed and kill_after is not None
+    if process.returncode and not asked:
         raise RuntimeError(f"{process.args} failed: {errors.read_text()}")
     saving = killed and bool(_incomplete(folder) - before)
     seconds = time.perf_counter() - began
@@ -146,7 +148,7 @@ def _kill(process: subprocess.Popen, after: float) -> bool:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    return process.returncode == -9
+    return process.returncode == -signal.SIGKILL
 
 
 def _read(told: Path) -> list[Told]:

@@ -17,7 +17,7 @@ def other_python() -> str:
     # `.sound` is there between installs only, `.test` if they were those of the tests.
     whole = [mark.parent for mark in (ROOT / ".venv").glob("*/.test")]
     whole = [env for env in whole if (env / ".sound").exists()]
-    others = [env for env in whole if env != Path(sys.prefix).resolve()]
+    others = [env for env in whole if env.resolve() != Path(sys.prefix).resolve()]
     if not others:
         pytest.skip(
             "no environment of another Python here; `PYTHON=python3.12 make test` "
