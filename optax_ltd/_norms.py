@@ -8,6 +8,7 @@ tree, lifted into range by a power of two. `jax.vmap` turns the `cond` into a
 select, so that each member of an ensemble pays for both passes.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple, TypeAlias
 
@@ -15,6 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from optax_ltd._shards import (
+    Axes,
+    AxisName,
+    check_axis_name,
+    shard_count,
+    sum_over_shards,
+)
 
 ArrayTree: TypeAlias = Any
 _Leaves: TypeAlias = tuple[jax.Array, ...]
@@ -61,12 +70,13 @@ def real_dtype(dtype: Any) -> np.dtype:
     return jnp.finfo(jnp.promote_types(dtype, jnp.float32)).dtype
 
 
-def tree_norm(tree: ArrayTree) -> TreeNorm:
+def tree_norm(tree: ArrayTree, axes: Axes = ()) -> TreeNorm:
     r"""Measures the norm of a tree and whether it is finite, in one pass.
 
     Args:
       tree: a tree of arrays. Integer, bool and float0 leaves are ignored; `None`
         and other empty nodes have no leaves.
+      axes: the axes along which the leaves may be split, as in `global_norm`.
 
     Returns:
       The norm as a `TreeNorm`. Its derivative is that of the norm, and zero at
@@ -77,13 +87,14 @@ def tree_norm(tree: ArrayTree) -> TreeNorm:
     if not inexact:
         one = jnp.ones((), jnp.float32)
         return TreeNorm(jnp.zeros_like(one), one, jnp.full((), -1, jnp.int32))
-    root, lift, position = _lifted_norm(tuple(jnp.asarray(leaves[i]) for i in inexact))
+    arrays = tuple(jnp.asarray(leaves[i]) for i in inexact)
+    root, lift, position = _lifted_norm(axes, arrays)
     # Position -1 wraps round to the last entry, which stands for "none".
     indices = jnp.asarray([*inexact, -1], jnp.int32)
     return TreeNorm(root, lax.stop_gradient(lift), indices[position])
 
 
-def global_norm(tree: ArrayTree) -> jax.Array:
+def global_norm(tree: ArrayTree, *, axis_name: AxisName = None) -> jax.Array:
     r"""The L2 norm of all entries of a tree, which neither overflows nor vanishes.
 
     .. math:: \|x\| = \Big(\sum_i |x_i|^2\Big)^{1/2}
@@ -96,11 +107,18 @@ def global_norm(tree: ArrayTree) -> jax.Array:
     Args:
       tree: a tree of arrays, real or complex, of any mix of dtypes. Integer, bool
         and float0 leaves, `None` and `optax.MaskedNode` count for nothing.
+      axis_name: inside `jax.shard_map`, `jax.pmap` or `jax.vmap`, the axis or axes
+        along which the leaves are split; the norm is that of all parts together. A
+        leaf that `shard_map` knows to be the same all along an axis counts once;
+        under ``check_vma=False``, `pmap` and `vmap` every leaf counts as a part.
 
     Returns:
       A scalar, float32 or the widest real dtype of the tree. 0 for an empty tree;
       Inf or NaN if an entry is, and Inf if the norm exceeds the largest number of
       its dtype. The derivative at the zero tree is zero.
+
+    Raises:
+      ValueError: `axis_name` is neither a string, a tuple of strings, nor `None`.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -114,7 +132,7 @@ def global_norm(tree: ArrayTree) -> jax.Array:
       Blue, *A portable Fortran program to find the Euclidean norm of a vector*,
       ACM TOMS 4(1), 1978.
     """
-    return tree_norm(tree).norm
+    return tree_norm(tree, check_axis_name(axis_name)).norm
 
 
 def _sum_of_squares(leaf: jax.Array, lift: jax.Array | None, dtype: Any) -> jax.Array:
@@ -130,29 +148,36 @@ def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
 
 
 # Jitted, so that an update outside `jit` compiles the `cond` once, not every time.
-@jax.custom_jvp
-@jax.jit
-def _lifted_norm(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=0)
+def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns root, lift and the position of the first bad leaf (or -1)."""
     dtype = _accumulation_dtype(leaves)
     info = jnp.finfo(dtype)
     exponent = int(info.maxexp)
     # Squares below `tiny` are lost. They matter once all of them together could
     # reach the last digit of the sum; the cap keeps the lifted sum in range.
-    entries = sum(leaf.size for leaf in leaves)
+    entries = sum(leaf.size * shard_count(leaf, axes) for leaf in leaves)
     vanishing = min(
         float(info.tiny) / float(info.eps) * entries, 2.0 ** (-exponent // 2 - 2)
     )
     up, down = 2.0 ** (3 * exponent // 4), 2.0 ** (-3 * exponent // 4)
     zero = jnp.zeros((), dtype)
-    total = sum((_sum_of_squares(leaf, None, dtype) for leaf in leaves), zero)
+
+    def sums_of_squares(leaves: _Leaves, lift: jax.Array | None) -> list[jax.Array]:
+        sums = [_sum_of_squares(leaf, lift, dtype) for leaf in leaves]
+        return sum_over_shards(sums, leaves, axes)
+
+    # Over all shards before it is judged, so that they take the same branch.
+    total = sum(sums_of_squares(leaves, None), zero)
 
     def ordinary(_: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return total, jnp.ones((), dtype), jnp.full((), -1, jnp.int32)
+        # Of the type of the total: inside `jax.shard_map` it may vary over an axis.
+        return total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
 
     def lifted(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
         lift = jnp.where(total < vanishing, up, down).astype(dtype)
-        sums = jnp.stack([_sum_of_squares(leaf, lift, dtype) for leaf in leaves])
+        sums = jnp.stack(sums_of_squares(leaves, lift))
         bad = ~jnp.isfinite(sums)
         first = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
         return jnp.sum(sums), lift, first
@@ -164,9 +189,9 @@ def _lifted_norm(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 @_lifted_norm.defjvp
-def _lifted_norm_jvp(primals: Any, tangents: Any) -> Any:
+def _lifted_norm_jvp(axes: Axes, primals: Any, tangents: Any) -> Any:
     (leaves,), (dots,) = primals, tangents
-    root, lift, first = _lifted_norm(leaves)
+    root, lift, first = _lifted_norm(axes, leaves)
     dtype = root.dtype
     # d‖x‖ = <x, dx> / ‖x‖, and 0 where x = 0.
     unit = 1 / jnp.where(root == 0, jnp.ones_like(root), root)
@@ -177,8 +202,9 @@ def _lifted_norm_jvp(primals: Any, tangents: Any) -> Any:
         direction = leaf.astype(dtype) * lift * unit
         return jnp.sum(direction * (dot.astype(dtype) * lift))
 
-    root_dot = sum(map(inner, leaves, dots), start=jnp.zeros((), dtype))
-    first_dot = np.zeros((), jax.dtypes.float0)
+    products = sum_over_shards([*map(inner, leaves, dots)], leaves, axes)
+    root_dot = sum(products, start=jnp.zeros((), dtype))
+    first_dot = jax.custom_derivatives.zero_from_primal(first)
     return (root, lift, first), (root_dot, jnp.zeros_like(lift), first_dot)
 
 

@@ -20,10 +20,11 @@ EVERYWHERE = {"jax", "jaxlib", "numpy", "chex"}
 # A room is a file or folder of the package; "" is optax_ltd/__init__.py, the public
 # surface. Each may import from the rooms listed for it, and from no other.
 ARROWS = {
-    "_norms": set(),
+    "_shards": set(),
+    "_norms": {"_shards"},
     "initializers": {"_norms"},
     "tasks": set(),
-    "_transforms": {"_norms"},
+    "_transforms": {"_norms", "_shards"},
     "_recurrent": {"_norms"},
     "_second_order": {"_norms", "_recurrent"},
     "_flax": {"_norms", "_recurrent"},

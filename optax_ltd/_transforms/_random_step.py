@@ -5,11 +5,14 @@ Two directions are offered. `"signs"` gives each of the N real entries the size
 random bit per entry is enough, drawn only when the step is taken (under `jax.vmap`,
 where both branches of a condition run, always). `"sphere"` is
 uniform over the sphere; it needs a normal number per entry.
+
+What is drawn has the shape of the leaves, those of one shape stacked. So on many
+devices each draws its own part, whatever the axis that is divided.
 """
 
 import functools
 import math
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +20,35 @@ import numpy as np
 from jax import lax
 
 from optax_ltd._norms import entry_count, is_inexact, real_dtype, tree_norm
+from optax_ltd._shards import (
+    Axes,
+    laid_out_as,
+    shard_count,
+    shard_key,
+    split_axes,
+)
 from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]
 
 DIRECTIONS = ("signs", "sphere")
 _WORD = 32
+
+
+class _Group(NamedTuple):
+    """Leaves whose numbers are drawn together.
+
+    Attributes:
+      shape: of the real numbers of one leaf; a complex one has two rows of them.
+      dtype: of these numbers.
+      split: the axes along which the leaves are parts.
+      size: how many leaves there are.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    split: Axes
+    size: int = 0
 
 
 def random_step(
@@ -33,6 +59,7 @@ def random_step(
     *,
     needed: jax.Array,
     direction: Direction,
+    axes: Axes = (),
 ) -> list[jax.Array | None]:
     """Draws a random step, or something cheap in its place when none is needed.
 
@@ -44,6 +71,8 @@ def random_step(
       needed: whether the step will be used. If not, no number is drawn, except
         under `jax.vmap`, and the result has the right shapes and no meaning.
       direction: `"signs"` or `"sphere"`.
+      axes: the axes along which the leaves may be split. The length is then that of
+        all parts together, and each part has a direction of its own.
 
     Returns:
       One array per leaf of `like`, `None` where the leaf is integer.
@@ -58,63 +87,172 @@ def random_step(
         if isinstance(length, int | float):
             widest = jnp.result_type(*(real_dtype(leaf.dtype) for leaf in drawn))
             length = min(length, float(jnp.finfo(widest).max))
-        for i, step in zip(inexact, draw(step_key, drawn, length, needed), strict=True):
+        draw = laid_out_as(drawn, functools.partial(draw, drawn, axes))
+        for i, step in zip(inexact, draw(step_key, length, needed), strict=True):
             steps[i] = step
     return steps
 
 
+# Jitted, so that an update outside `jit` compiles it once, not operation by operation.
+@functools.partial(jax.jit, static_argnums=1)
 def _signs(
-    key: jax.Array, leaves: list[jax.Array], length: Any, needed: jax.Array
+    leaves: list[jax.Array],
+    axes: Axes,
+    key: jax.Array,
+    length: Any,
+    needed: jax.Array,
 ) -> list[jax.Array]:
     """Signs times ``length / sqrt(N)``; a part of whatever loop reads them."""
-    sizes = [-(-entry_count(leaf) // _WORD) for leaf in leaves]
-    offsets = np.cumsum([0, *sizes])
-    words = _words(key, needed, int(offsets[-1]))
-    inverse_root = 1 / math.sqrt(max(entry_count(leaves), 1))
+    groups, places = _grouped(leaves, axes)
+    stacks, indices = _words(groups, key, needed)
+    entries = sum(entry_count(leaf) * shard_count(leaf, axes) for leaf in leaves)
+    inverse_root = 1 / math.sqrt(max(entries, 1))
     steps = []
-    for leaf, start, stop in zip(leaves, offsets[:-1], offsets[1:], strict=True):
-        dtype = real_dtype(leaf.dtype)
-        entry = jnp.asarray(length, dtype) * inverse_root
+    for leaf, (group, i) in zip(leaves, places, strict=True):
+        entry = jnp.asarray(length, real_dtype(leaf.dtype)) * inverse_root
         entry = _reachable(entry, leaf)
-        bits = _unpack(words[start:stop], entry_count(leaf))
-        steps.append(_shaped(jnp.where(bits, entry, -entry), leaf))
+        words = lax.dynamic_index_in_dim(stacks[group], indices[i], keepdims=False)
+        bits = _unpack(words, groups[group].shape)
+        steps.append(_combined(jnp.where(bits, entry, -entry), leaf))
     return steps
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _words(key: jax.Array, needed: jax.Array, count: int) -> jax.Array:
+def _words(
+    groups: tuple[_Group, ...], key: jax.Array, needed: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """One random bit per entry, and the numbers 0, 1, ... up to the largest group.
+
+    With these known only at run time, the loops that read the leaves of one shape are
+    one program. XLA would compile each by itself if it met 0, 1, ... as constants.
+    """
+    shapes = [(group.size, *_packed(group.shape)) for group in groups]
+    keys = _group_keys(groups, key)
+    indices = range(max(group.size for group in groups))
+
+    def draw() -> tuple[list[jax.Array], list[jax.Array]]:
+        words = [_bits(k, shape) for k, shape in zip(keys, shapes, strict=True)]
+        return words, [jnp.asarray(i, jnp.int32) for i in indices]
+
+    def rest() -> tuple[list[jax.Array], list[jax.Array]]:
+        words = [_zeros(*item, jnp.uint32) for item in zip(keys, shapes, strict=True)]
+        return words, [jnp.zeros((), jnp.int32) for _ in indices]
+
     # The branch returns one bit per entry, a thirty-second of the gradient.
-    return lax.cond(
-        needed,
-        lambda: jax.random.bits(key, (count,), jnp.uint32),
-        lambda: jnp.zeros((count,), jnp.uint32),
-    )
+    return lax.cond(needed, draw, rest)
 
 
-def _unpack(words: jax.Array, count: int) -> jax.Array:
+def _bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Random words: a counter that is mixed with the key twice.
+
+    For signs they are as good as those of `jax.random.bits`, whose many rounds XLA
+    compiles for a third of a second on a CPU, for each shape anew.
+    """
+    first, second = jax.random.key_data(key)
+    counter = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        stride = math.prod(shape[axis + 1 :]) % 2**_WORD
+        place = lax.broadcasted_iota(jnp.uint32, shape, axis)
+        counter += place * jnp.uint32(stride)
+    return _mixed(_mixed(counter ^ first) + second)
+
+
+def _mixed(word: jax.Array) -> jax.Array:
+    """A bijection of 32 bits in which each bit of the result hangs on all others."""
+    # The constants are Wellons', https://nullprogram.com/blog/2018/07/31/.
+    word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
+    word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
+    return word ^ (word >> 16)
+
+
+def _packed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    axis = _packed_axis(shape)
+    words = [-(-n // _WORD) if i == axis else n for i, n in enumerate(shape)]
+    return tuple(words)
+
+
+def _packed_axis(shape: tuple[int, ...]) -> int:
+    """The axis whose entries share words: the first that leaves the fewest unused."""
+    filled = [n / (-(-n // _WORD) or 1) for n in shape]
+    return filled.index(max(filled)) if shape else 0
+
+
+def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    if not shape:
+        return (words & 1).astype(bool)
+    axis = _packed_axis(shape)
     shifts = jnp.arange(_WORD, dtype=jnp.uint32)
-    return ((words[:, None] >> shifts) & 1).astype(bool).reshape(-1)[:count]
+    shifts = shifts.reshape(_WORD, *[1] * (len(shape) - axis - 1))
+    bits = ((jnp.expand_dims(words, axis + 1) >> shifts) & 1).astype(bool)
+    bits = bits.reshape(*shape[:axis], -1, *shape[axis + 1 :])
+    return lax.slice_in_dim(bits, 0, shape[axis], axis=axis)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=1)
 def _sphere(
-    key: jax.Array, leaves: list[jax.Array], length: Any, needed: jax.Array
+    leaves: list[jax.Array],
+    axes: Axes,
+    key: jax.Array,
+    length: Any,
+    needed: jax.Array,
 ) -> list[jax.Array]:
     """Normal numbers, brought to norm `length`."""
+    groups, places = _grouped(leaves, axes)
+    stacks = _normals(groups, axes, key, length, needed)
+    steps = []
+    for leaf, (group, i) in zip(leaves, places, strict=True):
+        steps.append(_combined(_reachable(stacks[group][i], leaf), leaf))
+    return steps
+
+
+def _normals(
+    groups: tuple[_Group, ...],
+    axes: Axes,
+    key: jax.Array,
+    length: Any,
+    needed: jax.Array,
+) -> list[jax.Array]:
+    keys = _group_keys(groups, key)
 
     def draw() -> list[jax.Array]:
-        keys = jax.random.split(key, len(leaves))
         normals = [
-            jax.random.normal(k, (entry_count(leaf),), real_dtype(leaf.dtype))
-            for k, leaf in zip(keys, leaves, strict=True)
+            jax.random.normal(k, (group.size, *group.shape), group.dtype)
+            for k, group in zip(keys, groups, strict=True)
         ]
-        norm = tree_norm(normals).norm
+        norm = tree_norm(normals, axes).norm
+        return [normal * _reachable(length / norm, normal) for normal in normals]
+
+    def rest() -> list[jax.Array]:
         return [
-            _shaped(_reachable(normal * _reachable(length / norm, normal), leaf), leaf)
-            for normal, leaf in zip(normals, leaves, strict=True)
+            _zeros(k, (group.size, *group.shape), group.dtype)
+            for k, group in zip(keys, groups, strict=True)
         ]
 
-    return lax.cond(needed, draw, lambda: [jnp.zeros_like(leaf) for leaf in leaves])
+    return lax.cond(needed, draw, rest)
+
+
+def _grouped(
+    leaves: list[jax.Array], axes: Axes
+) -> tuple[tuple[_Group, ...], list[tuple[int, int]]]:
+    """The groups of the leaves, and each leaf's group and place in it."""
+    sizes: dict[_Group, int] = {}
+    places = []
+    for leaf in leaves:
+        shape = (2, *leaf.shape) if jnp.iscomplexobj(leaf) else leaf.shape
+        group = _Group(shape, real_dtype(leaf.dtype), split_axes(leaf, axes))
+        place = sizes.setdefault(group, 0)
+        places.append((list(sizes).index(group), place))
+        sizes[group] += 1
+    return tuple(group._replace(size=n) for group, n in sizes.items()), places
+
+
+def _group_keys(groups: tuple[_Group, ...], key: jax.Array) -> list[jax.Array]:
+    keys = jax.random.split(key, len(groups))
+    return [shard_key(k, group.split) for k, group in zip(keys, groups, strict=True)]
+
+
+def _zeros(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Zeros that vary over the axes of `jax.shard_map` as what the key draws."""
+    return jnp.zeros_like(jax.random.key_data(key)[0], dtype, shape)
 
 
 def _reachable(entries: Any, leaf: jax.Array) -> jax.Array:
@@ -123,8 +261,7 @@ def _reachable(entries: Any, leaf: jax.Array) -> jax.Array:
     return jnp.clip(entries, -farthest, farthest)
 
 
-def _shaped(entries: jax.Array, leaf: jax.Array) -> jax.Array:
+def _combined(entries: jax.Array, leaf: jax.Array) -> jax.Array:
     if jnp.iscomplexobj(leaf):
-        real, imaginary = entries.reshape(2, *leaf.shape)
-        return lax.complex(real, imaginary).astype(leaf.dtype)
-    return entries.reshape(leaf.shape).astype(leaf.dtype)
+        entries = lax.complex(entries[0], entries[1])
+    return entries.astype(leaf.dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
 from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
@@ -39,6 +40,7 @@ def clip_by_average_norm(
     *,
     decay: jax.typing.ArrayLike = 0.99,
     warmup_steps: int = 25,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips the global norm at a multiple of its running average.
 
@@ -67,6 +69,8 @@ def clip_by_average_norm(
       decay: the weight :math:`\beta` of the past, 0 to 1.
       warmup_steps: counted gradients before the first is clipped, an int of at least
         1. Under `optax.inject_hyperparams` name it in `static_args`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipByAverageNormState`.
@@ -92,6 +96,7 @@ def clip_by_average_norm(
     multiple = check_nonnegative("multiple", multiple)
     decay = check_nonnegative("decay", decay, at_most=1)
     warmup_steps = check_count("warmup_steps", warmup_steps, at_least=1)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByAverageNormState:
         del params
@@ -105,7 +110,7 @@ def clip_by_average_norm(
         **extra_args: Any,
     ) -> tuple[Any, ClipByAverageNormState]:
         del params, extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         threshold = jnp.asarray(multiple).astype(state.mean.dtype) * state.mean
         warm = state.first_norms[0] >= 0
         threshold = jnp.where(warm, threshold, jnp.inf)

@@ -1,5 +1,6 @@
 """Clip the norm of the whole gradient."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_choice, check_nonnegative
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
 from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
@@ -33,6 +35,7 @@ def clip_by_global_norm(
     above: Literal["rescale", "random_step"] = "rescale",
     key: SeedOrKey | None = None,
     direction: Direction = "signs",
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Bounds the L2 norm of the whole gradient, one factor for all leaves.
 
@@ -55,6 +58,9 @@ def clip_by_global_norm(
       key: an int or a PRNG key; required by ``above="random_step"`` and to be left
         out otherwise.
       direction: of the random step; see `nonfinite_random_step`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`. A random step then has its norm
+        over all parts, and differs from part to part.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipByGlobalNormState`.
@@ -85,6 +91,8 @@ def clip_by_global_norm(
     check_choice("direction", direction, DIRECTIONS)
     max_norm = check_nonnegative("max_norm", max_norm, finite=random)
     key = check_key("key", key) if random else check_no_key("key", key, f"{above=!r}")
+    axes = check_axis_name(axis_name)
+    draw = functools.partial(random_step, direction=direction, axes=axes)
 
     def init(params: Any) -> ClipByGlobalNormState:
         del params
@@ -98,20 +106,19 @@ def clip_by_global_norm(
         **extra_args: Any,
     ) -> tuple[Any, ClipByGlobalNormState]:
         del params, extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         rescale = rescaling(measured, max_norm)
         scale = rescale.scale
         if state.key is None:
             new_updates = map_inexact(rescale, updates)
         else:
             scale = jnp.where(rescale.clipped, 0, scale)
-            steps = random_step(
+            steps = draw(
                 state.key,
                 state.record.total_count,
                 updates,
                 max_norm,
                 needed=rescale.clipped,
-                direction=direction,
             )
             new_updates = map_inexact(
                 lambda leaf, step: jnp.where(rescale.clipped, step, leaf),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
 from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import counted_norm
@@ -29,7 +30,10 @@ class ClipByNormPercentileState(NamedTuple):
 
 
 def clip_by_norm_percentile(
-    percentile: jax.typing.ArrayLike = 10.0, *, window_size: int = 1000
+    percentile: jax.typing.ArrayLike = 10.0,
+    *,
+    window_size: int = 1000,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips the global norm at a percentile of the recent norms: AutoClip.
 
@@ -61,6 +65,8 @@ def clip_by_norm_percentile(
       percentile: the percentage p, 0 to 100.
       window_size: how many norms are kept, w, an int of at least 1. Under
         `optax.inject_hyperparams` name it in `static_args`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipByNormPercentileState`.
@@ -85,6 +91,7 @@ def clip_by_norm_percentile(
     """
     percentile = check_nonnegative("percentile", percentile, at_most=100)
     window_size = check_count("window_size", window_size, at_least=1)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByNormPercentileState:
         del params
@@ -97,7 +104,7 @@ def clip_by_norm_percentile(
         **extra_args: Any,
     ) -> tuple[Any, ClipByNormPercentileState]:
         del params, extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         norms = push(state.norms, *counted_norm(measured, state.norms.dtype))
         threshold = window_percentile(
             norms, jnp.asarray(percentile).astype(norms.dtype)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_count, check_nonnegative
 from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
@@ -46,6 +47,7 @@ def clip_by_norm_zscore(
     decay: jax.typing.ArrayLike = 0.97,
     max_norm: jax.typing.ArrayLike = 1.0,
     warmup_steps: int = 25,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips a global norm that stands out from the recent ones: ZClip.
 
@@ -88,6 +90,8 @@ def clip_by_norm_zscore(
       max_norm: the largest norm :math:`v_0` in any case, at least 0; `inf` for none.
       warmup_steps: counted gradients before the first z-score, an int of at least 1.
         Under `optax.inject_hyperparams` name it in `static_args`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipByNormZscoreState`.
@@ -114,6 +118,7 @@ def clip_by_norm_zscore(
     decay = check_nonnegative("decay", decay, at_most=1)
     max_norm = check_nonnegative("max_norm", max_norm)
     warmup_steps = check_count("warmup_steps", warmup_steps, at_least=1)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByNormZscoreState:
         del params
@@ -128,7 +133,7 @@ def clip_by_norm_zscore(
         **extra_args: Any,
     ) -> tuple[Any, ClipByNormZscoreState]:
         del params, extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         dtype = state.mean.dtype
         norm, counts = counted_norm(measured, dtype)
         limit, bound = _limits(norm, state, jnp.asarray(threshold).astype(dtype))

@@ -8,6 +8,7 @@ import optax
 from jax import lax
 
 from optax_ltd._norms import TreeNorm, is_inexact, real_dtype
+from optax_ltd._shards import Axes, AxisName, check_axis_name, max_over_shards
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact
@@ -27,7 +28,7 @@ class ClipByValueState(NamedTuple):
 
 
 def clip_by_value(
-    max_delta: jax.typing.ArrayLike,
+    max_delta: jax.typing.ArrayLike, *, axis_name: AxisName = None
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips the gradient entry by entry to ``[-max_delta, max_delta]``.
 
@@ -42,6 +43,8 @@ def clip_by_value(
 
     Args:
       max_delta: the largest absolute value v that an entry may have, at least 0.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`. Only the record needs it.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipByValueState`.
@@ -66,6 +69,7 @@ def clip_by_value(
       Brno University of Technology, 2012.
     """
     max_delta = check_nonnegative("max_delta", max_delta)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByValueState:
         del params
@@ -75,7 +79,7 @@ def clip_by_value(
         updates: Any, state: ClipByValueState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ClipByValueState]:
         del params, extra_args
-        measured = _largest_entry(updates)
+        measured = _largest_entry(updates, axes)
         threshold = jnp.asarray(max_delta).astype(measured.root.dtype)
         clipped = measured.finite & (measured.root > threshold * measured.lift)
         smallest = threshold * measured.lift / jnp.where(clipped, measured.root, 1)
@@ -115,7 +119,7 @@ def _lift(leaf: jax.Array) -> float:
     return 0.5 if jnp.iscomplexobj(leaf) else 1.0
 
 
-def _largest_entry(tree: Any) -> TreeNorm:
+def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
     """The largest absolute entry; Inf or NaN if an entry is."""
     leaves = [
         (i, jnp.asarray(leaf))
@@ -125,13 +129,25 @@ def _largest_entry(tree: Any) -> TreeNorm:
     if not leaves:
         zero, one = jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
         return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
+    # As integers, of which NaN has the largest: between devices a maximum of floats
+    # may lose it.
+    bits = [jnp.max(_bits(jnp.abs(leaf * _lift(leaf)))) for _, leaf in leaves]
+    bits = max_over_shards(bits, [leaf for _, leaf in leaves], axes)
+    kinds = [jnp.finfo(leaf.dtype).dtype for _, leaf in leaves]
+    widest = jnp.result_type(*map(real_dtype, kinds))
     lift = min(_lift(leaf) for _, leaf in leaves)
-    largest = [
-        jnp.max(jnp.abs(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) * lift))
-        for _, leaf in leaves
-    ]
-    maxima = jnp.stack([value.astype(jnp.result_type(*largest)) for value in largest])
+    maxima = jnp.stack(
+        [
+            lax.bitcast_convert_type(word, kind).astype(widest) * (lift / _lift(leaf))
+            for word, kind, (_, leaf) in zip(bits, kinds, leaves, strict=True)
+        ]
+    )
     bad = ~jnp.isfinite(maxima)
     indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
     first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
     return TreeNorm(jnp.max(maxima), jnp.full((), lift, maxima.dtype), first)
+
+
+def _bits(moduli: jax.Array) -> jax.Array:
+    width = jnp.finfo(moduli.dtype).bits
+    return lax.bitcast_convert_type(moduli, jnp.dtype(f"uint{width}"))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_choice, check_nonnegative
 from optax_ltd._transforms._key import SeedOrKey, check_key, raw_key
 from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
@@ -32,6 +33,7 @@ def clip_or_random_step(
     *,
     key: SeedOrKey,
     direction: Direction = "signs",
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Clips the global norm, and replaces Inf or NaN by a random step.
 
@@ -55,6 +57,9 @@ def clip_or_random_step(
       max_norm: largest norm v, and norm of the random step; finite, at least 0.
       key: an int or a PRNG key. The same key gives the same steps, on every replica.
       direction: of the random step; see `nonfinite_random_step`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`. A random step then has its norm
+        over all parts, and differs from part to part.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipOrRandomStepState`.
@@ -85,6 +90,7 @@ def clip_or_random_step(
     max_norm = check_nonnegative("max_norm", max_norm, finite=True)
     key = check_key("key", key)
     check_choice("direction", direction, DIRECTIONS)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipOrRandomStepState:
         del params
@@ -97,7 +103,7 @@ def clip_or_random_step(
         **extra_args: Any,
     ) -> tuple[Any, ClipOrRandomStepState]:
         del params, extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         rescale = rescaling(measured, max_norm)
         steps = random_step(
             state.key,
@@ -106,6 +112,7 @@ def clip_or_random_step(
             max_norm,
             needed=~measured.finite,
             direction=direction,
+            axes=axes,
         )
         new_updates = map_inexact(
             lambda leaf, step: jnp.where(measured.finite, rescale(leaf), step),

@@ -1,5 +1,6 @@
 """Replace a gradient that is Inf or NaN."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._norms import is_inexact, tree_norm
+from optax_ltd._shards import AxisName, check_axis_name
 from optax_ltd._transforms._arguments import check_choice, check_nonnegative
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
 from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
@@ -36,6 +38,7 @@ def nonfinite_random_step(
     direction: Direction = "signs",
     shrink_rate: jax.typing.ArrayLike = 0.02,
     shrink_mask: Any | Callable[[Any], Any] | None = None,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replaces the whole gradient if an entry of it is Inf or NaN.
 
@@ -80,6 +83,9 @@ def nonfinite_random_step(
       shrink_mask: a tree of bools with the structure of the parameters or a prefix
         of it, or a function from the parameters to such a tree, as in
         `optax.masked`. Under `optax.inject_hyperparams` name it in `static_args`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient is split; see `global_norm`. A random step then has its norm
+        over all parts, and differs from part to part.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `NonfiniteRandomStepState`.
@@ -118,6 +124,8 @@ def nonfinite_random_step(
     key = (
         check_key("key", key) if random else check_no_key("key", key, f"{fallback=!r}")
     )
+    axes = check_axis_name(axis_name)
+    draw = functools.partial(random_step, direction=direction, axes=axes)
 
     def init(params: Any) -> NonfiniteRandomStepState:
         del params
@@ -131,16 +139,11 @@ def nonfinite_random_step(
         **extra_args: Any,
     ) -> tuple[Any, NonfiniteRandomStepState]:
         del extra_args
-        measured = tree_norm(updates)
+        measured = tree_norm(updates, axes)
         finite, record = measured.finite, state.record
         if state.key is not None:
-            substitutes = random_step(
-                state.key,
-                record.total_count,
-                updates,
-                step_size,
-                needed=~finite,
-                direction=direction,
+            substitutes = draw(
+                state.key, record.total_count, updates, step_size, needed=~finite
             )
         elif fallback == "shrink":
             substitutes = _shrink(updates, params, shrink_rate, shrink_mask)

@@ -1,0 +1,131 @@
+"""Leaves that are split along the named axes of `shard_map`, `pmap` or `vmap`.
+
+Inside these a leaf is the part that one device holds. `jax.shard_map` keeps in a leaf's
+type along which axes it varies, unless ``check_vma=False``; a leaf that is the same all
+along an axis is then known to be whole. Nothing is known under `pmap` and `vmap`, where
+every leaf counts as a part.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+from jax import lax
+from jax.sharding import NamedSharding
+
+AxisName: TypeAlias = str | tuple[str, ...] | None
+Axes: TypeAlias = tuple[str, ...]
+
+
+def check_axis_name(axis_name: Any) -> Axes:
+    """Requires the name of an axis, a tuple of names, or None.
+
+    Args:
+      axis_name: what the caller gave.
+
+    Returns:
+      The names.
+
+    Raises:
+      ValueError: it is anything else.
+    """
+    names = () if axis_name is None else axis_name
+    names = (names,) if isinstance(names, str) else names
+    if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
+        raise ValueError(
+            "`axis_name` must be a string, a tuple of strings or None; got "
+            f"{axis_name!r} ({type(axis_name).__name__})."
+        )
+    return names
+
+
+def split_axes(leaf: jax.Array, axes: Axes) -> Axes:
+    """Those of the axes along which a leaf is a part of something larger."""
+    return tuple(
+        axis
+        for axis in axes
+        if axis in _varying(leaf) or axis not in _varying(lax.axis_index(axis))
+    )
+
+
+def sum_over_shards(
+    sums: list[jax.Array], leaves: Sequence[jax.Array], axes: Axes
+) -> list[jax.Array]:
+    """Sums of one number a leaf over all parts of that leaf.
+
+    Args:
+      sums: one number for each leaf.
+      leaves: the leaves, or what is here of them.
+      axes: the axes along which they may be split.
+
+    Returns:
+      The sums. The number of a leaf that is known to be whole stays as it is.
+    """
+    return _over_shards(lax.psum, sums, leaves, axes)
+
+
+def max_over_shards(
+    maxima: list[jax.Array], leaves: Sequence[jax.Array], axes: Axes
+) -> list[jax.Array]:
+    """The same for the largest of some integers."""
+    return _over_shards(lax.pmax, maxima, leaves, axes)
+
+
+def _over_shards(
+    collective: Callable[..., Any],
+    values: list[jax.Array],
+    leaves: Sequence[jax.Array],
+    axes: Axes,
+) -> list[jax.Array]:
+    groups: dict[Axes, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        groups.setdefault(split_axes(leaf, axes), []).append(i)
+    results = list(values)
+    for split, members in groups.items():
+        if split:
+            found = collective([values[i] for i in members], split)
+            for i, value in zip(members, found, strict=True):
+                results[i] = value
+    return results
+
+
+def shard_count(leaf: jax.Array, axes: Axes) -> int:
+    """How many parts a leaf is split into."""
+    return math.prod(map(lax.axis_size, split_axes(leaf, axes)))
+
+
+def shard_key(key: jax.Array, split: Axes) -> jax.Array:
+    """A key of each part's own, for leaves that are split along these axes."""
+    for axis in split:
+        key = jax.random.fold_in(key, lax.axis_index(axis))
+    return key
+
+
+def laid_out_as(
+    leaves: Sequence[jax.Array], function: Callable[..., list[jax.Array]]
+) -> Callable[..., list[jax.Array]]:
+    """A function whose results lie on the devices as some leaves do.
+
+    On a mesh with explicit axes every array has its layout in its type. Inside the
+    function these axes are automatic: the compiler finds the layout of what is made
+    from nothing, going back from that of the results.
+
+    Args:
+      leaves: one array for each result.
+      function: returns arrays of their shapes.
+
+    Returns:
+      The function; as it is where no axis is explicit.
+    """
+    layouts = [jax.typeof(leaf).sharding for leaf in leaves]
+    explicit = [layout.mesh for layout in layouts if layout.mesh.explicit_axes]
+    if not explicit:
+        return function
+    out = [NamedSharding(explicit[0], layout.spec) for layout in layouts]
+    automatic: Any = jax.sharding.auto_axes(function, out_sharding=out)
+    return automatic
+
+
+def _varying(x: jax.Array) -> frozenset[Any]:
+    return jax.typeof(x).manual_axis_type.varying
