@@ -181,16 +181,17 @@ def _weights(
     info = jnp.finfo(norms.root.dtype)
     threshold = jnp.maximum(jnp.asarray(max_norm).astype(info.dtype), 0)
     sizes = jnp.where(clipped, threshold, norms.norm)
-    largest = jnp.max(sizes, initial=0, where=norms.finite)
-    _, exponent = jnp.frexp(lax.stop_gradient(jnp.minimum(largest, info.max)))
-    target = 3 * int(info.maxexp) // 4
-    unit = jnp.ldexp(jnp.ones((), info.dtype), target - jnp.maximum(exponent, 0))
+    # Beside an Inf there may be numbers of any size.
+    largest = jnp.max(jnp.where(norms.finite, jnp.minimum(sizes, info.max), info.max))
+    _, exponent = jnp.frexp(lax.stop_gradient(largest))
+    end = int(info.maxexp)
+    power = jnp.minimum(3 * end // 4 - exponent, end - 2)
+    unit = jnp.ldexp(jnp.ones((), info.dtype), power)
     # The other `where` keeps what is not clipped out of the derivative.
     root = jnp.where(clipped, norms.root, 1)
-    reach = jnp.where(clipped, threshold, 1)
     # The lift of a small example and the unit are large; their product is too large.
     late = norms.lift > 1
-    factor = reach * jnp.where(late, 1, unit) * norms.lift / root
+    factor = threshold * jnp.where(late, 1, unit) * norms.lift / root
     return jnp.where(clipped, factor * jnp.where(late, unit, 1), unit), unit
 
 
@@ -202,11 +203,11 @@ def _mean(leaf: jax.Array, weights: jax.Array, unit: jax.Array) -> jax.Array:
     # A product, as a CPU sums over a leading axis far more slowly; in full precision.
     total = jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest")
     count = len(leaf)
-    mean = total / (count * unit)
+    mean = total / count / unit
     # Rounded up, a mean of the largest numbers would overflow; the least less does not.
     slack = 1 + count * jnp.finfo(real_dtype(leaf.dtype)).eps
     lost = jnp.isfinite(total) & ~jnp.isfinite(mean)
-    mean = jnp.where(lost, total / (count * unit * slack), mean)
+    mean = jnp.where(lost, total / (count * slack) / unit, mean)
     return mean.astype(leaf.dtype)
 
 
