@@ -18,9 +18,9 @@ HEADS = (
 
 
 def guards(entries: Sequence[Entry]) -> str:
-    """One table a case, with a line on the training and the faults of it."""
+    """One table a case, bursts last, with a line on the training and the faults of it."""
     parts = []
-    for entry in entries:
+    for entry in sorted(entries, key=lambda entry: entry["burst"]):
         rows = [_cells(entry, name) for name in entry["guards"]]
         told = f"{_training(entry)} {_faults(entry)}"
         parts += [f"### {_title(entry)}", told, table(HEADS, rows)]
