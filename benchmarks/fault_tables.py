@@ -18,7 +18,7 @@ HEADS = (
 
 
 def guards(entries: Sequence[Entry]) -> str:
-    """One table a case, bursts last, with a line on the training and the faults of it."""
+    """One table a case, bursts last, with a line on its training and its faults."""
     parts = []
     for entry in sorted(entries, key=lambda entry: entry["burst"]):
         rows = [_cells(entry, name) for name in entry["guards"]]
