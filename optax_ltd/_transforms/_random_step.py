@@ -183,7 +183,8 @@ def _unpack(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     shifts = jnp.arange(_WORD, dtype=jnp.uint32)
     shifts = shifts.reshape(_WORD, *[1] * (len(shape) - axis - 1))
     bits = ((jnp.expand_dims(words, axis + 1) >> shifts) & 1).astype(bool)
-    bits = bits.reshape(*shape[:axis], -1, *shape[axis + 1 :])
+    count = _WORD * words.shape[axis]  # Not -1, which an empty leaf leaves open.
+    bits = bits.reshape(*shape[:axis], count, *shape[axis + 1 :])
     return lax.slice_in_dim(bits, 0, shape[axis], axis=axis)
 
 
