@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
 from optax_ltd._norms import TreeNorm, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._arguments import check_nonnegative
@@ -183,9 +182,11 @@ def _weights(
     sizes = jnp.where(clipped, threshold, norms.norm)
     # Beside an Inf there may be numbers of any size.
     largest = jnp.max(jnp.where(norms.finite, jnp.minimum(sizes, info.max), info.max))
-    _, exponent = jnp.frexp(lax.stop_gradient(largest))
+    _, exponent = jnp.frexp(largest)
     end = int(info.maxexp)
-    power = jnp.minimum(3 * end // 4 - exponent, end - 2)
+    # Times the number of examples, the unit must have a reciprocal still.
+    last = end - 3 - len(clipped).bit_length()
+    power = jnp.minimum(3 * end // 4 - exponent, last)
     unit = jnp.ldexp(jnp.ones((), info.dtype), power)
     # The other `where` keeps what is not clipped out of the derivative.
     root = jnp.where(clipped, norms.root, 1)
@@ -203,11 +204,11 @@ def _mean(leaf: jax.Array, weights: jax.Array, unit: jax.Array) -> jax.Array:
     # A product, as a CPU sums over a leading axis far more slowly; in full precision.
     total = jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest")
     count = len(leaf)
-    mean = total / count / unit
+    mean = total / (count * unit)
     # Rounded up, a mean of the largest numbers would overflow; the least less does not.
     slack = 1 + count * jnp.finfo(real_dtype(leaf.dtype)).eps
     lost = jnp.isfinite(total) & ~jnp.isfinite(mean)
-    mean = jnp.where(lost, total / (count * slack) / unit, mean)
+    mean = jnp.where(lost, total / (count * unit * slack), mean)
     return mean.astype(leaf.dtype)
 
 

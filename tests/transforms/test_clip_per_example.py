@@ -97,11 +97,20 @@ def test_a_mean_of_the_largest_numbers_does_not_overflow(count):
     np.testing.assert_allclose(mean, updates[0], rtol=slack)
 
 
-def test_a_large_example_leaves_the_small_ones_their_size():
-    small = 1e-25
+@pytest.mark.parametrize("max_norm", [1e-20, 1e-30])
+def test_a_large_example_leaves_the_small_ones_their_size(max_norm):
+    small = max_norm / 1e5
     updates = np.array([[LARGEST, 0], [0, small], [0, small]], np.float32)
-    mean, _ = clip(updates, 1e-20)
-    np.testing.assert_allclose(mean, [1e-20 / 3, 2 * small / 3], rtol=1e-6)
+    mean, _ = clip(updates, max_norm)
+    np.testing.assert_allclose(mean, [max_norm / 3, 2 * small / 3], rtol=1e-6)
+
+
+def test_many_small_examples():
+    for transform in (clip, jax.vmap(clip)):
+        shape = (1, 100, 2) if transform is not clip else (100, 2)
+        updates = np.full(shape, 1e-35, np.float32)
+        mean, _ = transform(updates, np.ones(shape[:-2], np.float32))
+        np.testing.assert_allclose(np.ravel(mean), [1e-35, 1e-35], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
