@@ -1,0 +1,104 @@
+"""Transformations of sharded arrays under ``jit``, on every shape of mesh."""
+
+import contextlib
+import functools
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_ltd as ltd
+from tests.devices import gradients
+
+MESHES: dict[str, Any] = {
+    "8": ((8,), {"matrix": P("x"), "tall": P("x"), "bias": P()}),
+    "4x2": ((4, 2), {"matrix": P("x", "y"), "tall": P("x"), "bias": P("y")}),
+    "2x4": ((2, 4), {"matrix": P("y", "x"), "tall": P(None, "y"), "bias": P()}),
+}
+CASES = [*MESHES, "2x4 explicit"]
+
+
+@functools.cache
+def alone() -> Any:
+    return jax.jit(gradients.run)(gradients.gradients(), gradients.ones())
+
+
+@functools.cache
+def together(case: str) -> Any:
+    shape, specs = MESHES[case.removesuffix(" explicit")]
+    kind = AxisType.Explicit if case.endswith("explicit") else AxisType.Auto
+    mesh = gradients.mesh_of(shape, kind)
+    params = gradients.laid_out(gradients.ones(), mesh, specs)
+    stacked = gradients.laid_out(gradients.gradients(), mesh, specs, lead=1)
+    explicit = kind == AxisType.Explicit
+    with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
+        return jax.jit(gradients.run)(stacked, params)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_mesh_gives_the_update_of_one_device(case: str):
+    """The random steps too: they do not depend on the mesh."""
+    gradients.assert_close(together(case), alone())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_random_step_is_the_same_on_replicas_and_differs_on_shards(case: str):
+    updates, _ = together(case)["clip_or_random_step"]
+    for leaf in updates.values():
+        parts: dict[Any, set[bytes]] = {}
+        for shard in leaf.addressable_shards:
+            step = np.asarray(shard.data)[3]
+            parts.setdefault(str(shard.index), set()).add(step.tobytes())
+        assert all(len(replicas) == 1 for replicas in parts.values())
+        assert len(set.union(*parts.values())) == len(parts)
+
+
+@pytest.mark.parametrize("spec", [P("x"), P(None, "x")], ids=str)
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_devices_exchange_a_few_scalars(spec: P, direction: Any):
+    """No parameter is gathered, nor the bits of a random step."""
+    mesh = gradients.mesh_of((8,))
+    tx = optax.chain(
+        ltd.clip_or_random_step(1.0, key=0, direction=direction), optax.adam(1e-3)
+    )
+    layout = NamedSharding(mesh, spec)
+    params = [
+        jax.ShapeDtypeStruct((512, 256), jnp.float32, sharding=layout),
+        jax.ShapeDtypeStruct((512, 256), jnp.float32, sharding=layout),
+        jax.ShapeDtypeStruct((256, 768), jnp.float32, sharding=layout),
+    ]
+
+    @jax.jit
+    def step(gradient: Any, state: Any, params: Any) -> Any:
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state
+
+    compiled = step.lower(params, jax.eval_shape(tx.init, params), params).compile()
+    exchanged, held = _results(compiled.as_text())
+    assert exchanged
+    assert max(exchanged) <= 64
+    entries = 2 * 512 * 256 + 256 * 768
+    share = 32 if direction == "signs" else 1
+    assert 0 < max(held) <= 4 * entries // 8 // share + 64
+
+
+def _results(program: str | None) -> tuple[list[int], list[int]]:
+    """Bytes of the results of collectives and of conditions, on one device."""
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    found: tuple[list[int], list[int]] = ([], [])
+    for line in (program or "").splitlines():
+        match = re.search(rf"= (.*?) ({kinds}|conditional)(-start)?\(", line)
+        if match:
+            types = re.findall(r"[a-z]+(\d+)\[([\d,]*)\]", match[1])
+            size = sum(
+                int(bits) // 8 * int(np.prod([int(n) for n in dims.split(",") if n]))
+                for bits, dims in types
+            )
+            found[match[2] == "conditional"].append(size)
+    return found
