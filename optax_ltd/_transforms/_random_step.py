@@ -220,7 +220,10 @@ def _normals(
             for k, group in zip(keys, groups, strict=True)
         ]
         norm = tree_norm(normals, axes).norm
-        return [normal * _reachable(length / norm, normal) for normal in normals]
+        return [
+            (normal * _reachable(length / norm, normal)).astype(normal.dtype)
+            for normal in normals
+        ]
 
     def rest() -> list[jax.Array]:
         return [
