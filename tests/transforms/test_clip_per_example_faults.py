@@ -83,9 +83,10 @@ def _check(batch: np.ndarray, max_norm: float) -> None:
     assert np.all(abs(found - expected) <= rounding + 4 * float(info.tiny))
     top = limit * (1 + 2 * float(info.eps)) + 4 * float(info.tiny)
     assert np.linalg.norm(found) <= top
-    median = np.median(norms)
-    median = median if median <= float(jnp.finfo(jnp.float32).max) else np.inf
-    np.testing.assert_allclose(record.norm, median, rtol=1e-5, atol=1e-37)
+    median, end = np.median(norms), float(jnp.finfo(jnp.float32).max)
+    if abs(median - end) > 1e-5 * end:  # At the very end rounding decides.
+        shown = median if median < end else np.inf
+        np.testing.assert_allclose(record.norm, shown, rtol=1e-5, atol=1e-37)
     sure = (abs(norms - limit) > 1e-5 * limit) & ((norms == 0) | (norms > 1e-36))
     if sure.all():
         share = np.mean(norms > limit)
