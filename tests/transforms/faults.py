@@ -85,7 +85,6 @@ STRUCTURES = {
     "float16": Structure(((jnp.float16, (3,)), (jnp.float16, ())), tuple),
     "bfloat16": Structure(((jnp.bfloat16, (2, 2)),), lambda x: {"w": x[0]}),
     "complex64": Structure(((jnp.complex64, (3,)), (_f32, ())), list),
-    "float64": Structure(((_f64, (3,)),), lambda x: [[x[0]]], x64=True),
     "single in 64 bits": Structure(((_f32, (3,)),), lambda x: {"w": x[0]}, x64=True),
     "no entries": Structure(((_f32, (0,)), (jnp.complex64, (2, 0))), tuple),
     "no numbers": Structure((), lambda _: {"n": _COUNTS, "m": optax.MaskedNode()}),
@@ -161,8 +160,9 @@ def _parts(name: str, faulty: bool) -> Any:
     reach = (-1074, 1023) if STRUCTURES[name].x64 else (-149, 127)
     exponent = st.one_of(st.integers(-4, 3), st.integers(*reach))
     mantissa = st.integers(-4096, 4096)
-    # Gradients without a fault are as common as those with one.
-    few = [kind for kind in SPECIALS if faulty or kind not in FAULTS]
+    # Gradients without a fault are as common as those that may have some.
+    few = [kind for kind in SPECIALS if kind not in FAULTS]
+    few = [*SPECIALS, *FAULTS * 2] if faulty else few
     special = st.tuples(st.integers(0, max(count - 1, 0)), st.sampled_from(few))
     return st.tuples(
         exponent,

@@ -15,7 +15,7 @@ from tests.transforms.factories import VARIANTS, flat, loose, same, signature
 from tests.transforms.fault_oracles import measure
 from tests.transforms.faults import LONGEST, STRUCTURES, Case, cases, run_cases
 
-FAST, SLOW = 24, 80  # cases for each chain
+FAST, SLOW = 25, 100  # cases for each chain
 GUARDS = {
     "clip or random step": ltd.clip_or_random_step(1.0, key=7),
     "random step, clip": optax.chain(
@@ -34,13 +34,14 @@ OPTIMISERS = {
     "adam": optax.adam(0.1),
     "rmsprop": optax.rmsprop(0.1),
 }
-_SHAPES = ("doubles", "matrix and vector", "complex64", "float16", "bfloat16")
+_SHAPES = ("doubles", "matrix and vector", "bfloat16")
 each_optimiser = pytest.mark.parametrize("optimiser", OPTIMISERS)
 
 
 def test_there_are_enough_cases():
-    assert len(OPTIMISERS) * FAST >= 90
-    assert len(GUARDS) * len(OPTIMISERS) * SLOW >= 1000
+    """Together with those of each transformation alone: 500, and 10,000 slow ones."""
+    assert len(OPTIMISERS) * FAST >= 100
+    assert len(GUARDS) * len(OPTIMISERS) * SLOW >= 1_600
 
 
 def _params(shape: str) -> Any:
