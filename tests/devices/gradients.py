@@ -1,5 +1,6 @@
 """A run of every transformation over a few gradients, in one program."""
 
+import functools
 from typing import Any
 
 import jax
@@ -56,6 +57,12 @@ def run(stacked: Any, params: Any, **arguments: Any) -> Any:
         state, updates = jax.lax.scan(step, tx.init(params), stacked)
         found[name] = (updates, state)
     return found
+
+
+@functools.cache
+def alone() -> Any:
+    """The same on one device."""
+    return jax.jit(run)(gradients(), ones())
 
 
 def ones() -> dict[str, jax.Array]:

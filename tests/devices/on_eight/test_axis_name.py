@@ -19,11 +19,6 @@ SPECS = {"matrix": P("x", "y"), "tall": P("y"), "bias": P()}
 
 
 @functools.cache
-def alone() -> Any:
-    return jax.jit(gradients.run)(gradients.gradients(), gradients.ones())
-
-
-@functools.cache
 def by_shard_map() -> Any:
     mesh = gradients.mesh_of((4, 2))
     stacked = {name: P(None, *spec) for name, spec in SPECS.items()}
@@ -32,14 +27,14 @@ def by_shard_map() -> Any:
         run,
         mesh=mesh,
         in_specs=(stacked, SPECS),
-        out_specs={name: (stacked, P()) for name in alone()},
+        out_specs={name: (stacked, P()) for name in gradients.alone()},
     )
     return jax.jit(mapped)(gradients.gradients(), gradients.ones())
 
 
 def assert_as_alone(found: Any) -> None:
     """The same but for the entries of random steps, of which the norm is the same."""
-    for name, (updates, state) in alone().items():
+    for name, (updates, state) in gradients.alone().items():
         gradients.assert_close(found[name][1], state)
         if name not in RANDOM:
             gradients.assert_close(found[name][0], updates)

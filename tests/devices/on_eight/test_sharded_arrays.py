@@ -25,11 +25,6 @@ CASES = [*MESHES, "2x4 explicit"]
 
 
 @functools.cache
-def alone() -> Any:
-    return jax.jit(gradients.run)(gradients.gradients(), gradients.ones())
-
-
-@functools.cache
 def together(case: str) -> Any:
     shape, specs = MESHES[case.removesuffix(" explicit")]
     kind = AxisType.Explicit if case.endswith("explicit") else AxisType.Auto
@@ -44,7 +39,7 @@ def together(case: str) -> Any:
 @pytest.mark.parametrize("case", CASES)
 def test_every_mesh_gives_the_update_of_one_device(case: str):
     """The random steps too: they do not depend on the mesh."""
-    gradients.assert_close(together(case), alone())
+    gradients.assert_close(together(case), gradients.alone())
 
 
 @pytest.mark.parametrize("case", CASES)
