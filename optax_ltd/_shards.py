@@ -68,7 +68,7 @@ def sum_over_shards(
 def max_over_shards(
     maxima: list[jax.Array], leaves: Sequence[jax.Array], axes: Axes
 ) -> list[jax.Array]:
-    """The same for the largest of some integers."""
+    """The same for the largest of some numbers, none of them NaN."""
     return _over_shards(lax.pmax, maxima, leaves, axes)
 
 

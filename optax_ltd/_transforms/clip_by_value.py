@@ -120,7 +120,7 @@ def _lift(leaf: jax.Array) -> float:
 
 
 def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
-    """The largest absolute entry; Inf or NaN if an entry is."""
+    """The largest absolute entry; Inf if an entry is Inf or NaN."""
     leaves = [
         (i, jnp.asarray(leaf))
         for i, leaf in enumerate(jax.tree.leaves(tree))
@@ -129,25 +129,17 @@ def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
     if not leaves:
         zero, one = jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
         return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
-    # As integers, of which NaN has the largest: between devices a maximum of floats
-    # may lose it.
-    bits = [jnp.max(_bits(jnp.abs(leaf * _lift(leaf)))) for _, leaf in leaves]
-    bits = max_over_shards(bits, [leaf for _, leaf in leaves], axes)
-    kinds = [jnp.finfo(leaf.dtype).dtype for _, leaf in leaves]
-    widest = jnp.result_type(*map(real_dtype, kinds))
     lift = min(_lift(leaf) for _, leaf in leaves)
-    maxima = jnp.stack(
-        [
-            lax.bitcast_convert_type(word, kind).astype(widest) * (lift / _lift(leaf))
-            for word, kind, (_, leaf) in zip(bits, kinds, leaves, strict=True)
-        ]
-    )
+    largest = [_largest(leaf, lift) for _, leaf in leaves]
+    largest = max_over_shards(largest, [leaf for _, leaf in leaves], axes)
+    maxima = jnp.stack([value.astype(jnp.result_type(*largest)) for value in largest])
     bad = ~jnp.isfinite(maxima)
     indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
     first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
     return TreeNorm(jnp.max(maxima), jnp.full((), lift, maxima.dtype), first)
 
 
-def _bits(moduli: jax.Array) -> jax.Array:
-    width = jnp.finfo(moduli.dtype).bits
-    return lax.bitcast_convert_type(moduli, jnp.dtype(f"uint{width}"))
+def _largest(leaf: jax.Array, lift: float) -> jax.Array:
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) * lift
+    # Between devices a maximum may lose a NaN, never an Inf.
+    return jnp.max(jnp.where(jnp.isnan(wide), jnp.inf, jnp.abs(wide)))

@@ -89,7 +89,7 @@ def _repeats(
     if VARIANTS[name].nonfinite == "random":
         other = [np.full_like(leaf, np.nan) for leaf in leaves]
     else:
-        other = [leaf * np.asarray(-1, leaf.dtype) for leaf in leaves]
+        other = [np.negative(leaf) for leaf in leaves]
     again, _ = _program(name, shape)(limit, other, state)
     return same(jax.device_get(again), out)
 
