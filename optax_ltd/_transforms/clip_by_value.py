@@ -100,15 +100,18 @@ def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
     # An array below zero cannot be refused; it must not turn the gradient around.
     threshold = jnp.maximum(jnp.asarray(max_delta).astype(real_dtype(leaf.dtype)), 0)
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-    lift = _lift(leaf)
-    above = (jnp.abs(wide * lift) > threshold * lift) & jnp.isfinite(leaf)
     if jnp.iscomplexobj(leaf):
+        lift = _lift(leaf)
+        above = (jnp.abs(wide * lift) > threshold * lift) & jnp.isfinite(leaf)
         # The `where` keeps the modulus of 0 out of the derivative.
         lifted = jnp.where(above, wide * lift, 1)
         size = jnp.abs(lifted)
         parts = (part / size * threshold for part in (lifted.real, lifted.imag))
         bounded = lax.complex(*parts)
     else:
+        # Not by the absolute value: XLA would keep that in memory, as the record too
+        # is made of it.
+        above = ((wide > threshold) | (wide < -threshold)) & jnp.isfinite(leaf)
         bounded = jnp.where(wide > 0, threshold, -threshold)
     # Selected rather than computed, as arithmetic may flush what is subnormal.
     return jnp.where(above, bounded.astype(leaf.dtype), leaf)
@@ -141,5 +144,7 @@ def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
 
 def _largest(leaf: jax.Array, lift: float) -> jax.Array:
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) * lift
-    # Between devices a maximum may lose a NaN, never an Inf.
-    return jnp.max(jnp.where(jnp.isnan(wide), jnp.inf, jnp.abs(wide)))
+    # Between devices a maximum may lose a NaN, which a sum keeps. A selection inside
+    # the maximum instead would cost XLA's vectorised loop.
+    lost = jnp.isnan(jnp.sum(wide * 0))
+    return jnp.where(lost, jnp.inf, jnp.max(jnp.abs(wide)))
