@@ -3,7 +3,7 @@
 from optax_ltd import initializers, linen, plots, tasks
 from optax_ltd._flax.flow_rnn import FlowRNN
 from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
-from optax_ltd._norms import global_norm
+from optax_ltd._norms.tree_norm import global_norm
 from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
 from optax_ltd._recurrent.flow_record import FlowRecord
 from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty

@@ -20,11 +20,10 @@ EVERYWHERE = {"jax", "jaxlib", "numpy", "chex"}
 # A room is a file or folder of the package; "" is optax_ltd/__init__.py, the public
 # surface. Each may import from the rooms listed for it, and from no other.
 ARROWS = {
-    "_shards": set(),
-    "_norms": {"_shards"},
+    "_norms": set(),
     "initializers": {"_norms"},
     "tasks": set(),
-    "_transforms": {"_norms", "_shards"},
+    "_transforms": {"_norms"},
     "_recurrent": {"_norms"},
     "_second_order": {"_norms", "_recurrent"},
     "_flax": {"_norms", "_recurrent"},

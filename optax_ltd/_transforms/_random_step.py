@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optax_ltd._norms import entry_count, is_inexact, real_dtype, tree_norm
-from optax_ltd._shards import (
+from optax_ltd._norms.shards import (
     Axes,
     laid_out_as,
     shard_count,
     shard_key,
     split_axes,
 )
+from optax_ltd._norms.tree_norm import entry_count, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from optax_ltd._norms import TreeNorm, is_inexact, real_dtype, tree_norm
+from optax_ltd._norms.tree_norm import TreeNorm, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._record import (
     GradientRecord,
