@@ -77,7 +77,8 @@ def clip_by_average_norm(
 
     Raises:
       ValueError: a number is out of its range, NaN or no number; `warmup_steps` is
-        no int. An array is judged by its shape and dtype alone.
+        no int of at least 1; `axis_name` is no name. An array is judged by its shape
+        and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -67,8 +67,8 @@ def clip_by_global_norm(
 
     Raises:
       ValueError: `max_norm` is negative, NaN or no number; `above` or `direction`
-        is unknown; `key` is missing, no key, or given with ``above="rescale"``.
-        An array is judged by its shape and dtype alone.
+        is unknown; `key` is missing, no key, or given with ``above="rescale"``;
+        `axis_name` is no name. An array is judged by its shape and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp

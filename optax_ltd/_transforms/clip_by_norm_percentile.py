@@ -73,7 +73,8 @@ def clip_by_norm_percentile(
 
     Raises:
       ValueError: `percentile` is out of its range, NaN or no number; `window_size` is
-        no int of at least 1. An array is judged by its shape and dtype alone.
+        no int of at least 1; `axis_name` is no name. An array is judged by its shape
+        and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -50,8 +50,8 @@ def clip_by_value(
       A `optax.GradientTransformationExtraArgs` with a `ClipByValueState`.
 
     Raises:
-      ValueError: `max_delta` is negative, NaN or no number. An array is judged by
-        its shape and dtype alone.
+      ValueError: `max_delta` is negative, NaN or no number; `axis_name` is no name.
+        An array is judged by its shape and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -66,8 +66,8 @@ def clip_or_random_step(
 
     Raises:
       ValueError: `max_norm` is negative, infinite, NaN or no number; `key` is no
-        key; `direction` is unknown. An array is judged by its shape and dtype
-        alone.
+        key; `direction` is unknown; `axis_name` is no name. An array is judged by its
+        shape and dtype alone.
 
     Examples:
       >>> import jax.numpy as jnp

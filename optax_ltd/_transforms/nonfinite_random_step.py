@@ -93,8 +93,9 @@ def nonfinite_random_step(
     Raises:
       ValueError: a number is negative, infinite, NaN or no number; a choice is
         unknown; `step_size` or `key` is missing; `key` is no key, or is given to a
-        fallback that draws nothing. An array is judged by its shape and dtype
-        alone. From `update`: ``fallback="shrink"`` without `params`.
+        fallback that draws nothing; `axis_name` is no name. An array is judged by its
+        shape and dtype alone. From `update`: ``fallback="shrink"`` without `params`,
+        or with `params` of another structure than the gradient's.
 
     Examples:
       >>> import jax.numpy as jnp
