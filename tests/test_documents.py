@@ -61,15 +61,15 @@ def test_notebooks_are_committed_without_outputs(notebook: Path):
         assert cell["execution_count"] is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_install_from_their_checkout(notebook: Path):
     """The package is not on PyPI; its name there may be anyone's."""
-    lines = "".join(line for cell in _cells(notebook) for line in cell["source"])
+    lines = "\n".join("".join(cell["source"]) for cell in _cells(notebook))
     installed = re.findall(r"%pip install (?:--\S+ )*(.*)", lines)
     assert installed == ['"..[experiments]"']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_notebooks_run(notebook: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MPLBACKEND", "agg")
