@@ -38,6 +38,14 @@ class Rescaling(NamedTuple):
         return jnp.where(self.clipped, wide.astype(leaf.dtype), leaf)
 
 
+def threshold_in(dtype: Any, value: Any) -> jax.Array:
+    """The threshold as a number of some dtype, at least 0.
+
+    An array below zero cannot be refused; it must not turn the gradient around.
+    """
+    return jnp.maximum(jnp.asarray(value).astype(dtype), 0)
+
+
 def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
     """The factors that bring a gradient to `max_norm` where its norm is above.
 
@@ -48,8 +56,7 @@ def rescaling(measured: TreeNorm, max_norm: Any) -> Rescaling:
     Returns:
       The factors.
     """
-    # An array below zero cannot be refused; it must not turn the gradient around.
-    threshold = jnp.maximum(jnp.asarray(max_norm).astype(measured.root.dtype), 0)
+    threshold = threshold_in(measured.root.dtype, max_norm)
     clipped = measured.finite & (measured.root > threshold * measured.lift)
     # The second `where` keeps 0 / 0 out of the derivative.
     root = jnp.where(clipped, measured.root, 1)

@@ -15,6 +15,11 @@ def empty_window(size: int) -> jax.Array:
     return jnp.full(size, -1, float)
 
 
+def is_full(window: jax.Array) -> jax.Array:
+    """Whether numbers have come for every place."""
+    return window[0] >= 0
+
+
 def push(window: jax.Array, value: jax.Array, when: jax.Array) -> jax.Array:
     """Adds a number at the end and drops the oldest, or returns the window as is.
 

@@ -18,7 +18,7 @@ from optax_ltd._transforms._norm_statistics import (
 )
 from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._transformation import transformation
-from optax_ltd._transforms._window import empty_window, push
+from optax_ltd._transforms._window import empty_window, is_full, push
 
 
 class ClipByAverageNormState(NamedTuple):
@@ -113,7 +113,7 @@ def clip_by_average_norm(
         del params, extra_args
         measured = tree_norm(updates, axes)
         threshold = jnp.asarray(multiple).astype(state.mean.dtype) * state.mean
-        warm = state.first_norms[0] >= 0
+        warm = is_full(state.first_norms)
         threshold = jnp.where(warm, threshold, jnp.inf)
         new_updates, record = clip(updates, measured, threshold, state.record)
         norm, counts = counted_norm(measured, state.mean.dtype)
@@ -122,7 +122,7 @@ def clip_by_average_norm(
         beta = jnp.asarray(decay).astype(state.mean.dtype)
         later = next_mean(state.mean, bounded, beta)
         first, _ = first_moments(first_norms)
-        start = jnp.where(first_norms[0] >= 0, first, 0)
+        start = jnp.where(is_full(first_norms), first, 0)
         mean = jnp.where(warm, jnp.where(counts, later, state.mean), start)
         return new_updates, ClipByAverageNormState(record, first_norms, mean)
 

@@ -18,7 +18,7 @@ from optax_ltd._transforms._norm_statistics import (
 )
 from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._transformation import transformation
-from optax_ltd._transforms._window import empty_window, push
+from optax_ltd._transforms._window import empty_window, is_full, push
 
 # A bound of less than this many deviations on what enters the statistics would make
 # the deviation shrink each time that it is met.
@@ -155,7 +155,7 @@ def _limits(
     threshold = jnp.maximum(threshold, 0)
     spread = jnp.maximum(deviation + 1e-6 * mean, jnp.finfo(norm.dtype).tiny)
     zscore = (norm - mean) / spread
-    warm = state.first_norms[0] >= 0
+    warm = is_full(state.first_norms)
     above = warm & (zscore > threshold)
     share = threshold / jnp.where(above, zscore, 1)
     reach = jnp.where(above, threshold * share, 0)
@@ -168,13 +168,12 @@ def _advance(
     state: ClipByNormZscoreState, norm: jax.Array, counts: jax.Array, decay: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The norms of the warm-up, the mean and the deviation with one norm more."""
-    warm = state.first_norms[0] >= 0
+    warm = is_full(state.first_norms)
     first_norms = push(state.first_norms, norm, counts & ~warm)
     mean = next_mean(state.mean, norm, decay)
     deviation = next_deviation(state.deviation, norm - mean, decay)
-    starts = [
-        jnp.where(first_norms[0] >= 0, start, 0) for start in first_moments(first_norms)
-    ]
+    full = is_full(first_norms)
+    starts = [jnp.where(full, start, 0) for start in first_moments(first_norms)]
     old, new = (state.mean, state.deviation), (mean, deviation)
     mean, deviation = (
         jnp.where(warm, jnp.where(counts, later, before), start)

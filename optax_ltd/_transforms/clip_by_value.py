@@ -11,7 +11,7 @@ from optax_ltd._norms.shards import Axes, AxisName, check_axis_name, max_over_sh
 from optax_ltd._norms.tree_norm import TreeNorm, is_inexact, real_dtype
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
-from optax_ltd._transforms._rescale import map_inexact
+from optax_ltd._transforms._rescale import map_inexact, threshold_in
 from optax_ltd._transforms._transformation import transformation
 
 
@@ -80,7 +80,7 @@ def clip_by_value(
     ) -> tuple[Any, ClipByValueState]:
         del params, extra_args
         measured = _largest_entry(updates, axes)
-        threshold = jnp.asarray(max_delta).astype(measured.root.dtype)
+        threshold = threshold_in(measured.root.dtype, max_delta)
         clipped = measured.finite & (measured.root > threshold * measured.lift)
         smallest = threshold * measured.lift / jnp.where(clipped, measured.root, 1)
         record = update_record(
@@ -97,8 +97,7 @@ def clip_by_value(
 
 
 def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
-    # An array below zero cannot be refused; it must not turn the gradient around.
-    threshold = jnp.maximum(jnp.asarray(max_delta).astype(real_dtype(leaf.dtype)), 0)
+    threshold = threshold_in(real_dtype(leaf.dtype), max_delta)
     wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
     if jnp.iscomplexobj(leaf):
         lift = _lift(leaf)

@@ -15,7 +15,7 @@ from optax_ltd._transforms._record import (
     leaf_paths,
     update_record,
 )
-from optax_ltd._transforms._rescale import map_inexact, rescaling
+from optax_ltd._transforms._rescale import map_inexact, rescaling, threshold_in
 from optax_ltd._transforms._transformation import transformation
 
 
@@ -178,7 +178,7 @@ def _weights(
     it: the unit brings the largest example, once clipped, near a fixed size.
     """
     info = jnp.finfo(norms.root.dtype)
-    threshold = jnp.maximum(jnp.asarray(max_norm).astype(info.dtype), 0)
+    threshold = threshold_in(info.dtype, max_norm)
     sizes = jnp.where(clipped, threshold, norms.norm)
     # Beside an Inf there may be numbers of any size.
     largest = jnp.max(jnp.where(norms.finite, jnp.minimum(sizes, info.max), info.max))

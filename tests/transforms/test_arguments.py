@@ -246,11 +246,13 @@ def test_shrink_needs_params_of_the_right_structure():
         ltd.clip_by_global_norm,
         lambda bound: ltd.clip_or_random_step(bound, key=0),
         lambda bound: ltd.clip_by_norm_zscore(max_norm=bound),
+        lambda bound: of_two(ltd.clip_per_example(bound)),
     ],
-    ids=["value", "norm", "guard", "zscore"],
+    ids=["value", "norm", "guard", "zscore", "examples"],
 )
 def test_a_negative_array_does_not_turn_the_gradient_around(factory: Any) -> None:
     tx = factory(jnp.float32(-1))
     gradient = jnp.asarray([3.0, 4.0])
-    update, _ = tx.update(gradient, tx.init(gradient))
+    update, state = tx.update(gradient, tx.init(gradient))
     assert np.all(np.asarray(update) == 0)
+    assert state.record.scale == 0

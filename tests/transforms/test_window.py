@@ -7,6 +7,7 @@ import pytest
 
 from optax_ltd._transforms._window import (
     empty_window,
+    is_full,
     push,
     window_mean,
     window_percentile,
@@ -34,12 +35,14 @@ def test_nothing_in_it():
 
 
 def test_the_newest_comes_last_and_the_oldest_goes():
-    window = empty_window(3)
+    window, full = empty_window(3), []
     for value, when in zip(
         jnp.array([1, 2, 3, jnp.inf, 0]), jnp.array([1, 0, 1, 1, 1]) == 1, strict=True
     ):
         window = push(window, value, when)
+        full.append(bool(is_full(window)))
     end = float(jnp.finfo(jnp.float32).max)
+    assert full == [False, False, False, True, True]
     np.testing.assert_array_equal(window, [3, end, 0])
     assert window_percentile(window, 50) == 3
     np.testing.assert_array_equal(
