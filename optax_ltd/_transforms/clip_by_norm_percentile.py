@@ -110,8 +110,8 @@ def clip_by_norm_percentile(
         threshold = window_percentile(
             norms, jnp.asarray(percentile).astype(norms.dtype)
         )
-        # Empty behind a first gradient too small to be counted, which passes.
-        threshold = jnp.where(norms[-1] < 0, jnp.inf, threshold)
+        # By what is kept of its norm, or one beyond the range would exceed itself.
+        threshold = jnp.where(norms[-1] <= threshold, jnp.inf, threshold)
         new_updates, record = clip(updates, measured, threshold, state.record)
         return new_updates, ClipByNormPercentileState(record, norms)
 

@@ -141,7 +141,11 @@ def _threshold(
         filled = sorted(_wide(window(before.norms, entry(seen, before.norms), seen)))
         filled = [norm for norm in filled if norm >= 0]
         rank = _PERCENT * (len(filled) - 1) // 100
-        return (filled[rank] if filled else np.longdouble(np.inf)), 0.0
+        found = filled[rank] if filled else np.longdouble(np.inf)
+        kept = entry(seen, before.norms)
+        # Of two norms beyond the range it is not known which is larger.
+        found = np.longdouble(np.inf) if kept < seen.norm and kept <= found else found
+        return found, 0.0
     if name == "ClipByAverageNormState":
         warm = before.first_norms[0] >= 0
         return (_wide(before.mean) if warm else np.longdouble(np.inf)), 4 * seen.eps

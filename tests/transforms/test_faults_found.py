@@ -61,3 +61,17 @@ def test_a_norm_beyond_float32_is_not_kept_as_the_largest_float64():
         assert state.mean.dtype == jnp.float64
         assert state.mean == end
         assert state.record.recent_norms[-1] == end
+
+
+@pytest.mark.parametrize("percentile", [10.0, 100.0])
+def test_a_first_norm_beyond_its_dtype_has_only_itself_to_be_compared_with(percentile):
+    gradient = jnp.array([3e38, -3e38, 1.0], jnp.float32)
+    tx = loose(ltd.clip_by_norm_percentile(percentile))
+    update, state = tx.update(gradient, tx.init(gradient))
+    assert same(update, gradient)
+    assert state.record.clipped_count == 0
+    update, state = tx.update(jnp.array([3.0, 0.0, -4.0]), state)
+    assert state.record.clipped_count == 0
+    after, state = tx.update(gradient, state)
+    assert state.record.clipped_count == (percentile < 100)
+    assert same(after, gradient) == (percentile == 100)
