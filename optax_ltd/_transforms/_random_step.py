@@ -21,7 +21,8 @@ from jax import lax
 
 from optax_ltd._norms.shards import (
     Axes,
-    laid_out_as,
+    laid_out,
+    layout,
     shard_count,
     shard_key,
     split_axes,
@@ -87,7 +88,8 @@ def random_step(
         if isinstance(length, int | float):
             widest = jnp.result_type(*(real_dtype(leaf.dtype) for leaf in drawn))
             length = min(length, float(jnp.finfo(widest).max))
-        draw = laid_out_as(drawn, functools.partial(draw, drawn, axes))
+        draw = functools.partial(draw, drawn, axes)
+        draw = laid_out(draw, drawn, [layout(leaf) for leaf in drawn])
         for i, step in zip(inexact, draw(step_key, length, needed), strict=True):
             steps[i] = step
     return steps

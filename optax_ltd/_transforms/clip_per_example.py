@@ -1,12 +1,16 @@
 """Clip the norm of the gradient of each example and average."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import PartitionSpec
 
+from optax_ltd._norms.shards import laid_out, layout
 from optax_ltd._norms.tree_norm import TreeNorm, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._record import (
@@ -120,30 +124,56 @@ def clip_per_example(
         updates: Any, state: ClipPerExampleState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ClipPerExampleState]:
         del params, extra_args
-        updates, count = _examples(updates)
-        norms = jax.vmap(tree_norm, axis_size=count)(updates)
-        rescale = rescaling(norms, max_norm)
-        weights, unit = _weights(norms, rescale.clipped, max_norm)
+        updates = _examples(updates)
+        numbers = [leaf for leaf in jax.tree.leaves(updates) if is_inexact(leaf)]
+        rows = [PartitionSpec(*layout(leaf)[1:]) for leaf in numbers]
+        whole = PartitionSpec()
+        average = functools.partial(_average, updates)
+        average = laid_out(average, numbers, (rows, whole, whole, whole))
+        means, typical, scale, share = average(numbers, max_norm)
         record = update_record(
-            state.record,
-            updates,
-            _typical(norms),
-            scale=jnp.mean(rescale.scale),
-            clipped=jnp.where(jnp.all(norms.finite), jnp.mean(rescale.clipped), 0),
+            state.record, updates, typical, scale=scale, clipped=share
         )
-        means = jax.tree.map(lambda leaf: _mean(leaf, weights, unit), updates)
-        return means, ClipPerExampleState(record)
+        # What has no mean goes on as it is in the first example.
+        new_updates = _with_numbers(updates, means, lambda leaf: leaf[0])
+        return new_updates, ClipPerExampleState(record)
 
     return transformation(init, update)
 
 
-def _examples(updates: Any) -> tuple[Any, int]:
-    """The gradient of each example, and of how many; of none at all, a zero one."""
-    count = _example_count(updates)
-    if count == 0:
-        row = lambda leaf: np.zeros((1, *leaf.shape[1:]), leaf.dtype)
-        updates, count = jax.tree.map(row, updates), 1
-    return map_inexact(lambda leaf: leaf, updates), count
+def _average(
+    updates: Any, numbers: list[jax.Array], max_norm: Any
+) -> tuple[list[jax.Array], TreeNorm, jax.Array, jax.Array]:
+    """The mean of each leaf of numbers, and what the record says of the batch.
+
+    That is a typical norm, the mean factor, and the share that was clipped.
+    """
+    examples = _with_numbers(updates, numbers)
+    norms = jax.vmap(tree_norm, axis_size=_example_count(updates))(examples)
+    rescale = rescaling(norms, max_norm)
+    weights, unit = _weights(norms, rescale.clipped, max_norm)
+    share = jnp.where(jnp.all(norms.finite), jnp.mean(rescale.clipped), 0)
+    means = [_mean(leaf, weights, unit) for leaf in numbers]
+    return means, _typical(norms), jnp.mean(rescale.scale), share
+
+
+def _with_numbers(
+    tree: Any, numbers: list[jax.Array], other: Callable[[Any], Any] = lambda leaf: leaf
+) -> Any:
+    """The tree with these numbers in place of its own, and `other` of the rest."""
+    left = iter(numbers)
+    return jax.tree.map(
+        lambda leaf: next(left) if is_inexact(leaf) else other(leaf), tree
+    )
+
+
+def _examples(updates: Any) -> Any:
+    """The gradient of each example; a zero one if there is no example."""
+    if _example_count(updates) == 0:
+        updates = jax.tree.map(
+            lambda leaf: np.zeros((1, *leaf.shape[1:]), leaf.dtype), updates
+        )
+    return map_inexact(lambda leaf: leaf, updates)
 
 
 def _example_count(updates: Any) -> int:
@@ -197,9 +227,7 @@ def _weights(
 
 
 def _mean(leaf: jax.Array, weights: jax.Array, unit: jax.Array) -> jax.Array:
-    """The weighted mean over the examples, of a leaf without a mean the first one."""
-    if not is_inexact(leaf):
-        return leaf[0]
+    """The weighted mean over the examples."""
     wide = leaf.astype(jnp.promote_types(leaf.dtype, weights.dtype))
     # A product, as a CPU sums over a leading axis far more slowly; in full precision.
     total = jnp.tensordot(weights.astype(wide.dtype), wide, 1, precision="highest")

@@ -54,6 +54,25 @@ def test_a_random_step_is_the_same_on_replicas_and_differs_on_shards(case: str):
         assert len(set.union(*parts.values())) == len(parts)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("spec", [P("x"), P(None, "x"), P("x", "y")], ids=str)
+def test_examples_and_their_gradients_may_be_divided(spec: P, kind: AxisType):
+    mesh = gradients.mesh_of((4, 2), kind)
+    sizes = np.geomspace(0.01, 10, 16, dtype=np.float32)
+    examples = {
+        "matrix": sizes[:, None, None] * np.sin(np.arange(8.0 * 4)).reshape(8, 4),
+        "bias": sizes[:, None] * np.cos(np.arange(8.0)),
+    }
+    examples = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), examples)
+    tx: Any = ltd.clip_per_example(2.0)
+    divided = gradients.laid_out(examples, mesh, dict.fromkeys(examples, spec))
+    explicit = kind == AxisType.Explicit
+    with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
+        found = jax.jit(tx.update)(divided, tx.init(None))
+    assert 0 < found[1].record.recent_clips[-1] < 1
+    gradients.assert_close(found, jax.jit(tx.update)(examples, tx.init(None)))
+
+
 @pytest.mark.parametrize("spec", [P("x"), P(None, "x")], ids=str)
 @pytest.mark.parametrize("direction", ["signs", "sphere"])
 def test_devices_exchange_a_few_scalars(spec: P, direction: Any):
