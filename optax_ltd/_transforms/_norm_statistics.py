@@ -54,9 +54,12 @@ def first_moments(norms: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def next_mean(mean: jax.Array, norm: jax.Array, decay: jax.Array) -> jax.Array:
-    """The running mean with one more norm in it, never rounded to 0."""
-    new = decay * mean + (1 - decay) * norm
-    return jnp.maximum(new, jnp.finfo(mean.dtype).tiny)
+    """The running mean with one more norm in it, never rounded to 0 or Inf.
+
+    It would reach Inf where a compiler adds two large numbers before it weighs them.
+    """
+    info = jnp.finfo(mean.dtype)
+    return jnp.clip(decay * mean + (1 - decay) * norm, info.tiny, info.max)
 
 
 def next_deviation(

@@ -1,5 +1,7 @@
 """The threshold follows a running average that no single step can move far."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,12 @@ def _run(norms, multiple, decay=0.99, warmup_steps=10):
         multiple=multiple,
         decay=decay,
     )
+
+
+def _constant(norms, decay):
+    """With a decay that the compiler knows, so that it may factor by it."""
+    factory = functools.partial(ltd.clip_by_average_norm, 1.0, decay=decay)
+    return run(factory, norms, {"warmup_steps": 10})
 
 
 def _formula(norms, multiple, decay, warmup_steps):
@@ -106,10 +114,11 @@ def test_a_lasting_rise_is_learnt_and_half_the_average_does_not_collapse():
 
 
 def test_norms_at_the_ends_of_the_range():
-    norms = np.full(LENGTH, 3e38, np.float32)
-    after, states = _run(norms, 1)
-    assert np.isfinite(states.mean).all()
-    np.testing.assert_allclose(after, norms, rtol=1e-5)
+    for decay in (0.99, 0.5):
+        norms = np.full(LENGTH, np.finfo(np.float32).max)
+        after, states = _constant(norms, decay)
+        assert np.isfinite(states.mean).all()
+        np.testing.assert_allclose(after, norms, rtol=1e-5)
     after, states = _run(np.full(LENGTH, 1e-35, np.float32), 1)
     np.testing.assert_allclose(states.mean[-1], 1e-35, rtol=1e-5)
     np.testing.assert_allclose(after, 1e-35, rtol=1e-5)
