@@ -1,10 +1,10 @@
 """A small training run that saves itself every few updates and goes on where it was.
 
-A `FlowRNN` learns the temporal order with adam behind all transformations that follow
-the training or draw random steps. Each seventh gradient is spoilt, so that these are
-drawn. Every chunk of updates is one compiled call; after it the run tells its bits and
-hands its state to Orbax, which writes in the background. Started on a folder that holds
-checkpoints, it begins with the latest.
+A `FlowRNN` learns the temporal order with adam behind the clips that follow the
+training and two transformations that draw random steps. Each seventh gradient is
+spoilt, so that these are drawn. Every chunk of updates is one compiled call; after it
+the run tells its bits and hands its state to Orbax, which writes in the background.
+Started on a folder that holds checkpoints, it begins with the latest.
 
     python -m benchmarks.checkpointed_training FOLDER --updates 1000
 """

@@ -1,15 +1,15 @@
 """Whether a run that is killed at random moments ends as if it never had been.
 
-A small training run has all transformations that follow the training or draw random
-steps, and adam behind them. Every 40 updates it hands all it needs to Orbax, which
-writes it in the background. The run is killed with SIGKILL at a random moment and
-started again, until it comes to its end; then another run begins, until there were 20
-kills. The first kill of a run comes in the time that it takes to start it, the others
-while it trains. A resume *goes on from the last complete checkpoint* if it says so, and
-that is the one seen in the folder when it was started. It *has the same bits* if all it
-tells of parameters, optimiser's state and step, restored and after each chunk, is what
-an uninterrupted run told at the same step. The end of that one is checked against a
-single compiled call that saves nothing.
+A small training run has the clips that follow the training, two transformations that
+draw random steps, and adam behind them. Every 40 updates it hands all it needs to
+Orbax, which writes it in the background. The run is killed with SIGKILL at a random
+moment and started again, until it comes to its end; then another run begins, until
+there were 20 kills. The first kill of a run comes in the time that it takes to start
+it, the others while it trains. A resume *goes on from the last complete checkpoint* if
+it says so, and that is the one seen in the folder when it was started. It *has the same
+bits* if all it tells of parameters, optimiser's state and step, restored and after each
+chunk, is what an uninterrupted run told at the same step. The end of that one is
+checked against a single compiled call that saves nothing.
 
     python -m benchmarks.kill_and_resume
 """

@@ -23,7 +23,6 @@ from benchmarks.recurrent_settings import (
 )
 
 Entry = Mapping[str, Any]
-NO_GPU = "No record was taken on a GPU yet."
 
 
 def targets(entries: Sequence[Entry]) -> str:

@@ -37,6 +37,7 @@ a table of times the contestants took turns in one process. A ratio is to the co
 in *italics* in the same round; the numbers are the median of all rounds and, in
 brackets, the quartiles. Compilation is not in them.
 """
+NO_GPU = "No record was taken on a GPU yet."
 Entry = Mapping[str, Any]
 
 # A benchmark's records as one table; or a table of targets, then one a record with
@@ -103,7 +104,7 @@ def _section(name: str, entries: list[Entry]) -> str:
 def _gpu_or_not(entries: Sequence[Entry]) -> list[str]:
     """Says so where no record was taken on a GPU."""
     seen = {entry["environment"]["platform"] for entry in entries}
-    return [] if "gpu" in seen else [recurrent_tables.NO_GPU]
+    return [] if "gpu" in seen else [NO_GPU]
 
 
 def _about(name: str) -> str:

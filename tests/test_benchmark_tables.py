@@ -123,6 +123,6 @@ def test_the_page_of_no_gpu_says_so(tmp_path):
         entry["environment"]["platform"] = platform
         (tmp_path / "one.json").write_text(json.dumps(entry))
         for shown in (tables.page(tmp_path), tables.readme(text, tmp_path)):
-            assert (recurrent_tables.NO_GPU in shown) is expected
+            assert (tables.NO_GPU in shown) is expected
     assert tables.readme(text, tmp_path).startswith("before\n")
     assert tables.readme(text, tmp_path).endswith("after\n")
