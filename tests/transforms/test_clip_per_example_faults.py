@@ -6,17 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import optax_ltd as ltd
 from tests.transforms.factories import loose
+from tests.transforms.faults import run_cases
 
 COUNT, WIDTHS = 3, (2, 3)
 DTYPES = {"float16": (-24, 15), "bfloat16": (-126, 127), "float32": (-126, 127)}
 LIMITS = (1.0, 0.0, 0.3, 7.7, 1e4, 1e-6, 1e-20, 1e20, 1e-30, 1e30, np.inf)
 FAST, SLOW = 60, 2000  # cases for each dtype
-_PHASES = (Phase.generate, Phase.shrink)
 
 
 def _specials(dtype: Any) -> list[float]:
@@ -94,22 +93,17 @@ def _check(batch: np.ndarray, max_norm: float) -> None:
         assert record.clipped_count == (share > 0)
 
 
-def _run(dtype: str, count: int, start: int) -> None:
-    @seed(start)
-    @settings(max_examples=count, deadline=None, database=None, phases=_PHASES)
-    @given(_batches(jnp.dtype(dtype), DTYPES[dtype]), st.sampled_from(LIMITS))
-    def check(batch: np.ndarray, max_norm: float) -> None:
-        _check(batch, max_norm)
-
-    check()
+def _cases(dtype: str) -> Any:
+    batches = _batches(jnp.dtype(dtype), DTYPES[dtype])
+    return st.tuples(batches, st.sampled_from(LIMITS))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_under_fault(dtype):
-    _run(dtype, FAST, 0)
+    run_cases(_cases(dtype), lambda case: _check(*case), FAST, 0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_under_many_faults(dtype):
-    _run(dtype, SLOW, 1)
+    run_cases(_cases(dtype), lambda case: _check(*case), SLOW, 1)
