@@ -108,7 +108,7 @@ def test_imports_run_downwards(path: Path):
         ("_recurrent/x.py", "from optax_ltd import _flax"),
         ("_transforms/x.py", "def f():\n    from optax_ltd._recurrent import unroll"),
         ("_transforms/x.py", "from .. import metrics"),
-        ("_norms.py", "from ._transforms import metrics"),
+        ("_norms/x.py", "from .._transforms import metrics"),
         ("tasks/x.py", "import optax_ltd._norms"),
         ("plots.py", "import flax.nnx"),
         ("_flax/linen/x.py", "from ... import experiments"),

@@ -146,8 +146,8 @@ def _words(
 def _bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Random words: a counter that is mixed with the key twice.
 
-    For signs they are as good as those of `jax.random.bits`, whose many rounds XLA
-    compiles for a third of a second on a CPU, for each shape anew.
+    They are good enough for signs, and compiled at once: on the many rounds of
+    `jax.random.bits` XLA spends a third of a second on a CPU, for each shape anew.
     """
     first, second = jax.random.key_data(key)
     counter = jnp.zeros(shape, jnp.uint32)

@@ -173,7 +173,7 @@ def _examples(updates: Any) -> Any:
         updates = jax.tree.map(
             lambda leaf: np.zeros((1, *leaf.shape[1:]), leaf.dtype), updates
         )
-    return map_inexact(lambda leaf: leaf, updates)
+    return map_inexact(jnp.asarray, updates)
 
 
 def _example_count(updates: Any) -> int:
