@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import jax
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 AxisName: TypeAlias = str | tuple[str, ...] | None
 Axes: TypeAlias = tuple[str, ...]
@@ -100,41 +99,6 @@ def shard_key(key: jax.Array, split: Axes) -> jax.Array:
     for axis in split:
         key = jax.random.fold_in(key, lax.axis_index(axis))
     return key
-
-
-def layout(leaf: jax.Array) -> PartitionSpec:
-    """Along which axes of an explicit mesh a leaf is divided, one entry a dimension."""
-    return jax.typeof(leaf).sharding.spec
-
-
-def laid_out(
-    function: Callable[..., Any], leaves: Sequence[jax.Array], layouts: Any
-) -> Callable[..., Any]:
-    """A function whose results lie on the devices as told.
-
-    On a mesh with explicit axes every array has its layout in its type. Inside the
-    function these axes are automatic: the compiler finds the layout of what is made
-    from nothing, going back from that of the results.
-
-    Args:
-      function: the function.
-      leaves: what it is called for; their mesh is that of the results.
-      layouts: a tree of specs that is a prefix of the results.
-
-    Returns:
-      The function; as it is where no axis is explicit.
-    """
-    meshes = [jax.typeof(leaf).sharding.mesh for leaf in leaves]
-    explicit = [mesh for mesh in meshes if mesh.explicit_axes]
-    if not explicit:
-        return function
-    out = jax.tree.map(
-        lambda spec: NamedSharding(explicit[0], spec),
-        layouts,
-        is_leaf=lambda node: isinstance(node, PartitionSpec),
-    )
-    automatic: Any = jax.sharding.auto_axes(function, out_sharding=out)
-    return automatic
 
 
 def _varying(x: jax.Array) -> frozenset[Any]:

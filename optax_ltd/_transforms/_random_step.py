@@ -21,14 +21,13 @@ from jax import lax
 
 from optax_ltd._norms.shards import (
     Axes,
-    laid_out,
-    layout,
     shard_count,
     shard_key,
     split_axes,
 )
 from optax_ltd._norms.tree_norm import entry_count, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._key import typed_key
+from optax_ltd._transforms._layout import laid_out, layout
 
 Direction: TypeAlias = Literal["signs", "sphere"]
 
