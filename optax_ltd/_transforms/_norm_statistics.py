@@ -54,12 +54,13 @@ def first_moments(norms: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def next_mean(mean: jax.Array, norm: jax.Array, decay: jax.Array) -> jax.Array:
-    """The running mean with one more norm in it, never rounded to 0 or Inf.
-
-    It would reach Inf where a compiler adds two large numbers before it weighs them.
-    """
+    """The running mean with one more norm in it, never rounded to 0 or Inf."""
+    # A small share of a small norm would vanish, and a compiler may add two large
+    # numbers before it weighs them.
+    lift = jnp.where(jnp.maximum(mean, norm) < 1, 2.0**64, 0.25).astype(mean.dtype)
+    new = (decay * (mean * lift) + (1 - decay) * (norm * lift)) / lift
     info = jnp.finfo(mean.dtype)
-    return jnp.clip(decay * mean + (1 - decay) * norm, info.tiny, info.max)
+    return jnp.clip(new, info.tiny, info.max)
 
 
 def next_deviation(

@@ -147,3 +147,12 @@ def test_norms_that_are_all_alike_pass_and_a_rise_from_them_is_learnt():
     after, _ = _run(norms)
     np.testing.assert_allclose(after[10], 0.3, rtol=1e-6)
     assert after[-1] == norms[-1]
+
+
+def test_a_rise_from_the_smallest_norms_is_learnt():
+    # A millionth of these is rounded to 0, which would bind the statistics for ever.
+    norms = np.full(LENGTH, 2e-38, np.float32)
+    norms[10:] = 5e-38
+    after, _ = _run(norms)
+    np.testing.assert_allclose(after[10], 2e-38, rtol=1e-5)
+    assert after[-1] == norms[-1]

@@ -1,0 +1,45 @@
+"""What enters the statistics of norms, at the edges of what does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from optax_ltd._norms.tree_norm import tree_norm
+from optax_ltd._transforms._norm_statistics import (
+    counted_norm,
+    first_moments,
+    next_mean,
+)
+
+END = float(np.finfo(np.float32).max)
+TINY = float(np.finfo(np.float32).tiny)
+
+
+def test_ten_times_the_median_is_still_counted_and_no_more():
+    mean, deviation = first_moments(jnp.array([-1.0, 10, 1, 1, 10.001]))
+    np.testing.assert_allclose(mean, 4, rtol=1e-6)
+    np.testing.assert_allclose(deviation, 18**0.5, rtol=1e-6)
+
+
+def test_a_norm_beyond_the_range_enters_as_the_largest_number():
+    norm, counts = counted_norm(tree_norm(jnp.full(4, END)), jnp.dtype(jnp.float32))
+    assert counts
+    assert norm == END
+
+
+def test_statistics_are_no_path_for_gradients():
+    def norm(gradient: jax.Array) -> jax.Array:
+        return counted_norm(tree_norm(gradient), jnp.dtype(jnp.float32))[0]
+
+    np.testing.assert_array_equal(jax.grad(norm)(jnp.ones(3)), 0)
+
+
+@pytest.mark.parametrize("size", [TINY, 1.5 * TINY, 1e-36, END])
+def test_the_mean_of_equal_norms_at_the_ends_is_their_size(size):
+    """Also where the compiler may take a decay that it knows out of the sum."""
+    for decay in (0.0, 0.3, 0.5, 0.97, 0.9999, 1.0):
+        step = jax.jit(lambda a, b, c=decay: next_mean(a, b, jnp.float32(c)))
+        mean = step(np.float32(size), np.float32(size))
+        assert TINY <= mean <= END
+        np.testing.assert_allclose(mean, size, rtol=1e-6)
