@@ -134,8 +134,7 @@ def clip_per_example(
         record = update_record(
             state.record, updates, typical, scale=scale, clipped=share
         )
-        # What has no mean goes on as it is in the first example.
-        new_updates = _with_numbers(updates, means, lambda leaf: leaf[0])
+        new_updates = _with_numbers(updates, means, _first)
         return new_updates, ClipPerExampleState(record)
 
     return transformation(init, update)
@@ -148,8 +147,10 @@ def _average(
 
     That is a typical norm, the mean factor, and the share that was clipped.
     """
-    examples = _with_numbers(updates, numbers)
-    norms = jax.vmap(tree_norm, axis_size=_example_count(updates))(examples)
+    count = _example_count(updates)
+    # The others keep their place alone: on an explicit mesh their layout would clash.
+    examples = _with_numbers(updates, numbers, lambda leaf: np.zeros(count, bool))
+    norms = jax.vmap(tree_norm, axis_size=count)(examples)
     rescale = rescaling(norms, max_norm)
     weights, unit = _weights(norms, rescale.clipped, max_norm)
     share = jnp.where(jnp.all(norms.finite), jnp.mean(rescale.clipped), 0)
@@ -158,13 +159,21 @@ def _average(
 
 
 def _with_numbers(
-    tree: Any, numbers: list[jax.Array], other: Callable[[Any], Any] = lambda leaf: leaf
+    tree: Any, numbers: list[jax.Array], other: Callable[[Any], Any]
 ) -> Any:
     """The tree with these numbers in place of its own, and `other` of the rest."""
     left = iter(numbers)
     return jax.tree.map(
         lambda leaf: next(left) if is_inexact(leaf) else other(leaf), tree
     )
+
+
+def _first(leaf: Any) -> Any:
+    """The first example's entry of a leaf that has no mean."""
+    if leaf.dtype == jax.dtypes.float0:
+        return np.zeros(leaf.shape[1:], leaf.dtype)
+    row = PartitionSpec(*layout(leaf)[1:])
+    return laid_out(lambda leaf: leaf[0], [leaf], row)(leaf)
 
 
 def _examples(updates: Any) -> Any:

@@ -64,6 +64,7 @@ def test_examples_and_their_gradients_may_be_divided(spec: P, kind: AxisType):
         "bias": sizes[:, None] * np.cos(np.arange(8.0)),
     }
     examples = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), examples)
+    examples["count"] = jnp.arange(16 * 4).reshape(16, 4)
     tx: Any = ltd.clip_per_example(2.0)
     divided = gradients.laid_out(examples, mesh, dict.fromkeys(examples, spec))
     explicit = kind == AxisType.Explicit
@@ -71,6 +72,27 @@ def test_examples_and_their_gradients_may_be_divided(spec: P, kind: AxisType):
         found = jax.jit(tx.update)(divided, tx.init(None))
     assert 0 < found[1].record.recent_clips[-1] < 1
     gradients.assert_close(found, jax.jit(tx.update)(examples, tx.init(None)))
+
+
+def test_a_parameter_without_a_derivative_beside_divided_examples():
+    mesh = gradients.mesh_of((8,), AxisType.Explicit)
+    tx: Any = ltd.clip_per_example(1.0)
+
+    @jax.jit
+    def step(params: Any, examples: Any) -> Any:
+        def loss(params: Any, example: Any) -> Any:
+            return params["power"] * params["weight"] @ example
+
+        gradient = jax.grad(loss, allow_int=True)
+        gradients = jax.vmap(gradient, (None, 0))(params, examples)
+        update, _ = tx.update(gradients, tx.init(params), params)
+        assert update["power"].dtype == jax.dtypes.float0
+        return update["weight"]
+
+    with jax.set_mesh(mesh):
+        params = {"power": jnp.int32(2), "weight": jnp.ones(4)}
+        update = step(params, jax.device_put(jnp.ones((16, 4)), P("x")))
+    np.testing.assert_allclose(update, 0.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("spec", [P("x"), P(None, "x")], ids=str)
