@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
+from optax_ltd._transforms._key import typed_key
+from optax_ltd._transforms._random_step import _bits
 from tests.transforms.factories import loose
 
 ROWS, COLUMNS, STEPS = 256, 160, 16
@@ -75,3 +77,16 @@ def test_no_direction_is_preferred(signs):
 def _largest_singular_values(matrices: np.ndarray) -> np.ndarray:
     gram = matrices @ np.swapaxes(matrices, -1, -2)
     return np.sqrt(np.linalg.eigvalsh(gram)[..., -1])
+
+
+def test_keys_a_bit_apart_have_no_words_in_common():
+    """Not even at other places, nor with a constant between them."""
+
+    def words(first: int, second: int) -> np.ndarray:
+        key = typed_key(jnp.array([first, second], jnp.uint32))
+        return np.asarray(_bits(key, (64, 64)))
+
+    one = words(7, 11)
+    for other in (words(7, 10), words(7 + 2**20, 11)):
+        assert np.intersect1d(one, other).size < 3
+        assert np.unique(one - other).size > 4000
