@@ -17,6 +17,7 @@ from optax_ltd._transforms._record import (
     GradientRecord,
     init_record,
     leaf_paths,
+    path_checksum,
     update_record,
 )
 from optax_ltd._transforms._rescale import map_inexact, rescaling, threshold_in
@@ -67,7 +68,8 @@ def clip_per_example(
 
     Where the batch is spread over devices under an `axis_name`, the mean over all of
     it is `jax.lax.pmean` of what each device returns. `optax.MultiSteps` adds up
-    gradients before it hands them on: put it around what follows in the chain.
+    gradients before it hands them on, and `optax.apply_if_finite` returns them in the
+    shape in which they came: put these around what follows in the chain.
 
     In `metrics`, `norm` is the median of the examples' norms and `scale` the mean of
     their factors; `clipped_share` is the share of examples that was clipped, and
@@ -83,7 +85,8 @@ def clip_per_example(
     Raises:
       ValueError: `max_norm` is negative, NaN or no number; an array is judged by its
         shape and dtype alone. From the update, if a leaf has no axis of examples, or
-        not as many of them as the others have.
+        not as many of them as the others have, or if `params` are given and a leaf
+        has not the shape of its parameter behind that axis.
 
     Examples:
       >>> import jax
@@ -123,7 +126,8 @@ def clip_per_example(
     def update(
         updates: Any, state: ClipPerExampleState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ClipPerExampleState]:
-        del params, extra_args
+        del extra_args
+        _check_shapes(updates, params)
         updates = _examples(updates)
         numbers = [leaf for leaf in jax.tree.leaves(updates) if is_inexact(leaf)]
         rows = [PartitionSpec(*layout(leaf)[1:]) for leaf in numbers]
@@ -205,6 +209,24 @@ def _example_count(updates: Any) -> int:
                 f"{count} for {first} and {shape[0]} for {name}."
             )
     return count
+
+
+def _check_shapes(updates: Any, params: Any) -> None:
+    """Requires the shape of its parameter of each example's part of a leaf."""
+    paths, others = leaf_paths(updates), leaf_paths(params)
+    if [*map(path_checksum, paths)] != [*map(path_checksum, others)]:
+        return  # Then it is not known which parameter is whose.
+    rows = zip(paths, jax.tree.leaves(updates), jax.tree.leaves(params), strict=True)
+    for path, leaf, param in rows:
+        came, required = jnp.shape(leaf), jnp.shape(param)
+        if came[1:] != required:
+            name = jax.tree_util.keystr(path) or "the only leaf"
+            raise ValueError(
+                "`updates` must have a leading axis of examples on every leaf, in "
+                f"front of the axes of its parameter; got shape {came} for {name}, "
+                f"whose parameter has shape {required}. `jax.vmap(jax.grad(...))` "
+                "adds that axis."
+            )
 
 
 def _weights(

@@ -221,6 +221,18 @@ def test_leaves_must_share_an_axis_of_examples(updates, message):
         jax.eval_shape(tx.update, updates, tx.init(None))
 
 
+def test_gradients_that_are_no_examples_are_told_by_the_parameters():
+    """A mean of square matrices would pass for examples, and spread over them."""
+    params = {"a": np.ones((2, 2)), "b": [np.ones(2)]}
+    examples = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), params)
+    tx = loose(ltd.clip_per_example(1.0))
+    message = r"`updates` must have .*; got shape \(2, 2\) for \['a'\], .* \(2, 2\)\."
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(tx.update, params, tx.init(params), params)
+    update, _ = jax.eval_shape(tx.update, examples, tx.init(params), params)
+    assert jax.tree.map(np.shape, update) == jax.tree.map(np.shape, params)
+
+
 def test_the_mean_of_shards_is_that_of_the_whole():
     updates = batch(6)
     expected, _ = clip(updates, 1.0)
