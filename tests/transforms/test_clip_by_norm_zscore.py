@@ -156,3 +156,10 @@ def test_a_rise_from_the_smallest_norms_is_learnt():
     after, _ = _run(norms)
     np.testing.assert_allclose(after[10], 2e-38, rtol=1e-5)
     assert after[-1] == norms[-1]
+
+
+def test_a_score_below_zero_is_read_as_zero():
+    norms = faulty_norms(8)
+    below, zero = (_run(norms, score) for score in (-1, 0))
+    np.testing.assert_array_equal(below[0], zero[0])
+    np.testing.assert_array_equal(below[1].deviation, zero[1].deviation)

@@ -43,3 +43,9 @@ def test_the_mean_of_equal_norms_at_the_ends_is_their_size(size):
         mean = step(np.float32(size), np.float32(size))
         assert TINY <= mean <= END
         np.testing.assert_allclose(mean, size, rtol=1e-6)
+
+
+def test_a_decay_above_one_leaves_the_mean_in_its_range():
+    """As an array it cannot be refused."""
+    np.testing.assert_array_equal(next_mean(*map(jnp.float32, (1, 5, 2))), TINY)
+    np.testing.assert_array_equal(next_mean(*map(jnp.float32, (END, 1, 2))), END)

@@ -96,6 +96,11 @@ def test_leaves_of_one_shape_differ():
     assert not same(step["a"], -step["b"])
 
 
+def test_scalars_have_either_sign():
+    signs = flat(_step(tree=[jnp.full((), jnp.nan)] * 40, size=1.0)) > 0
+    assert 6 < signs.sum() < 34
+
+
 def _raw(key: Any) -> Any:
     tx = loose(ltd.clip_or_random_step(1.0, key=key))
     return tx.init(PARAMS).key.tolist()
