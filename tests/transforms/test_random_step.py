@@ -96,6 +96,12 @@ def test_leaves_of_one_shape_differ():
     assert not same(step["a"], -step["b"])
 
 
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_leaves_of_other_shapes_differ(direction):
+    step = _step(tree=[jnp.full(64, jnp.nan), jnp.ones((64, 1))], direction=direction)
+    assert abs(np.corrcoef(step[0], step[1][:, 0])[0, 1]) < 0.6
+
+
 def test_scalars_have_either_sign():
     signs = flat(_step(tree=[jnp.full((), jnp.nan)] * 40, size=1.0)) > 0
     assert 6 < signs.sum() < 34
