@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
+from optax_ltd._norms.shards import Axes, AxisName, check_axis_name
 from optax_ltd._norms.tree_norm import TreeNorm, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._layout import laid_out, layout
@@ -40,6 +41,8 @@ class ClipPerExampleState(NamedTuple):
 
 def clip_per_example(
     max_norm: jax.typing.ArrayLike,
+    *,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Bounds the norm of each example's gradient and takes their mean.
 
@@ -59,15 +62,16 @@ def clip_per_example(
     `clip_by_global_norm` bounds the mean and keeps its direction.
 
     Sums are formed in at least float32, and neither a norm nor the mean overflows or
-    vanishes on the way. Of integer, bool and float0 leaves, which have no mean, the
+    vanishes on the way, unless a threshold near the smallest number meets an entry
+    near the largest. Of integer, bool and float0 leaves, which have no mean, the
     first example's entry goes on. A batch of no examples is a zero gradient.
 
     An example with an Inf or a NaN is not clipped: the mean is no longer finite, and
     the batch is counted apart. Put `nonfinite_random_step` behind this
     transformation to deal with it.
 
-    Where the batch is spread over devices under an `axis_name`, the mean over all of
-    it is `jax.lax.pmean` of what each device returns. `optax.MultiSteps` adds up
+    Where it is the batch that `jax.shard_map` divides, the mean over all of it is
+    `jax.lax.pmean` of what each device returns. `optax.MultiSteps` adds up
     gradients before it hands them on, and `optax.apply_if_finite` returns them in the
     shape in which they came: put these around what follows in the chain.
 
@@ -77,16 +81,18 @@ def clip_per_example(
 
     Args:
       max_norm: the largest norm v of an example's gradient, at least 0.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the gradient of each example is split; see `global_norm`.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `ClipPerExampleState`. Its
       update takes leaves [B, ...] and returns leaves [...] of the same dtypes.
 
     Raises:
-      ValueError: `max_norm` is negative, NaN or no number; an array is judged by its
-        shape and dtype alone. From the update, if a leaf has no axis of examples, or
-        not as many of them as the others have, or if `params` are given and a leaf
-        has not the shape of its parameter behind that axis.
+      ValueError: `max_norm` is negative, NaN or no number, or `axis_name` is no name;
+        an array is judged by its shape and dtype alone. From the update, if a leaf has
+        no axis of examples, or not as many of them as the others have, or if `params`
+        are given and a leaf has not the shape of its parameter behind that axis.
 
     Examples:
       >>> import jax
@@ -118,6 +124,7 @@ def clip_per_example(
       tight convergence guarantees*, ICML 2023.
     """
     max_norm = check_nonnegative("max_norm", max_norm)
+    axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipPerExampleState:
         del params
@@ -132,7 +139,7 @@ def clip_per_example(
         numbers = [leaf for leaf in jax.tree.leaves(updates) if is_inexact(leaf)]
         rows = [PartitionSpec(*layout(leaf)[1:]) for leaf in numbers]
         whole = PartitionSpec()
-        average = functools.partial(_average, updates)
+        average = functools.partial(_average, updates, axes)
         average = laid_out(average, numbers, (rows, whole, whole, whole))
         means, typical, scale, share = average(numbers, max_norm)
         record = update_record(
@@ -145,7 +152,7 @@ def clip_per_example(
 
 
 def _average(
-    updates: Any, numbers: list[jax.Array], max_norm: Any
+    updates: Any, axes: Axes, numbers: list[jax.Array], max_norm: Any
 ) -> tuple[list[jax.Array], TreeNorm, jax.Array, jax.Array]:
     """The mean of each leaf of numbers, and what the record says of the batch.
 
@@ -154,7 +161,8 @@ def _average(
     count = _example_count(updates)
     # The others keep their place alone: on an explicit mesh their layout would clash.
     examples = _with_numbers(updates, numbers, lambda leaf: np.zeros(count, bool))
-    norms = jax.vmap(tree_norm, axis_size=count)(examples)
+    measure = functools.partial(tree_norm, axes=axes)
+    norms = jax.vmap(measure, axis_size=count)(examples)
     rescale = rescaling(norms, max_norm)
     weights, unit = _weights(norms, rescale.clipped, max_norm)
     share = jnp.where(jnp.all(norms.finite), jnp.mean(rescale.clipped), 0)

@@ -16,7 +16,7 @@ from tests.transforms.factories import VARIANTS
 def test_a_bad_axis_name_is_refused(bad: Any):
     with pytest.raises(ValueError, match=r"`axis_name` must be .* got .*"):
         ltd.global_norm(jnp.ones(2), axis_name=bad)
-    for name in CHOSEN:
+    for name in (*CHOSEN, "clip_per_example"):
         variant = VARIANTS[name]
         with pytest.raises(ValueError, match="`axis_name` must be"):
             variant.factory(**variant.arguments, axis_name=bad)

@@ -139,3 +139,19 @@ def test_without_a_name_each_part_is_a_gradient_of_its_own():
     np.testing.assert_allclose(jnp.linalg.norm(found, axis=1), 1, rtol=1e-6)
     gradients.assert_close(found[0], step(parts[0]))
     gradients.assert_close(found[3], step(parts[3]))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e30])
+def test_each_example_is_clipped_by_the_norm_of_all_its_parts(size: float):
+    batch = {name: size * leaf[:2] for name, leaf in gradients.gradients().items()}
+    tx: Any = ltd.clip_per_example(size)
+    expected = tx.update(batch, tx.init(None))
+    split: Any = ltd.clip_per_example(size, axis_name=AXES)
+    mapped = jax.shard_map(
+        lambda part: split.update(part, split.init(None)),
+        mesh=gradients.mesh_of((4, 2)),
+        in_specs=({name: P(None, *spec) for name, spec in SPECS.items()},),
+        out_specs=(SPECS, P()),
+    )
+    found = jax.jit(mapped)(batch)
+    gradients.assert_close(found, expected)
