@@ -1,6 +1,29 @@
 """Tasks on which long-term dependencies are measured, sampled on the device."""
 
-from optax_ltd.tasks._task import Task
-from optax_ltd.tasks.temporal_order import temporal_order
+from optax_ltd.tasks._task import Batch, Task, last
+from optax_ltd.tasks.adding import adding
+from optax_ltd.tasks.addition import addition
+from optax_ltd.tasks.copying import copying
+from optax_ltd.tasks.memorization import memorization_5bit, memorization_20bit
+from optax_ltd.tasks.multiplication import multiplication
+from optax_ltd.tasks.random_permutation import random_permutation
+from optax_ltd.tasks.temporal_order import temporal_order, temporal_order_3bit
+from optax_ltd.tasks.text import text
+from optax_ltd.tasks.xor import xor
 
-__all__ = ["Task", "temporal_order"]
+__all__ = [
+    "Batch",
+    "Task",
+    "adding",
+    "addition",
+    "copying",
+    "last",
+    "memorization_5bit",
+    "memorization_20bit",
+    "multiplication",
+    "random_permutation",
+    "temporal_order",
+    "temporal_order_3bit",
+    "text",
+    "xor",
+]

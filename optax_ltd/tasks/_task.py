@@ -2,13 +2,33 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-Sampler = Callable[[jax.Array, int], tuple[jax.Array, jax.Array]]
-Score = Callable[[jax.Array, jax.Array], jax.Array]
+
+class Batch(NamedTuple):
+    """Some sequences of a task.
+
+    Attributes:
+      inputs: float32 [batch, time, input_size], zero beyond the end of a sequence.
+      targets: int32 or float32; [batch, ...] where the answer is asked for after the
+        last step, [batch, time, ...] where it is asked for at every step.
+      lengths: int32 [batch]: steps of each sequence, as `FlowRNN` takes them for
+        `seq_lengths`.
+      mask: bool [batch, time]: the steps at which an answer counts.
+    """
+
+    inputs: jax.Array
+    targets: jax.Array
+    lengths: jax.Array
+    mask: jax.Array
+
+
+Sampler: TypeAlias = Callable[[jax.Array, int], Batch]
+Score: TypeAlias = Callable[[jax.Array, Batch], jax.Array]
+Readout: TypeAlias = Literal["last", "every"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,31 +44,38 @@ class Task:
       >>> import jax.numpy as jnp
       >>> import optax_ltd as ltd
       >>> task = ltd.tasks.temporal_order(length=50)
-      >>> _, targets = task.sample(jax.random.key(0), 100)
-      >>> logits = jax.nn.one_hot(targets, task.output_size)  # of a perfect model
-      >>> bool(jnp.any(task.is_wrong(logits, targets)))
+      >>> batch = task.sample(jax.random.key(0), 100)
+      >>> logits = jax.nn.one_hot(batch.targets, task.output_size)  # a perfect model
+      >>> bool(jnp.any(task.is_wrong(logits, batch)))
       False
 
     Attributes:
       name: The task's name, as in the literature.
-      length: Time steps in a sequence.
+      length: What the literature calls its length T: the number, or the shortest and
+        the longest.
+      time: Time steps of a batch, which the longest sequence fills.
       input_size: Features of one time step.
       output_size: Numbers that the model must put out.
-      sample: ``sample(key, batch_size) -> (inputs, targets)``; ``inputs`` is float32
-        ``[batch, time, input_size]``.
-      loss: ``loss(outputs, targets)``: the training loss, a scalar.
-      is_wrong: ``is_wrong(outputs, targets)``: bool ``[batch]``, the sequences that
+      readout: When: after the last step of a sequence, ``"last"``, as an array
+        ``[batch, output_size]``; or at ``"every"`` step, as one
+        ``[batch, time, output_size]``.
+      sample: ``sample(key, batch_size) -> Batch``.
+      loss: ``loss(outputs, batch)``: the training loss, a scalar.
+      is_wrong: ``is_wrong(outputs, batch)``: bool ``[batch]``, the sequences that
         were answered wrongly.
-      chance_error: The share of wrong answers of a model that ignores its input.
+      chance_error: The smallest share of wrong answers of a model that gives the same
+        answer to every sequence.
       solved_below: The task counts as solved when a smaller share than this of
         ``test_size`` fresh sequences is wrong.
       test_size: How many fresh sequences that verdict needs.
     """
 
     name: str
-    length: int
+    length: int | tuple[int, int]
+    time: int
     input_size: int
     output_size: int
+    readout: Readout
     sample: Sampler
     loss: Score
     is_wrong: Score
@@ -57,19 +84,12 @@ class Task:
     test_size: int = 10_000
 
 
-def check_count(name: str, value: Any, *, at_least: int) -> int:
-    """Requires an int of some size, and returns it.
+def last(values: jax.Array, batch: Batch) -> jax.Array:
+    """Values [batch, ...] after the last step, out of those of every step.
 
     Args:
-      name: The argument's name, for the message.
-      value: What the caller gave.
-      at_least: The smallest int allowed.
-
-    Raises:
-      ValueError: If the argument is anything else.
+      values: [batch, time, ...].
+      batch: the sequences.
     """
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < at_least:
-        came = f"{value!r} ({type(value).__name__})"
-        raise ValueError(f"`{name}` must be an int >= {at_least}; got {came}.")
-    return int(value)
+    rows = jnp.arange(values.shape[0])
+    return values[rows, batch.lengths - 1]

@@ -1,17 +1,19 @@
-"""The temporal order task: in which order did two symbols come, long ago?"""
+"""The temporal order tasks: in which order did some symbols come, long ago?"""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from optax_ltd.tasks._task import Task, check_count
+from optax_ltd.tasks._checks import Length, check_length
+from optax_ltd.tasks._sampling import integers, nominal, sampler, tenth
+from optax_ltd.tasks._scores import cross_entropy, wrong_class
+from optax_ltd.tasks._task import Task
 
 _NUM_ORDERED = 2  # A and B, whose order is asked for
 _NUM_SYMBOLS = 6  # A, B and the distractors c, d, e, f
 _MIN_LENGTH = 10  # below it, a tenth of the sequence is less than one step
 
 
-def temporal_order(length: int = 50) -> Task:
+def temporal_order(length: Length = 50) -> Task:
     """Returns the temporal order task.
 
     A sequence of ``length`` symbols, one-hot among six. One of A and B stands at a
@@ -23,21 +25,22 @@ def temporal_order(length: int = 50) -> Task:
     The model's outputs are logits float ``[batch, 4]``; targets are int32 ``[batch]``.
 
     Args:
-      length: Time steps in a sequence, 10 or more.
+      length: Time steps in a sequence, 10 or more; or the shortest and the longest, of
+        which each sequence draws its own.
 
     Returns:
       The task, with inputs float32 ``[batch, length, 6]``.
 
     Raises:
-      ValueError: If ``length`` is no int of at least 10, or, when sampling, if
-        ``batch_size`` is no int of at least 1.
+      ValueError: If ``length`` is no int of at least 10 and no pair of them, or, when
+        sampling, if ``batch_size`` is no int of at least 1.
 
     Examples:
       >>> import jax
       >>> import optax_ltd as ltd
       >>> task = ltd.tasks.temporal_order(length=50)
-      >>> inputs, targets = task.sample(jax.random.key(0), 20)
-      >>> inputs.shape, targets.shape
+      >>> batch = task.sample(jax.random.key(0), 20)
+      >>> batch.inputs.shape, batch.targets.shape
       ((20, 50, 6), (20,))
 
     References:
@@ -45,48 +48,73 @@ def temporal_order(length: int = 50) -> Task:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013.
     """
-    length = check_count("length", length, at_least=_MIN_LENGTH)
+    return _temporal_order("temporal order", length, (1, 5))
 
-    def sample(key: jax.Array, batch_size: int) -> tuple[jax.Array, jax.Array]:
-        batch_size = check_count("batch_size", batch_size, at_least=1)
-        return _sample(key, batch_size, length)
+
+def temporal_order_3bit(length: Length = 50) -> Task:
+    """Returns the 3-bit temporal order task.
+
+    As `temporal_order`, with three symbols to remember, each A or B: at random steps
+    ``p`` with ``0.1 <= p / length < 0.2``, ``0.3 <= p / length < 0.4`` and
+    ``0.6 <= p / length < 0.7``. The class is ``first + 2 * second + 4 * third``.
+
+    The model's outputs are logits float ``[batch, 8]``; targets are int32 ``[batch]``.
+
+    Args:
+      length: Time steps in a sequence, 10 or more; or the shortest and the longest, of
+        which each sequence draws its own.
+
+    Returns:
+      The task, with inputs float32 ``[batch, length, 6]``.
+
+    Raises:
+      ValueError: If ``length`` is no int of at least 10 and no pair of them, or, when
+        sampling, if ``batch_size`` is no int of at least 1.
+
+    Examples:
+      >>> import jax
+      >>> import optax_ltd as ltd
+      >>> task = ltd.tasks.temporal_order_3bit(length=(50, 200))
+      >>> batch = task.sample(jax.random.key(0), 20)
+      >>> batch.inputs.shape, bool((batch.lengths >= 50).all())
+      ((20, 200, 6), True)
+
+    References:
+      Hochreiter and Schmidhuber, *Long short-term memory*, 1997, task 6b;
+      Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
+      networks*, 2013.
+    """
+    return _temporal_order("3-bit temporal order", length, (1, 3, 6))
+
+
+def _temporal_order(name: str, length: Length, tenths: tuple[int, ...]) -> Task:
+    lengths = check_length(length, at_least=_MIN_LENGTH)
+    count, time = len(tenths), lengths[1]
+
+    def draw(
+        key: jax.Array, steps: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        ordered, other = (0, _NUM_ORDERED), (_NUM_ORDERED, _NUM_SYMBOLS)
+        ranges = [tenth(n, steps) for n in tenths]
+        ranges += [*count * [ordered], *time * [other]]
+        batch = steps.shape[0]
+        drawn = integers(key, ranges, batch)
+        places, chosen = drawn[:, :count], drawn[:, count : 2 * count]
+        rows = jnp.arange(batch)[:, None]
+        symbols = drawn[:, 2 * count :].at[rows, places].set(chosen)
+        targets = jnp.sum(chosen << jnp.arange(count, dtype=jnp.int32), 1, jnp.int32)
+        inputs = jax.nn.one_hot(symbols, _NUM_SYMBOLS, dtype=jnp.float32)
+        return inputs, targets, steps
 
     return Task(
-        name="temporal order",
-        length=length,
+        name=name,
+        length=nominal(lengths),
+        time=time,
         input_size=_NUM_SYMBOLS,
-        output_size=_NUM_ORDERED**2,
-        sample=sample,
-        loss=_cross_entropy,
-        is_wrong=lambda logits, targets: jnp.argmax(logits, axis=-1) != targets,
-        chance_error=1 - 1 / _NUM_ORDERED**2,
+        output_size=_NUM_ORDERED**count,
+        readout="last",
+        sample=sampler(draw, lengths),
+        loss=cross_entropy,
+        is_wrong=wrong_class,
+        chance_error=1 - 1 / _NUM_ORDERED**count,
     )
-
-
-def _sample(
-    key: jax.Array, batch_size: int, length: int
-) -> tuple[jax.Array, jax.Array]:
-    """One batch: inputs float32 [batch, length, 6], targets int32 [batch]."""
-    # One draw for everything: each takes long to compile.
-    early_range, late_range = _tenth(1, length), _tenth(5, length)
-    ordered_range, other_range = (0, _NUM_ORDERED), (_NUM_ORDERED, _NUM_SYMBOLS)
-    ranges = [early_range, late_range, *2 * [ordered_range], *length * [other_range]]
-    low, high = np.array(ranges, np.int32).T
-    drawn = jax.random.randint(key, (batch_size, len(low)), low, high, jnp.int32)
-    early, late, first, second = drawn[:, :4].T
-    rows = jnp.arange(batch_size)
-    symbols = drawn[:, 4:].at[rows, early].set(first).at[rows, late].set(second)
-    return jax.nn.one_hot(symbols, _NUM_SYMBOLS, dtype=jnp.float32), first + 2 * second
-
-
-def _tenth(n: int, length: int) -> tuple[int, int]:
-    """The steps from n/10 of the length to (n + 1)/10 of it: start, stop."""
-    # Ceilings in integers: 0.6 * 50 in floating point could admit or lose a step.
-    return -(-n * length // 10), -(-(n + 1) * length // 10)
-
-
-def _cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean cross-entropy in nats of logits [batch, 4] against targets [batch]."""
-    log_probabilities = jax.nn.log_softmax(logits)
-    chosen = jnp.take_along_axis(log_probabilities, targets[:, None], axis=-1)
-    return -jnp.mean(chosen)

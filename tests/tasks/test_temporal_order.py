@@ -1,141 +1,95 @@
-import functools
+"""The distributions of the temporal order tasks."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from optax_ltd import tasks
-
-N = 20_000
-
-
-@functools.cache
-def draw(length: int):
-    sample = jax.jit(tasks.temporal_order(length).sample, static_argnums=1)
-    inputs, targets = sample(jax.random.key(0), N)
-    return np.asarray(inputs), np.asarray(targets)
+from tests.tasks.draws import assert_fills, assert_independent, assert_uniform, draw
 
 
-@pytest.mark.parametrize("length", [10, 11, 17, 50])
-def test_batch_is_one_hot_with_two_ordered_symbols(length):
-    inputs, targets = draw(length)
-    assert inputs.shape == (N, length, 6)
-    assert inputs.dtype == np.float32
-    assert targets.shape == (N,)
-    assert targets.dtype == np.int32
-    assert set(np.unique(inputs)) == {0.0, 1.0}
-    np.testing.assert_array_equal(inputs.sum(-1), 1)
-    np.testing.assert_array_equal((inputs.argmax(-1) < 2).sum(1), 2)
+def _ordered(batch: tasks.Batch, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places and symbols of the ordered ones, [batch, count], in the order of time."""
+    symbols = np.where(batch.inputs.any(-1), batch.inputs.argmax(-1), -1)
+    is_ordered = (symbols == 0) | (symbols == 1)
+    np.testing.assert_array_equal(is_ordered.sum(1), count)
+    places = np.nonzero(is_ordered)[1].reshape(-1, count)
+    return places, symbols[is_ordered].reshape(-1, count)
 
 
 @pytest.mark.parametrize(
-    ("length", "early", "late"),
+    ("name", "length", "ranges"),
     [
-        (10, {1}, {5}),
-        (11, {2}, {6}),  # 1.1 <= p < 2.2 and 5.5 <= p < 6.6
-        (17, {2, 3}, {9, 10}),  # 1.7 <= p < 3.4 and 8.5 <= p < 10.2
-        (50, set(range(5, 10)), set(range(25, 30))),
+        ("temporal_order", 10, [{1}, {5}]),
+        # 1.1 <= p < 2.2 and 5.5 <= p < 6.6
+        ("temporal_order", 11, [{2}, {6}]),
+        # 1.7 <= p < 3.4 and 8.5 <= p < 10.2
+        ("temporal_order", 17, [{2, 3}, {9, 10}]),
+        ("temporal_order", 50, [range(5, 10), range(25, 30)]),
+        # 1.7 <= p < 3.4, 5.1 <= p < 6.8 and 10.2 <= p < 11.9
+        ("temporal_order_3bit", 17, [{2, 3}, {6}, {11}]),
+        ("temporal_order_3bit", 50, [range(5, 10), range(15, 20), range(30, 35)]),
     ],
 )
-def test_positions_fill_their_ranges_and_no_more(length, early, late):
-    inputs, _ = draw(length)
-    is_ordered = inputs.argmax(-1) < 2
-    first = is_ordered.argmax(1)
-    second = length - 1 - is_ordered[:, ::-1].argmax(1)
-    for positions, allowed in ((first, early), (second, late)):
-        values, counts = np.unique(positions, return_counts=True)
-        assert set(values) == allowed
-        assert_uniform(counts)
+def test_positions_fill_their_ranges_and_no_more(name, length, ranges):
+    places, _ = _ordered(draw(name, length), len(ranges))
+    for column, allowed in zip(places.T, ranges, strict=True):
+        assert_fills(column, allowed)
 
 
-def test_target_is_the_pair_of_ordered_symbols_in_their_order():
-    inputs, targets = draw(50)
-    symbols = inputs.argmax(-1)
-    pairs = symbols[symbols < 2].reshape(N, 2)  # in the order of time
-    np.testing.assert_array_equal(targets, pairs[:, 0] + 2 * pairs[:, 1])
+@pytest.mark.parametrize(
+    ("name", "count"), [("temporal_order", 2), ("temporal_order_3bit", 3)]
+)
+def test_the_target_tells_the_symbols_in_their_order(name, count):
+    batch = draw(name, 50)
+    _, symbols = _ordered(batch, count)
+    np.testing.assert_array_equal(batch.targets, symbols @ 2 ** np.arange(count))
+    assert_uniform(np.bincount(batch.targets, minlength=2**count))
 
 
-def test_classes_and_distractors_are_uniform():
-    inputs, targets = draw(50)
-    assert_uniform(np.bincount(targets, minlength=4))
+def test_inputs_are_one_hot_and_distractors_uniform():
+    inputs = draw("temporal_order", 50).inputs
+    assert set(np.unique(inputs)) == {0.0, 1.0}
+    np.testing.assert_array_equal(inputs.sum(-1), 1)
     counts = inputs.sum((0, 1))[2:]
     assert_uniform(counts)
-    assert counts.sum() == 48 * N
+    assert counts.sum() == 48 * len(inputs)
 
 
 def test_draws_are_independent_of_one_another():
-    inputs, targets = draw(50)
-    symbols = inputs.argmax(-1)
-    first = (symbols < 2).argmax(1)
-    second = 49 - (symbols < 2)[:, ::-1].argmax(1)
-    columns = np.stack([first, second, targets % 2, targets // 2, *symbols[:, :5].T])
-    off_diagonal = np.corrcoef(columns) - np.eye(len(columns))
-    assert np.abs(off_diagonal).max() < 5 / np.sqrt(N)
+    batch = draw("temporal_order", 50)
+    places, symbols = _ordered(batch, 2)
+    assert_independent(*places.T, *symbols.T, *batch.inputs.argmax(-1)[:, :5].T)
 
 
-def test_same_key_same_batch_in_vmap_and_x64():
-    sample = jax.jit(tasks.temporal_order(20).sample, static_argnums=1)
-    keys = jax.random.split(jax.random.key(3), 2)
-    expected = sample(keys[1], 4)
-    mapped = jax.vmap(lambda key: sample(key, 4))(keys)
-    with jax.enable_x64(True):
-        wide = sample(keys[1], 4)
-    for want, vmap, x64 in zip(expected, mapped, wide, strict=True):
-        np.testing.assert_array_equal(vmap[1], want)
-        np.testing.assert_array_equal(x64, want)
-        assert x64.dtype == want.dtype
-    assert (mapped[0][0] != mapped[0][1]).any()
+def test_positions_follow_the_length_of_each_sequence():
+    batch = draw("temporal_order", (10, 60))
+    places, _ = _ordered(batch, 2)
+    for column, tenth in zip(places.T, (1, 5), strict=True):
+        assert np.all(10 * column >= tenth * batch.lengths)
+        assert np.all(10 * column < (tenth + 1) * batch.lengths)
+    assert_fills(batch.lengths, range(10, 61))
 
 
-def test_known_batch_stays_the_same_on_every_platform():
-    inputs, targets = tasks.temporal_order(10).sample(jax.random.key(0), 2)
-    symbols = ["".join("ABcdef"[i] for i in row) for row in inputs.argmax(-1)]
+def test_a_known_batch_in_letters():
+    batch = tasks.temporal_order(10).sample(jax.random.key(0), 2)
+    symbols = ["".join("ABcdef"[i] for i in row) for row in batch.inputs.argmax(-1)]
     assert symbols == ["fAcfdBcecf", "eAfccAddcd"]
-    np.testing.assert_array_equal(targets, [2, 0])
+    np.testing.assert_array_equal(batch.targets, [2, 0])
 
 
-def test_loss_is_the_mean_cross_entropy_and_errors_are_per_sequence():
-    task = tasks.temporal_order(10)
-    logits = jnp.log(jnp.array([[0.7, 0.1, 0.1, 0.1], [0.2, 0.5, 0.2, 0.1]]))
-    targets = jnp.array([0, 2])
-    expected = -(np.log(0.7) + np.log(0.2)) / 2
-    np.testing.assert_allclose(task.loss(logits, targets), expected, rtol=1e-6)
-    np.testing.assert_array_equal(task.is_wrong(logits, targets), [False, True])
-
-
-def test_task_states_its_sizes_and_criterion():
+def test_the_task_states_its_criterion():
     task = tasks.temporal_order(30)
-    assert (task.name, task.length) == ("temporal order", 30)
-    assert (task.input_size, task.output_size) == (6, 4)
+    assert task.name == "temporal order"
     assert (task.chance_error, task.solved_below, task.test_size) == (
         0.75,
         0.01,
         10_000,
     )
+    assert tasks.temporal_order_3bit(30).chance_error == 0.875
 
 
-@pytest.mark.parametrize("length", [9, 0, -50, 50.0, "50", True, None])
-def test_bad_length_is_named(length):
-    with pytest.raises(ValueError, match=r"^`length` must be an int >= 10; got "):
-        tasks.temporal_order(length)
-
-
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, True, "4"])
-def test_bad_batch_size_is_named(batch_size):
-    with pytest.raises(ValueError, match=r"^`batch_size` must be an int >= 1; got "):
-        tasks.temporal_order(10).sample(jax.random.key(0), batch_size)
-
-
-def test_an_int_of_numpy_is_an_int():
-    task = tasks.temporal_order(np.int64(10))  # pyright: ignore[reportArgumentType]
-    inputs, _ = task.sample(jax.random.key(0), np.int64(2))  # pyright: ignore[reportArgumentType]
-    assert inputs.shape == (2, 10, 6)
-    assert type(task.length) is int
-
-
-def assert_uniform(counts):
-    """Every count within five standard deviations of the mean."""
-    counts = np.asarray(counts)
-    expected = counts.sum() / len(counts)
-    assert np.abs(counts - expected).max() <= 5 * np.sqrt(expected)
+def test_lengths_below_ten_have_no_tenth():
+    for maker in (tasks.temporal_order, tasks.temporal_order_3bit):
+        with pytest.raises(ValueError, match=r"^`length` must be an int >= 10"):
+            maker(9)

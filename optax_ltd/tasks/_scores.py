@@ -1,0 +1,64 @@
+"""Losses and verdicts on answers."""
+
+from typing import Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd.tasks._task import Batch, Score
+
+Criterion: TypeAlias = Literal["squared", "absolute"]
+
+TOLERANCE = 0.04
+
+
+def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Mean cross-entropy, in nats, over the answers that count.
+
+    Args:
+      logits: [batch, classes] against targets [batch], or with a time axis both.
+      batch: the sequences.
+    """
+    log_probabilities = jax.nn.log_softmax(logits)
+    chosen = jnp.take_along_axis(log_probabilities, batch.targets[..., None], axis=-1)
+    if batch.targets.ndim == 1:
+        return -jnp.mean(chosen)
+    return -jnp.sum(chosen[..., 0] * batch.mask) / jnp.sum(batch.mask)
+
+
+def wrong_class(logits: jax.Array, batch: Batch) -> jax.Array:
+    """Whether any answer of a sequence that counts is not the likeliest class."""
+    wrong = jnp.argmax(logits, axis=-1) != batch.targets
+    return wrong if wrong.ndim == 1 else jnp.any(wrong & batch.mask, axis=1)
+
+
+def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
+    """Mean squared error of outputs [batch, 1] against targets [batch]."""
+    return jnp.mean(jnp.square(outputs[:, 0] - batch.targets))
+
+
+def wrong_number(criterion: Criterion) -> Score:
+    """Whether an answer is off by more than .04, its square or itself.
+
+    Args:
+      criterion: `"squared"`, as in the code of Pascanu et al. (2013), or
+        `"absolute"`, as in Hochreiter and Schmidhuber (1997).
+
+    Raises:
+      ValueError: If it is neither.
+    """
+    if criterion not in ("squared", "absolute"):
+        raise ValueError(
+            f"`criterion` must be 'squared' or 'absolute'; got {criterion!r}."
+        )
+    power = 2 if criterion == "squared" else 1
+
+    def is_wrong(outputs: jax.Array, batch: Batch) -> jax.Array:
+        return jnp.abs(outputs[:, 0] - batch.targets) ** power > TOLERANCE
+
+    return is_wrong
+
+
+def reach(criterion: Criterion) -> float:
+    """How far off an answer may be."""
+    return TOLERANCE**0.5 if criterion == "squared" else TOLERANCE

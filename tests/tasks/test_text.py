@@ -1,0 +1,77 @@
+"""The task of predicting text."""
+
+import jax
+import numpy as np
+import pytest
+
+from optax_ltd import tasks
+
+LETTERS = "abcdefghijklmnopqrst"
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A hundred pieces of two characters each, twenty kinds in turn."""
+    path = tmp_path / "page.txt"
+    path.write_text("".join(2 * LETTERS[i % 20] for i in range(100)))
+    return path
+
+
+def _characters(array) -> set[str]:
+    codes = np.asarray(array)
+    return {chr(32 + code) for code in np.unique(codes)}
+
+
+def test_windows_are_of_the_text_and_targets_one_character_on(page):
+    batch = tasks.text(page, length=3).sample(jax.random.key(0), 200)
+    codes = batch.inputs.argmax(-1)
+    np.testing.assert_array_equal(batch.inputs.sum(-1), 1)
+    np.testing.assert_array_equal(codes[:, 1:], batch.targets[:, :-1])
+    kept = page.read_text().replace("jj", "").replace("tt", "")
+    windows = [
+        "".join(chr(32 + c) for c in [*row, end[-1]])
+        for row, end in zip(codes, np.asarray(batch.targets), strict=True)
+    ]
+    assert all(window in kept for window in windows)
+    assert len(set(windows)) > 30
+
+
+def test_every_tenth_piece_is_held_out(page):
+    train, test = (
+        tasks.text(page, length=1, split=split).sample(jax.random.key(0), 2000)
+        for split in ("train", "test")
+    )
+    assert _characters(test.inputs.argmax(-1)) == {"j", "t"}
+    assert _characters(train.inputs.argmax(-1)) == set(LETTERS) - {"j", "t"}
+
+
+def test_what_is_not_printable_is_one_class(tmp_path):
+    path = tmp_path / "page.txt"
+    path.write_bytes(b"\n\t\xc3\xa9" * 200)
+    batch = tasks.text(path, length=10).sample(jax.random.key(0), 50)
+    assert set(np.unique(batch.inputs.argmax(-1))) == {95, 96}
+
+
+def test_the_verdict_is_on_what_follows_the_last_character(page):
+    task = tasks.text(page, length=3)
+    batch = task.sample(jax.random.key(0), 4)
+    right = jax.nn.one_hot(batch.targets, task.output_size)
+    for step, wrong in ((0, False), (2, True)):
+        outputs = right.at[:, step].set(-right[:, step])
+        assert set(np.asarray(task.is_wrong(outputs, batch))) == {wrong}
+
+
+def test_the_library_is_there_and_chance_is_that_of_its_commonest_character():
+    train, test = tasks.text(), tasks.text(split="test")
+    assert 0.5 < train.chance_error < 0.9  # a quarter of Python is blanks
+    assert abs(train.chance_error - test.chance_error) < 0.05
+    assert train.solved_below == 0
+
+
+def test_what_cannot_be_is_named(page):
+    with pytest.raises(ValueError, match=r"^`split` must be .*; got 'valid'"):
+        tasks.text(page, split="valid")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="more than 500 characters"):
+        tasks.text(page, length=500)
+    with pytest.raises(FileNotFoundError):
+        tasks.text(page / "nowhere")
