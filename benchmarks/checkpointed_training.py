@@ -97,10 +97,11 @@ def _init() -> Training:
 def update(training: Training) -> Training:
     """Makes one update. What it draws comes from the number of the update alone."""
     graph, _, rest = nnx.split(Network(nnx.Rngs(0)), nnx.Param, ...)
-    x, y = TASK.sample(jax.random.fold_in(jax.random.key(4), training.step), BATCH)
+    batch = TASK.sample(jax.random.fold_in(jax.random.key(4), training.step), BATCH)
 
     def loss(params: Any) -> jax.Array:
-        return TASK.loss(nnx.merge(graph, params, rest, copy=True)(x), y)
+        model = nnx.merge(graph, params, rest, copy=True)
+        return TASK.loss(model(batch.inputs), batch)
 
     grads = _spoil(jax.grad(loss)(training.params), training.step)
     changes, opt_state = optimizer().update(grads, training.opt_state, training.params)

@@ -11,6 +11,7 @@ from optax_ltd import plots
 from optax_ltd.experiments.model import TanhNet
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
+from optax_ltd.tasks import Batch
 
 FLOW_SEED = 0  # the network whose error signals are drawn
 _FLOW_BATCH = 200
@@ -36,9 +37,8 @@ def gradient_flow(runners: Sequence[Runner]) -> Figure:
     task = runners[0].run.settings.task
     batch = task.sample(jax.random.key(FLOW_SEED), _FLOW_BATCH)
 
-    def loss_fn(model: TanhNet, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-        inputs, targets = batch
-        return task.loss(model(inputs), targets)
+    def loss_fn(model: TanhNet, batch: Batch) -> jax.Array:
+        return task.loss(model(batch), batch)
 
     models = {"before training": runners[0].model(FLOW_SEED, trained=False)}
     models |= {f"after {r.run.method.name}": r.model(FLOW_SEED) for r in runners}

@@ -4,6 +4,7 @@ import jax
 from flax import nnx
 
 import optax_ltd as ltd
+from optax_ltd.tasks import Batch, last
 
 
 class TanhNet(nnx.Module):
@@ -43,6 +44,7 @@ class TanhNet(nnx.Module):
         )
         self.head = nnx.Linear(hidden_size, output_size, kernel_init=normal, rngs=rngs)
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Maps inputs [batch, time, features] to outputs [batch, output_size]."""
-        return self.head(self.rnn(inputs)[:, -1])
+    def __call__(self, batch: Batch) -> jax.Array:
+        """Maps a batch to outputs [batch, output_size] after each last step."""
+        hidden = self.rnn(batch.inputs, seq_lengths=batch.lengths)
+        return self.head(last(hidden, batch))

@@ -96,12 +96,10 @@ class Trainer:
         """Makes one update; returns the member and its loss before, a scalar."""
         task = self._settings.task
         key = jax.random.fold_in(member.data_key, update)
-        inputs, targets = task.sample(key, self._settings.batch_size)
+        batch = task.sample(key, self._settings.batch_size)
 
         def loss_fn(params: nnx.State) -> jax.Array:
-            return task.loss(
-                self.model(member._replace(params=params))(inputs), targets
-            )
+            return task.loss(self.model(member._replace(params=params))(batch), batch)
 
         loss, grads = jax.value_and_grad(loss_fn)(member.params)
         updates, opt_state = self._optimizer.update(
@@ -133,8 +131,8 @@ class Trainer:
         batch_size = math.gcd(task.test_size, _TEST_BATCH)
 
         def wrong(key: jax.Array) -> jax.Array:
-            inputs, targets = task.sample(key, batch_size)
-            return jnp.mean(task.is_wrong(self.model(member)(inputs), targets))
+            batch = task.sample(key, batch_size)
+            return jnp.mean(task.is_wrong(self.model(member)(batch), batch))
 
         key = jax.random.fold_in(member.test_key, update)
         keys = jax.random.split(key, task.test_size // batch_size)

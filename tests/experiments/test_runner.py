@@ -56,8 +56,7 @@ def test_it_is_the_textbook_loop(finished: Runner):
     losses = []
 
     def loss_fn(params, batch):
-        inputs, targets = batch
-        return TASK.loss(trainer.model(member._replace(params=params))(inputs), targets)
+        return TASK.loss(trainer.model(member._replace(params=params))(batch), batch)
 
     grad = jax.jit(jax.value_and_grad(loss_fn))
     params = member.params
