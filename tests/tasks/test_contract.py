@@ -111,14 +111,17 @@ def _constants(task: tasks.Task, batch: tasks.Batch) -> list[jax.Array]:
     size = len(batch.lengths)
     if task.output_size == 1:
         return [jnp.full((size, 1), value) for value in np.linspace(0, 2, 101)]
-    time = (task.time,) if task.readout == "every" else ()
-    answers = range(task.output_size) if task.readout == "last" else [0, -1]
-    if task.name == "text":
-        answers = range(task.output_size)
+    if task.name == "text" or task.readout == "last":
+        answers = np.arange(task.output_size)
+        answers = (
+            answers[:, None].repeat(task.time, 1) if task.name == "text" else answers
+        )
+    else:
+        answers = np.unique(batch.targets[:100], axis=0)
     return [
         jnp.broadcast_to(
-            jax.nn.one_hot(answer % task.output_size, task.output_size),
-            (size, *time, task.output_size),
+            jax.nn.one_hot(answer, task.output_size),
+            (size, *np.shape(answer), task.output_size),
         )
         for answer in answers
     ]

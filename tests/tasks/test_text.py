@@ -74,4 +74,4 @@ def test_what_cannot_be_is_named(page):
     with pytest.raises(ValueError, match="more than 500 characters"):
         tasks.text(page, length=500)
     with pytest.raises(FileNotFoundError):
-        tasks.text(page / "nowhere")
+        tasks.text(page.parent / "nowhere")
