@@ -104,7 +104,8 @@ def test_no_constant_answer_beats_chance(name):
         np.mean(task.is_wrong(answer, batch)) for answer in _constants(task, batch)
     ]
     spread = np.sqrt(task.chance_error * (1 - task.chance_error) / COUNT)
-    assert abs(min(shares) - task.chance_error) <= 5 * spread + 1e-4
+    # An answer taken from the batch is right for the sequence that it came from.
+    assert abs(min(shares) - task.chance_error) <= 5 * spread + 2 / COUNT
 
 
 def _constants(task: tasks.Task, batch: tasks.Batch) -> list[jax.Array]:
