@@ -8,20 +8,24 @@ from matplotlib.figure import Figure
 
 import optax_ltd as ltd
 from optax_ltd import plots
-from optax_ltd.experiments.model import TanhNet
+from optax_ltd.experiments.network import Network
+from optax_ltd.experiments.problem import make_test_task
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
 from optax_ltd.tasks import Batch
 
-FLOW_SEED = 0  # the network whose error signals are drawn
 _FLOW_BATCH = 200
 
 
 def error_curves(runs: Sequence[Run]) -> Figure:
-    """Draws the test errors of all methods."""
-    task = runs[0].settings.task
+    """Draws the test errors of runs of one task, by the titles of their methods.
+
+    Args:
+      runs: at least one.
+    """
+    task = make_test_task(runs[0].config)
     curves = {
-        run.method.name: (
+        run.title: (
             np.array([e.update for e in run.evaluations]),
             np.stack([e.error for e in run.evaluations]),
         )
@@ -33,16 +37,21 @@ def error_curves(runs: Sequence[Run]) -> Figure:
 
 
 def gradient_flow(runners: Sequence[Runner]) -> Figure:
-    """Draws one network's error signal along time, before and after training."""
-    task = runners[0].run.settings.task
-    batch = task.sample(jax.random.key(FLOW_SEED), _FLOW_BATCH)
+    """Draws the first network's error signal along time, before and after training.
 
-    def loss_fn(model: TanhNet, batch: Batch) -> jax.Array:
-        return task.loss(model(batch), batch)
+    Args:
+      runners: of one task and the same networks.
+    """
+    task = runners[0].setup.task
+    batch = task.sample(jax.random.key(0), _FLOW_BATCH)
 
-    models = {"before training": runners[0].model(FLOW_SEED, trained=False)}
-    models |= {f"after {r.run.method.name}": r.model(FLOW_SEED) for r in runners}
+    def loss_fn(network: Network, batch: Batch) -> jax.Array:
+        return task.loss(network(batch), batch)
+
+    networks = {"before training": runners[0].network(0, trained=False)}
+    networks |= {f"after {r.run.title}": r.network(0) for r in runners}
     reports = {
-        name: ltd.gradient_flow(loss_fn, model, batch) for name, model in models.items()
+        name: ltd.gradient_flow(loss_fn, network, batch)
+        for name, network in networks.items()
     }
     return plots.gradient_flow(reports)

@@ -1,31 +1,108 @@
-"""The training methods that an experiment compares."""
+"""The training methods that an experiment compares: what becomes of a gradient."""
 
-import dataclasses
-import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import optax
 
 import optax_ltd as ltd
+from optax_ltd.experiments.choices import choose
+from optax_ltd.experiments.config import Config
+
+# In the order in which a gradient meets them.
+_GUARDS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
+    "random-step": lambda config: ltd.nonfinite_random_step(
+        config.step_size, key=config.first_seed
+    ),
+    "clip-value": lambda config: ltd.clip_by_value(config.max_value),
+    "clip-norm": lambda config: ltd.clip_by_global_norm(config.max_norm),
+}
+_OPTIMIZERS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
+    "sgd": lambda config: optax.sgd(config.learning_rate),
+    "momentum": lambda config: optax.sgd(config.learning_rate, config.momentum),
+    "nesterov": lambda config: optax.sgd(
+        config.learning_rate, config.momentum, nesterov=True
+    ),
+    "adam": lambda config: optax.adam(config.learning_rate),
+    "rmsprop": lambda config: optax.rmsprop(config.learning_rate),
+}
+_TITLES = {
+    "clip-value": "clip by value",
+    "clip-norm": "clip",
+    "random-step": "random step",
+    "flow": "Ω",
+    "carry-clip": "carry clip",
+}
+NONE = "none"
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A way to train: what happens to the gradient, and the weight of Ω.
+def parts(config: Config) -> list[str]:
+    """What a method is a mix of.
 
-    Attributes:
-      name: What tables and pictures call it.
-      guard: What the gradient passes through before the optimiser's step. If
-        `optax_ltd.metrics` finds a count of gradients that are not finite in its
-        state, a run shows it.
-      flow_weight: Weight of the information-flow regulariser Ω; 0 for none.
+    Args:
+      config: of the run.
+
+    Raises:
+      ValueError: if a part is unknown or named twice.
     """
+    if config.method == NONE:
+        return []
+    words = config.method.split("+")
+    for word in words:
+        choose("method", word, {NONE: None, **_TITLES})
+    if NONE in words or len(set(words)) < len(words):
+        raise ValueError(
+            f"`method` must be none, or name each of its parts once; "
+            f"got {config.method!r}"
+        )
+    return words
 
-    name: str
-    guard: optax.GradientTransformation
-    flow_weight: float
+
+def title(config: Config) -> str:
+    """What tables and pictures call the method of a run.
+
+    Args:
+      config: of the run.
+    """
+    name = {"sgd": "SGD", "rmsprop": "RMSProp"}.get(
+        config.optimizer, config.optimizer.capitalize()
+    )
+    return " + ".join([name, *(_TITLES[part] for part in parts(config))])
 
 
-# A clip that never clips still counts.
-SGD = Method("SGD", ltd.clip_by_global_norm(math.inf), flow_weight=0.0)
-CLIP = Method("SGD + clip", ltd.clip_by_global_norm(1.0), flow_weight=0.0)
-CLIP_FLOW = Method("SGD + clip + Ω", ltd.clip_by_global_norm(1.0), flow_weight=2.0)
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """The optimiser of a run behind the guards of its method.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      ValueError: if optimiser, method or thresholds are unknown or out of range.
+    """
+    named = parts(config)
+    guards = [guard(config) for part, guard in _GUARDS.items() if part in named]
+    # A clip that never clips still counts what is not finite.
+    watched = guards or [ltd.clip_by_global_norm(float("inf"))]
+    optimizer = choose("optimizer", config.optimizer, _OPTIMIZERS)
+    return optax.chain(*watched, optimizer(config))
+
+
+def flow_options(config: Config) -> dict[str, Any]:
+    """What a method asks of `optax_ltd.FlowRNN`.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      ValueError: if the threshold of the carry clip is out of range.
+    """
+    named = parts(config)
+    clip = ltd.clip_carry_gradient(max_norm=config.carry_max_norm)
+    return {
+        "flow_weight": config.flow_weight if "flow" in named else 0.0,
+        "flow_form": config.flow_form,
+        "flow_reduction": config.flow_reduction,
+        "flow_params": config.flow_params,
+        "flow_fraction": config.flow_fraction,
+        "carry_clip": clip if "carry-clip" in named else None,
+    }

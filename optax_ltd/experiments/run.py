@@ -1,12 +1,14 @@
-"""A run: what came out of training with one method, test after test."""
+"""A run: what came out of training, test after test."""
 
 import dataclasses
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from optax_ltd.experiments.methods import Method
-from optax_ltd.experiments.training import Settings
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.methods import title
 
 
 class Evaluation(NamedTuple):
@@ -14,32 +16,59 @@ class Evaluation(NamedTuple):
 
     Attributes:
       update: Updates made so far.
-      loss: Mean training loss since the evaluation before, float [seeds].
+      train_loss: Mean training loss since the evaluation before, float [seeds].
+      test_loss: Mean loss on fresh sequences, float [seeds].
       error: Share of fresh sequences answered wrongly, float [seeds].
       nonfinite: Gradients with an Inf or a NaN so far, int [seeds].
     """
 
     update: int
-    loss: np.ndarray
+    train_loss: np.ndarray
+    test_loss: np.ndarray
     error: np.ndarray
     nonfinite: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same in lists; null is what no number is."""
+        return {
+            name: values if name == "update" else [_plain(x) for x in values.tolist()]
+            for name, values in self._asdict().items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
+        """What `to_dict` made it of.
+
+        Args:
+          values: its fields.
+        """
+        arrays = {
+            name: np.array(values[name], int if name == "nonfinite" else float)
+            for name in cls._fields[1:]
+        }
+        return cls(values["update"], **arrays)
 
 
 @dataclasses.dataclass
 class Run:
-    """One method's training of all seeds, as far as it came.
+    """The training of all seeds of one config, as far as it came.
 
     Attributes:
-      method: The method.
-      settings: What it has in common with the other methods.
+      config: What is trained, and how.
+      solved_below: Share of wrong answers below which the task counts as solved.
       evaluations: What came out so far, an evaluation at a time.
       seconds: Time spent on updates, without compilation and tests.
     """
 
-    method: Method
-    settings: Settings
+    config: Config
+    solved_below: float
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What tables and pictures call its method."""
+        return title(self.config)
 
     @property
     def update(self) -> int:
@@ -54,14 +83,42 @@ class Run:
     @property
     def solved_at(self) -> list[int | None]:
         """Per seed, updates made when a test first found the task solved."""
-        threshold = self.settings.task.solved_below
+        below = self.solved_below
         return [
-            next((e.update for e in self.evaluations if e.error[i] < threshold), None)
-            for i in range(self.settings.seeds)
+            next((e.update for e in self.evaluations if e.error[i] < below), None)
+            for i in range(self.config.seeds)
         ]
 
     @property
     def done(self) -> bool:
         """Whether every seed has solved the task, or the budget is spent."""
-        is_spent = self.update >= self.settings.updates
+        is_spent = self.update >= self.config.updates
         return is_spent or all(update is not None for update in self.solved_at)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON holds it."""
+        return {
+            "config": self.config.to_dict(),
+            "solved_below": self.solved_below,
+            "solved_at": self.solved_at,
+            "seconds": self.seconds,
+            "evaluations": [e.to_dict() for e in self.evaluations],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Run":
+        """What `to_dict` made it of.
+
+        Args:
+          values: its fields.
+        """
+        return cls(
+            Config.from_dict(values["config"]),
+            values["solved_below"],
+            [Evaluation.from_dict(e) for e in values["evaluations"]],
+            values["seconds"],
+        )
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,6 +1,8 @@
 """The machine that makes a run: compiled once, advanced from test to test."""
 
 import time
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +10,114 @@ import numpy as np
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.methods import Method
-from optax_ltd.experiments.model import TanhNet
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.network import Network
 from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.training import Member, Settings, Trainer
+from optax_ltd.experiments.setup import Setup, make_setup
+from optax_ltd.experiments.training import Member, Trainer
+from optax_ltd.tasks import Task
 
 
 class Runner:
-    """Trains all seeds with one method. Making one compiles its program.
+    """Trains all seeds of a config.
 
     Attributes:
       run: What came out so far.
+      setup: The parts that the config stands for.
+      members: All seeds' networks in training, stacked along axis 0.
     """
 
-    def __init__(self, method: Method, settings: Settings):
-        self.run = Run(method, settings)
-        self._trainer = Trainer(method, settings)
-        members = [self._trainer.init(seed) for seed in range(settings.seeds)]
-        self._members: Member = jax.tree.map(
-            lambda *leaves: jnp.stack(leaves), *members
-        )
-        zero = jnp.int32(0)
-        train = jax.jit(self._trainer.train, donate_argnums=0)
-        self._train = train.lower(self._members, zero, zero).compile()
-        error = jax.jit(jax.vmap(self._trainer.error, in_axes=(0, None)))
-        self._error = error.lower(self._members, zero).compile()
+    def __init__(
+        self,
+        config: Config,
+        setup: Setup | None = None,
+        mesh: jax.sharding.Mesh | None = None,
+    ):
+        self.setup = make_setup(config) if setup is None else setup
+        self.run = Run(config, self.setup.test_task.solved_below)
+        self._trainer = Trainer(self.setup, config.batch_size, mesh)
+        seeds = config.first_seed + jnp.arange(config.seeds)
+        # One by one, as the random bits of some initial weights differ under vmap.
+        members = [jax.jit(self._trainer.init)(seed) for seed in seeds]
+        self.members: Member = jax.tree.map(lambda *xs: jnp.stack(xs), *members)
+        if mesh is not None:
+            by_seed = jax.sharding.PartitionSpec("seeds")
+            spread = jax.sharding.NamedSharding(mesh, by_seed)
+            self.members = jax.device_put(self.members, spread)
+
+    def compile(self) -> None:
+        """Compiles what `advance` runs, which else is done by its first call."""
+        _ = self._train, self._test
 
     def advance(self) -> Evaluation:
         """Trains up to the next test, makes it and returns what came out."""
+        self.compile()
         run = self.run
         start = run.update
-        stop = min(start + run.settings.test_every, run.settings.updates)
+        stop = min(start + run.config.test_every, run.config.updates)
         began = time.perf_counter()
-        self._members, loss = self._train(
-            self._members, jnp.int32(start), jnp.int32(stop)
+        self.members, train_loss = self._train(
+            self.members, jnp.int32(start), jnp.int32(stop)
         )
-        loss = np.asarray(loss)
+        train_loss = np.asarray(train_loss)
         run.seconds += time.perf_counter() - began
-        error = np.asarray(self._error(self._members, jnp.int32(stop)))
-        evaluation = Evaluation(stop, loss, error, _nonfinite_counts(self._members))
+        tested = map(np.asarray, self._test(self.members, jnp.int32(stop)))
+        evaluation = Evaluation(
+            stop, train_loss, *tested, _nonfinite_counts(self.members)
+        )
         run.evaluations.append(evaluation)
         return evaluation
+
+    def test(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and share of wrong answers [seeds] on fresh sequences of a task.
+
+        Args:
+          task: one with the inputs and outputs of that trained on.
+        """
+        loss, error = self._compiled_test(task)(
+            self.members, jnp.int32(self.run.update)
+        )
+        return np.asarray(loss), np.asarray(error)
 
     @property
     def opt_state(self) -> optax.OptState:
         """The optimiser's state of every seed, stacked along axis 0."""
-        return self._members.opt_state
+        return self.members.opt_state
 
-    def model(self, seed: int, *, trained: bool = True) -> TanhNet:
-        """Returns the network of a seed as it stands, or as it was before training."""
+    def network(self, index: int, *, trained: bool = True) -> Network:
+        """The network of a seed as it stands, or as it was before training.
+
+        Args:
+          index: of the seed, counted from the first.
+          trained: as it stands.
+        """
         if trained:
-            member = jax.tree.map(lambda leaf: leaf[seed], self._members)
+            member = jax.tree.map(lambda leaf: leaf[index], self.members)
         else:
-            member = self._trainer.init(seed)
-        return self._trainer.model(member)
+            member = self._trainer.init(self.run.config.first_seed + index)
+        return self._trainer.network(member)
+
+    @cached_property
+    def _train(self) -> Any:
+        zero = jnp.int32(0)
+        train = jax.jit(self._trainer.train, donate_argnums=0)
+        return train.lower(self.members, zero, zero).compile()
+
+    @cached_property
+    def _test(self) -> Any:
+        return self._compiled_test(self.setup.test_task)
+
+    def _compiled_test(self, task: Task) -> Any:
+        def test(members: Member, update: jax.Array) -> Any:
+            return jax.vmap(lambda member: self._trainer.test(member, update, task))(
+                members
+            )
+
+        return jax.jit(test).lower(self.members, jnp.int32(0)).compile()
 
 
 def _nonfinite_counts(members: Member) -> np.ndarray:
     """Gradients of each seed with an Inf or a NaN so far, int [seeds]."""
     counts = ltd.metrics(members.opt_state)
     seen = [v for name, v in counts.items() if name.endswith("/nonfinite_count")]
-    return np.sum([np.zeros(members.data_key.shape, int), *seen], axis=0)
+    return np.sum([np.zeros(len(members.data_key), int), *seen], axis=0)

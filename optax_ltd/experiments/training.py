@@ -1,9 +1,6 @@
 """The training loop: many updates of all seeds in one compiled call."""
 
-import dataclasses
-import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,34 +8,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from optax_ltd.experiments.methods import Method
-from optax_ltd.experiments.model import TanhNet
-from optax_ltd.tasks import Task
+from optax_ltd.experiments.network import Network
+from optax_ltd.experiments.setup import Setup
+from optax_ltd.tasks import Batch, Task
 
 _TEST_BATCH = 500  # sequences tested at once: their carries stay in the cache
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What all methods of one experiment have in common.
-
-    Attributes:
-      task: The problem to solve.
-      seeds: Networks trained at the same time, with seeds 0, 1, ...
-      updates: The budget: updates for each method.
-      test_every: Updates from one test to the next.
-      hidden_size: Recurrent units.
-      batch_size: Sequences in one update.
-      learning_rate: Constant step size.
-    """
-
-    task: Task
-    seeds: int = 3
-    updates: int = 10_000
-    test_every: int = 250
-    hidden_size: int = 50
-    batch_size: int = 20
-    learning_rate: float = 0.05
 
 
 class Member(NamedTuple):
@@ -48,8 +22,8 @@ class Member(NamedTuple):
       params: The parameters.
       rest: The network's other variables.
       opt_state: The optimiser's state.
-      data_key: Key of the sequences to train on.
-      test_key: Key of the sequences to test on.
+      data_key: Key of the sequences to train on, raw.
+      test_key: Key of the sequences to test on, raw.
     """
 
     params: nnx.State
@@ -60,80 +34,94 @@ class Member(NamedTuple):
 
 
 class Trainer:
-    """The pure functions of one method's training.
+    """The pure functions of one run's training.
 
-    Every method starts from the same networks and meets the same sequences, for all
-    randomness comes from the seed and the number of the update.
+    Runs that differ in their methods alone start from the same networks and meet the
+    same sequences, for all randomness comes from the seed and the number of the update.
     """
 
-    def __init__(self, method: Method, settings: Settings):
-        self._settings = settings
-        self._optimizer = optax.chain(method.guard, optax.sgd(settings.learning_rate))
-        self._new_model: Callable[..., TanhNet] = functools.partial(
-            TanhNet,
-            settings.task.input_size,
-            settings.hidden_size,
-            settings.task.output_size,
-            method.flow_weight,
-        )
-        self._graph = nnx.split(
-            nnx.eval_shape(lambda: self._new_model(rngs=nnx.Rngs(0)))
-        )[0]
+    def __init__(self, setup: Setup, batch_size: int, mesh: jax.sharding.Mesh | None):
+        self._setup = setup
+        self._batch_size = batch_size
+        self._mesh = mesh
+        network = nnx.eval_shape(lambda: setup.new_network(rngs=nnx.Rngs(0)))
+        self._graph = nnx.split(network)[0]
 
-    def init(self, seed: int) -> Member:
+    def init(self, seed: jax.typing.ArrayLike) -> Member:
         """Returns the untrained member of a seed."""
-        init_key, data_key, test_key = jax.random.split(jax.random.key(seed), 3)
-        model = self._new_model(rngs=nnx.Rngs(init_key))
-        _, params, rest = nnx.split(model, nnx.Param, ...)
-        opt_state = self._optimizer.init(params)
-        return Member(params, rest, opt_state, data_key, test_key)
+        init_key, *keys = jax.random.split(jax.random.key(seed), 3)
+        network = self._setup.new_network(rngs=nnx.Rngs(init_key))
+        _, params, rest = nnx.split(network, nnx.Param, ...)
+        opt_state = self._setup.optimizer.init(params)
+        return Member(params, rest, opt_state, *map(jax.random.key_data, keys))
 
-    def model(self, member: Member) -> TanhNet:
+    def network(self, member: Member) -> Network:
         """Returns a member's network."""
         return nnx.merge(self._graph, member.params, member.rest, copy=True)
 
     def update(self, member: Member, update: jax.Array) -> tuple[Member, jax.Array]:
         """Makes one update; returns the member and its loss before, a scalar."""
-        task = self._settings.task
-        key = jax.random.fold_in(member.data_key, update)
-        batch = task.sample(key, self._settings.batch_size)
+        setup = self._setup
+        batch = self._spread(
+            setup.task.sample(_key(member.data_key, update), self._batch_size)
+        )
+        weight = None if setup.flow_weight is None else setup.flow_weight(update)
 
-        def loss_fn(params: nnx.State) -> jax.Array:
-            return task.loss(self.model(member._replace(params=params))(batch), batch)
+        def loss_fn(params: nnx.State) -> tuple[jax.Array, nnx.State]:
+            network = self.network(member._replace(params=params))
+            loss = setup.task.loss(network(batch, weight), batch)
+            return loss, nnx.split(network, nnx.Param, ...)[2]
 
-        loss, grads = jax.value_and_grad(loss_fn)(member.params)
-        updates, opt_state = self._optimizer.update(
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, rest), grads = grad_fn(member.params)
+        updates, opt_state = setup.optimizer.update(
             grads, member.opt_state, member.params
         )
-        member = member._replace(
-            params=optax.apply_updates(member.params, updates),
-            opt_state=opt_state,
-        )
-        return member, loss
+        params = optax.apply_updates(member.params, updates)
+        return member._replace(params=params, rest=rest, opt_state=opt_state), loss
 
     def train(
         self, members: Member, start: jax.Array, stop: jax.Array
     ) -> tuple[Member, jax.Array]:
         """Makes the updates start, ..., stop - 1; returns their mean losses [seeds]."""
+        axis = None if self._mesh is None else "seeds"
+        update = jax.vmap(self.update, in_axes=(0, None), spmd_axis_name=axis)
 
         def body(i: jax.Array, state: tuple[Member, jax.Array]) -> Any:
             members, total = state
-            members, loss = jax.vmap(self.update, in_axes=(0, None))(members, i)
+            members, loss = update(members, i)
             return members, total + loss
 
-        zeros = jnp.zeros(self._settings.seeds)
+        zeros = jnp.zeros(members.data_key.shape[0])
         members, total = jax.lax.fori_loop(start, stop, body, (members, zeros))
         return members, total / (stop - start)
 
-    def error(self, member: Member, update: jax.Array) -> jax.Array:
-        """Returns the share of wrong answers to fresh sequences, a scalar."""
-        task = self._settings.task
+    def test(
+        self, member: Member, update: jax.Array, task: Task
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns loss and share of wrong answers on fresh sequences, scalars."""
         batch_size = math.gcd(task.test_size, _TEST_BATCH)
 
-        def wrong(key: jax.Array) -> jax.Array:
+        def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
             batch = task.sample(key, batch_size)
-            return jnp.mean(task.is_wrong(self.model(member)(batch), batch))
+            outputs = self.network(member)(batch)
+            return task.loss(outputs, batch), jnp.mean(task.is_wrong(outputs, batch))
 
-        key = jax.random.fold_in(member.test_key, update)
-        keys = jax.random.split(key, task.test_size // batch_size)
-        return jnp.mean(jax.lax.map(wrong, keys))
+        keys = jax.random.split(
+            _key(member.test_key, update), task.test_size // batch_size
+        )
+        loss, error = jax.lax.map(score, keys)
+        return jnp.mean(loss), jnp.mean(error)
+
+    def _spread(self, batch: Batch) -> Batch:
+        """The batch over the devices of the mesh."""
+        if self._mesh is None:
+            return batch
+        spread = jax.sharding.NamedSharding(
+            self._mesh, jax.sharding.PartitionSpec("batch")
+        )
+        return jax.lax.with_sharding_constraint(batch, spread)
+
+
+def _key(raw: jax.Array, number: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.wrap_key_data(raw), number)

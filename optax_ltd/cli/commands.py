@@ -1,0 +1,206 @@
+"""The commands."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from optax_ltd.cli.options import parse_lengths, takes_config
+from optax_ltd.experiments.checkpoints import read_config, write_config, write_json
+from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.demo import run_demo
+from optax_ltd.experiments.devices import make_mesh
+from optax_ltd.experiments.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.problem import TASKS
+from optax_ltd.experiments.record import record
+from optax_ltd.experiments.results_table import (
+    reach_table,
+    results_table,
+    sweep_table,
+)
+from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.sweep import read_sweep
+from optax_ltd.experiments.sweep import sweep as run_sweep
+from optax_ltd.experiments.train import train as run_train
+
+_INTERRUPTED = 130  # what a shell reports for Ctrl-C
+
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table, progress apart.")
+]
+_Folder = typer.Option(file_okay=False, writable=True, help="Folder for what it makes.")
+
+app = typer.Typer(
+    help="Learn what depends on the distant past.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(
+    length: Annotated[int, typer.Option(min=10, help="Steps in a sequence.")] = 50,
+    seeds: Annotated[int, typer.Option(min=1, help="Networks per method.")] = 3,
+    updates: Annotated[int, typer.Option(min=1, help="Budget per method.")] = 10_000,
+    output: Annotated[Path, _Folder] = Path("demo"),
+) -> None:
+    """Train on temporal order: SGD, SGD + clip, SGD + clip + Ω.
+
+    Which of two symbols came first, long ago? Shows live progress, then a table, and
+    writes two pictures: the errors, and the error signal along time.
+    """
+    _make_folder(output)
+    config = Config(length=length, seeds=seeds, updates=updates)
+    if not run_demo(config, output, Console()):
+        raise typer.Exit(_INTERRUPTED)
+
+
+@app.command()
+@takes_config
+def train(
+    given: dict[str, Any],
+    task: Annotated[
+        str | None, typer.Argument(help=", ".join(TASKS), show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="File of options; what is given here wins.")
+    ] = None,
+    save_config: Annotated[
+        Path | None, typer.Option(help="File to write all options to.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder to save the run in, after every test.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+    ] = False,
+    device_mesh: Annotated[
+        str | None,
+        typer.Option(help="Devices for the seeds x devices for the batch: 2x4."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Train networks on a task and test them as they learn.
+
+    All seeds are trained together, in one compiled program that makes its own data.
+    Training ends when every seed has solved the task, or with the budget.
+    """
+    with _usage_errors():
+        given |= {"task": task} if task else {}
+        before = _saved_values(checkpoint, config) if resume else _file_values(config)
+        chosen = Config.from_dict(before | given)
+        make_setup(chosen)
+        if resume:
+            _check_resumed(before, chosen)
+        mesh = make_mesh(device_mesh) if device_mesh else None
+        if save_config:
+            write_json(save_config, chosen.to_dict())
+        if checkpoint and not resume:
+            write_config(checkpoint, chosen)
+    runner, ended = run_train(
+        chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
+    )
+    if as_json:
+        typer.echo(json.dumps(record(runner.run), indent=2))
+    else:
+        Console().print(results_table([runner.run]))
+    if not ended:
+        _say_how_to_resume(checkpoint)
+        raise typer.Exit(_INTERRUPTED)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder that train saved to.")],
+    lengths: Annotated[
+        str, typer.Option(help="Lengths to test at, such as 50,200,1000,5000.")
+    ],
+    sequences: Annotated[
+        int, typer.Option(min=1, help="Fresh sequences at each length.")
+    ] = 10_000,
+    as_json: _Json = False,
+) -> None:
+    """Test trained networks at other lengths than those they learned."""
+    with _usage_errors():
+        reaches = list(run_evaluate(checkpoint, parse_lengths(lengths), sequences))
+    if as_json:
+        typer.echo(json.dumps([reach.to_dict() for reach in reaches], indent=2))
+    else:
+        Console().print(reach_table(reaches))
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="File with the fields base and grid.")],
+    output: Annotated[Path, _Folder] = Path("sweep"),
+) -> None:
+    """Make all runs of a grid, and write a record of each as it ends.
+
+    Started again it goes on where it stopped: only the run in flight is lost.
+    """
+    with _usage_errors():
+        configs = read_sweep(config)
+    _make_folder(output)
+    runs = {}
+    try:
+        with _usage_errors():
+            runs.update(run_sweep(configs, output, Console()))
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. The same command goes on with the next run.", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    Console().print(sweep_table(runs))
+
+
+@contextmanager
+def _usage_errors(hint: str | None = None) -> Iterator[None]:
+    """Turns what a bad value raises into a message without traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder {str(folder)!r}: {error.strerror}"
+        raise typer.BadParameter(message, param_hint="--output") from error
+
+
+def _file_values(config: Path | None) -> dict[str, Any]:
+    return read_json(config) if config else {}
+
+
+def _saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]:
+    if checkpoint is None or config:
+        raise ValueError("--resume needs --checkpoint, and no --config")
+    return read_config(checkpoint).to_dict()
+
+
+def _check_resumed(before: dict[str, Any], chosen: Config) -> None:
+    """A resumed run may get another budget; all else would make it another run."""
+    for name, value in chosen.to_dict().items():
+        if name != "updates" and value != before[name]:
+            raise ValueError(
+                f"--resume goes on with `{name}` {before[name]!r}, not {value!r}; "
+                "only --updates may change"
+            )
+
+
+def _say_how_to_resume(checkpoint: Path | None) -> None:
+    if checkpoint is None:
+        typer.echo(
+            "Interrupted. Nothing was saved, for want of --checkpoint.", err=True
+        )
+    else:
+        typer.echo(
+            "Interrupted. Go on with:\n"
+            f"  optax-ltd train --checkpoint {checkpoint} --resume",
+            err=True,
+        )

@@ -1,0 +1,85 @@
+"""The fields of a config as options of a command."""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from optax_ltd.experiments.config import Config, Length
+
+
+def parse_length(text: str) -> Length:
+    """A length such as 50, or the shortest and the longest such as 50-200.
+
+    Args:
+      text: what the user typed.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    shortest, *longest = text.split("-")
+    if len(longest) > 1:
+        raise ValueError(text)
+    return (int(shortest), int(longest[0])) if longest else int(shortest)
+
+
+def parse_lengths(text: str) -> list[int]:
+    """Lengths such as 50,200,1000.
+
+    Args:
+      text: what the user typed.
+
+    Raises:
+      ValueError: if it holds anything else.
+    """
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"lengths must be whole numbers with commas between; got {text!r}"
+        ) from None
+
+
+def takes_config(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command an option for every field of a config but ``task``.
+
+    Args:
+      command: takes ``given``, the fields that the user gave, by name.
+    """
+    fields = [field for field in dataclasses.fields(Config) if field.name != "task"]
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        given = {field.name: options.pop(field.name) for field in fields}
+        given = {name: value for name, value in given.items() if value is not None}
+        command(given=given, **options)
+
+    own = inspect.signature(command).parameters.values()
+    parameters = [p for p in own if p.name != "given"] + list(map(_parameter, fields))
+    wrapped.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    # None tells that the user did not give it, so that a file may.
+    default = field.default
+    option = typer.Option(
+        help=field.metadata["help"],
+        show_default=False if default is None else str(default),
+        **_parsing(field),
+    )
+    kind = field.type if field.type in (int, float) else str
+    kinds: Any = Annotated[kind | None, option]
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds
+    )
+
+
+def _parsing(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    if field.name == "length":
+        return {"parser": parse_length, "metavar": "T or T-T"}
+    return {}

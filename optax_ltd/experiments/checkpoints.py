@@ -1,0 +1,141 @@
+"""The folder of a run: its config and its latest states."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.runner import Runner
+
+_CONFIG = "config.json"
+_KEPT = 2
+
+logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save
+
+
+class Checkpoints:
+    """Saves a runner in the background and brings it back.
+
+    A context: on leaving it, everything has been written.
+
+    Attributes:
+      folder: Where.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute() / "states",
+            item_names=("members", "run"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(_KEPT),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, runner: Runner) -> None:
+        """Saves a runner as it stands.
+
+        Args:
+          runner: whose config the folder has.
+        """
+        self._manager.save(
+            runner.run.update,
+            args=ocp.args.Composite(
+                members=ocp.args.StandardSave(_by_path(runner.members)),
+                run=ocp.args.JsonSave(runner.run.to_dict()),
+            ),
+        )
+
+    def restore(self, runner: Runner) -> None:
+        """Brings a new runner to the latest complete checkpoint, if there is one.
+
+        Args:
+          runner: of the folder's config; its budget of updates may be another.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return
+        now = _by_path(runner.members)
+        restored: Any = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                members=ocp.args.StandardRestore(
+                    jax.tree.map(ocp.tree.to_shape_dtype_struct, now)
+                ),
+                run=ocp.args.JsonRestore(),
+            ),
+        )
+        structure = jax.tree.structure(runner.members)
+        leaves = [restored.members[path] for path in now]
+        runner.members = jax.tree.unflatten(structure, leaves)
+        before = Run.from_dict(restored.run)
+        runner.run.evaluations = before.evaluations
+        runner.run.seconds = before.seconds
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Begins a folder.
+
+    Args:
+      folder: a new or an empty one.
+      config: of the run whose states it will hold.
+
+    Raises:
+      ValueError: if it holds anything, or cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot make the folder {str(folder)!r}: {error.strerror}"
+        ) from error
+    if any(folder.iterdir()):
+        raise ValueError(f"{str(folder)!r} must be new or empty")
+    write_json(folder / _CONFIG, config.to_dict())
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a folder.
+
+    Args:
+      folder: begun by `write_config`.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    if not (folder / _CONFIG).is_file():
+        raise ValueError(f"{str(folder)!r} is no folder of checkpoints")
+    return Config.from_dict(read_json(folder / _CONFIG))
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes a file of JSON, whole or not at all.
+
+    Args:
+      path: of the file.
+      values: what it shall hold.
+    """
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(values, indent=2) + "\n")
+    os.replace(beside, path)
+
+
+def _by_path(tree: Any) -> dict[str, jax.Array]:
+    """The leaves by their paths."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }

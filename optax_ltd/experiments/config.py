@@ -1,0 +1,134 @@
+"""What a run is, in words and numbers that a file can hold."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+Length: TypeAlias = int | tuple[int, int]
+
+
+def _field(default: Any, help: str, **metadata: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that decides what a run does; the options of ``optax-ltd train``.
+
+    What the words may be stands with what they mean: tasks in `problem`, methods in
+    `methods`, cells and initial weights in `model`, optimisers in `optimizers`.
+    """
+
+    task: str = _field("temporal_order", "The task.")
+    length: int | tuple[int, int] = _field(
+        50, "Length of the sequences, or a range such as 50-200."
+    )
+    criterion: str = _field(
+        "squared", "Which numbers are wrong: squared or absolute error beyond .04."
+    )
+    text: str | None = _field(None, "Text file of the task text.")
+    method: str = _field(
+        "clip-norm+flow",
+        "none, or several of clip-value, clip-norm, random-step, flow and carry-clip, "
+        "joined by +.",
+    )
+    max_value: float = _field(1.0, "Threshold of clip-value.")
+    max_norm: float = _field(1.0, "Threshold of clip-norm.")
+    step_size: float = _field(1.0, "Size of the random step at Inf or NaN.")
+    carry_max_norm: float = _field(1.0, "Threshold of carry-clip, for each example.")
+    flow_weight: float = _field(2.0, "Weight of Ω.")
+    flow_decay: float = _field(
+        0.0, "Updates after which the weight of Ω has halved, as 1/t; 0 for never."
+    )
+    flow_form: str = _field("squared_ratio", "ratio or squared_ratio.")
+    flow_reduction: str = _field("mean", "sum or mean, over time.")
+    flow_params: str = _field("recurrent", "What Ω acts on: all or recurrent.")
+    flow_fraction: float = _field(1.0, "Share of the time steps sampled for Ω.")
+    optimizer: str = _field("sgd", "sgd, momentum, nesterov, adam or rmsprop.")
+    learning_rate: float = _field(0.05, "Constant step size.")
+    momentum: float = _field(0.9, "Of momentum and nesterov.")
+    cell: str = _field("tanh", "tanh, sigmoid, relu, lstm or gru.")
+    init: str = _field(
+        "basic_tanh",
+        "Initial weights: sigmoid, basic_tanh, smart_tanh, orthogonal, identity or "
+        "sparse.",
+    )
+    hidden_size: int = _field(50, "Recurrent units.", at_least=1)
+    batch_size: int = _field(20, "Sequences in one update.", at_least=1)
+    updates: int = _field(10_000, "The budget.", at_least=1)
+    test_every: int = _field(250, "Updates from one test to the next.", at_least=1)
+    test_size: int = _field(10_000, "Fresh sequences in one test.", at_least=1)
+    seeds: int = _field(3, "Networks trained together.", at_least=1)
+    first_seed: int = _field(0, "Seed of the first of them.", at_least=0)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _checked(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """The config that has these fields, and defaults for the rest.
+
+        Args:
+          values: what a file held.
+
+        Raises:
+          ValueError: if a field is unknown or its value of the wrong type.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(
+                f"a config has no field {unknown[0]!r}; it may have "
+                f"{', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds.
+
+    Args:
+      path: the file.
+
+    Raises:
+      ValueError: if it cannot be read or holds anything else.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except OSError as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} holds no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{str(path)!r} must hold an object, got a {type(values).__name__}"
+        )
+    return values
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A field's value in its own type."""
+    if field.name == "length" and isinstance(value, list | tuple):
+        return tuple(value)
+    if field.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    kinds: Any = int if field.name == "length" else field.type
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise ValueError(f"`{field.name}` must be {_kind(kinds)}, got {value!r}")
+    at_least = field.metadata.get("at_least")
+    if at_least is not None and value < at_least:
+        raise ValueError(f"`{field.name}` must be at least {at_least}, got {value}")
+    return value
+
+
+def _kind(kinds: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a word"}
+    return names.get(kinds, "a word or null")

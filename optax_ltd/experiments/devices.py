@@ -1,0 +1,31 @@
+"""The devices that a run is spread over."""
+
+import re
+
+import jax
+
+
+def make_mesh(text: str) -> jax.sharding.Mesh:
+    """A mesh with the axes ``seeds`` and ``batch``.
+
+    Args:
+      text: how many devices along each, such as 2x4; or along ``seeds`` alone.
+
+    Raises:
+      ValueError: if it is no such text, or there are too few devices.
+    """
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
+        raise ValueError(
+            "a device mesh must be devices for the seeds x devices for the batch, "
+            f"such as 2x4; got {text!r}"
+        )
+    seeds, batch = map(int, (text + "x1").split("x")[:2])
+    count = jax.device_count()
+    if seeds * batch > count:
+        raise ValueError(
+            f"a device mesh of {text} needs {seeds * batch} devices; "
+            f"this machine has {count}"
+        )
+    automatic = (jax.sharding.AxisType.Auto,) * 2
+    devices = jax.devices()[: seeds * batch]
+    return jax.make_mesh((seeds, batch), ("seeds", "batch"), automatic, devices=devices)

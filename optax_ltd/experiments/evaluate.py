@@ -1,0 +1,60 @@
+"""How far a trained network reaches: tests at other lengths than those it learned."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from optax_ltd.experiments.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.runner import Runner
+
+
+class Reach(NamedTuple):
+    """How all seeds did at one length.
+
+    Attributes:
+      length: of the sequences.
+      loss: mean loss, float [seeds].
+      error: share of wrong answers, float [seeds].
+    """
+
+    length: int
+    loss: np.ndarray
+    error: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same in lists."""
+        return {
+            "length": self.length,
+            "loss": self.loss.tolist(),
+            "error": self.error.tolist(),
+        }
+
+
+def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> Iterator[Reach]:
+    """Tests the networks of a folder of checkpoints.
+
+    Args:
+      folder: of the checkpoints.
+      lengths: to test at.
+      test_size: fresh sequences at each.
+
+    Yields:
+      How they did, length after length.
+
+    Raises:
+      ValueError: if it is no such folder or holds no state yet, or the task does not
+        have such a length.
+    """
+    config = dataclasses.replace(read_config(folder), test_size=test_size)
+    test_tasks = [make_test_task(config, length) for length in lengths]
+    runner = Runner(config)
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.restore(runner)
+    if not runner.run.evaluations:
+        raise ValueError(f"{str(folder)!r} holds no state yet")
+    for length, task in zip(lengths, test_tasks, strict=True):
+        yield Reach(length, *runner.test(task))

@@ -1,0 +1,121 @@
+"""One recurrent layer and a linear readout."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import optax_ltd as ltd
+from optax_ltd.experiments.choices import choose
+from optax_ltd.experiments.config import Config
+from optax_ltd.tasks import Batch, Task, last
+
+Initializer = Callable[..., jax.Array]
+
+CELLS: Mapping[str, Callable[..., nnx.RNNCellBase]] = {
+    "tanh": partial(nnx.SimpleCell, activation_fn=jnp.tanh),
+    "sigmoid": partial(nnx.SimpleCell, activation_fn=jax.nn.sigmoid),
+    "relu": partial(nnx.SimpleCell, activation_fn=jax.nn.relu),
+    "lstm": nnx.OptimizedLSTMCell,
+    "gru": nnx.GRUCell,
+}
+
+
+class Init(NamedTuple):
+    """Initial weights.
+
+    Attributes:
+      recurrent: of each square matrix from unit to unit.
+      other: of those from the input and to the output.
+    """
+
+    recurrent: Initializer
+    other: Initializer
+
+
+_normal = nnx.initializers.normal
+
+# The first three are those of Pascanu et al., `sparse` that of Sutskever et al., and
+# `identity`, with relu, that of Le et al.
+INITS: Mapping[str, Init] = {
+    "sigmoid": Init(_normal(0.01), _normal(0.01)),
+    "basic_tanh": Init(_normal(0.1), _normal(0.1)),
+    "smart_tanh": Init(ltd.initializers.sparse(), _normal(0.01)),
+    "orthogonal": Init(nnx.initializers.orthogonal(), _normal(0.1)),
+    "identity": Init(ltd.initializers.identity(), _normal(0.001)),
+    "sparse": Init(ltd.initializers.sparse(spectral_radius=1.1), _normal(0.1)),
+}
+
+
+class Network(nnx.Module):
+    """A recurrent layer, read after its last step or at every one.
+
+    Attributes:
+      rnn: The recurrent layer.
+      head: The readout.
+      readout: When it is read, as the task asks.
+    """
+
+    def __init__(self, rnn: nnx.RNN, head: nnx.Linear, readout: str):
+        self.rnn = rnn
+        self.head = head
+        self.readout = readout
+
+    def __call__(
+        self, batch: Batch, flow_weight: jax.typing.ArrayLike | None = None
+    ) -> jax.Array:
+        """Maps a batch to outputs [batch, output_size], or [batch, time, output_size].
+
+        Args:
+          batch: the sequences.
+          flow_weight: of Ω, if another than the layer's.
+        """
+        hidden = self.rnn(
+            batch.inputs, seq_lengths=batch.lengths, flow_weight=flow_weight
+        )
+        return self.head(hidden if self.readout == "every" else last(hidden, batch))
+
+
+def make_network(
+    config: Config,
+    task: Task,
+    *,
+    rngs: nnx.Rngs,
+    flow: Mapping[str, Any],
+) -> Network:
+    """The untrained network of a run.
+
+    Args:
+      config: of the run.
+      task: what it shall learn.
+      rngs: of the initial weights.
+      flow: options of `optax_ltd.FlowRNN`.
+
+    Raises:
+      ValueError: if the cell or the initial weights are unknown, or an option of Ω is.
+    """
+    init = choose("init", config.init, INITS)
+    cell = choose("cell", config.cell, CELLS)(
+        task.input_size,
+        config.hidden_size,
+        kernel_init=init.other,
+        recurrent_kernel_init=partial(_gate_by_gate, init.recurrent),
+        rngs=rngs,
+    )
+    head = nnx.Linear(
+        config.hidden_size, task.output_size, kernel_init=init.other, rngs=rngs
+    )
+    return Network(ltd.FlowRNN(cell, rngs=rngs, **flow), head, task.readout)
+
+
+def _gate_by_gate(
+    init: Initializer, key: jax.Array, shape: tuple[int, int], dtype: Any
+) -> jax.Array:
+    """Weights [units, gates * units] of which each gate's are drawn by themselves."""
+    units, columns = shape
+    keys = jax.random.split(key, columns // units)
+    gates = [init(key, (units, units), dtype) for key in keys]
+    return jnp.concatenate(gates, axis=1)

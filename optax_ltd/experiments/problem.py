@@ -1,0 +1,65 @@
+"""The task of a run."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from optax_ltd import tasks
+from optax_ltd.experiments.choices import choose
+from optax_ltd.experiments.config import Config, Length
+
+TASKS: dict[str, Callable[..., tasks.Task]] = {
+    name: getattr(tasks, name)
+    for name in (
+        "temporal_order",
+        "temporal_order_3bit",
+        "addition",
+        "multiplication",
+        "adding",
+        "xor",
+        "random_permutation",
+        "memorization_5bit",
+        "memorization_20bit",
+        "copying",
+        "text",
+    )
+}
+_WITH_CRITERION = ("addition", "multiplication", "adding")
+
+
+def make_task(config: Config, length: Length | None = None) -> tasks.Task:
+    """The task to train on, and to test on while training.
+
+    Args:
+      config: of the run.
+      length: another length than the config's.
+
+    Raises:
+      ValueError: if task, length or criterion are unknown or out of range.
+      OSError: if the text cannot be read.
+    """
+    return _make(config, length, {})
+
+
+def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
+    """As `make_task`; text is drawn from the pieces that were held out.
+
+    Args:
+      config: of the run.
+      length: another length than the config's.
+
+    Raises:
+      ValueError: if task, length or criterion are unknown or out of range.
+      OSError: if the text cannot be read.
+    """
+    return _make(config, length, {"split": "test"} if config.task == "text" else {})
+
+
+def _make(config: Config, length: Length | None, options: dict[str, Any]) -> tasks.Task:
+    make = choose("task", config.task, TASKS)
+    if config.task == "text":
+        options |= {"path": config.text}
+    if config.task in _WITH_CRITERION:
+        options |= {"criterion": config.criterion}
+    task = make(length=config.length if length is None else length, **options)
+    return dataclasses.replace(task, test_size=config.test_size)

@@ -1,0 +1,67 @@
+"""The living parts of a run, made from its config."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import optax
+from flax import nnx
+
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.methods import flow_options, make_optimizer
+from optax_ltd.experiments.network import Network, make_network
+from optax_ltd.experiments.problem import make_task, make_test_task
+from optax_ltd.tasks import Task
+
+FlowWeight = Callable[[jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run trains, on what, and how.
+
+    Attributes:
+      task: The problem to solve.
+      test_task: The problem to test on.
+      new_network: Makes an untrained network from ``rngs``.
+      flow_weight: The weight of Ω at an update, of which there were so many before;
+        None if the network has its own.
+      optimizer: The optimiser with what guards it. If `optax_ltd.metrics` finds a count
+        of gradients that are not finite in its state, a run shows it.
+    """
+
+    task: Task
+    test_task: Task
+    new_network: Callable[..., Network]
+    flow_weight: FlowWeight | None
+    optimizer: optax.GradientTransformation
+
+
+def make_setup(config: Config) -> Setup:
+    """Makes the parts of a run.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      ValueError: if anything in the config is unknown or out of range.
+      OSError: if the text cannot be read.
+    """
+    task = make_task(config)
+    flow = flow_options(config)
+    new_network = partial(make_network, config, task, flow=flow)
+    nnx.eval_shape(lambda: new_network(rngs=nnx.Rngs(0)))  # judges its options
+    return Setup(
+        task,
+        make_test_task(config),
+        new_network,
+        _schedule(config, flow["flow_weight"]),
+        make_optimizer(config),
+    )
+
+
+def _schedule(config: Config, weight: float) -> FlowWeight | None:
+    if not config.flow_decay or not weight:
+        return None
+    return lambda update: weight / (1 + update / config.flow_decay)

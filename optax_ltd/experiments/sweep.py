@@ -1,0 +1,105 @@
+"""Many runs, each kept as it ends."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from optax_ltd.experiments.checkpoints import write_json
+from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.record import record
+from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.train import train
+
+
+def read_sweep(path: Path) -> dict[str, Config]:
+    """The runs that a file asks for.
+
+    Args:
+      path: a file of JSON with the fields ``base``, of a config, which all runs share,
+        and ``grid``: by a field's name a list of its values; or a list of such grids.
+
+    Returns:
+      Configs by name, each of a grid's combinations.
+
+    Raises:
+      ValueError: if it is no such file, or one of the configs cannot be run.
+    """
+    values = read_json(path)
+    if set(values) - {"base", "grid"} or "grid" not in values:
+        raise ValueError(
+            f"{str(path)!r} must have the fields base and grid, got "
+            f"{', '.join(map(repr, values)) or 'none'}"
+        )
+    base = values.get("base", {})
+    grids = values["grid"] if isinstance(values["grid"], list) else [values["grid"]]
+    configs = {}
+    for grid in grids:
+        for choice in _combinations(grid):
+            config = Config.from_dict({**base, **choice})
+            make_setup(config)
+            configs[_name(choice)] = config
+    return configs
+
+
+def sweep(
+    configs: Mapping[str, Config], folder: Path, console: Console
+) -> Iterator[tuple[str, Run]]:
+    """Makes the runs that a folder does not hold yet.
+
+    Args:
+      configs: by name.
+      folder: where each run's record is written when the run ends.
+      console: where progress goes.
+
+    Yields:
+      The runs by name, old ones and new ones.
+
+    Raises:
+      ValueError: if the folder holds another run of that name.
+      KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, config in configs.items():
+        path = folder / f"{name}.json"
+        if path.exists():
+            run = Run.from_dict(read_json(path))
+            if run.config != config:
+                raise ValueError(
+                    f"{str(path)!r} is of another config; give another folder"
+                )
+        else:
+            console.print(f"{name}", highlight=False)
+            runner, ended = train(config, console)
+            if not ended:
+                raise KeyboardInterrupt
+            run = runner.run
+            write_json(path, record(run))
+        yield name, run
+
+
+def _combinations(grid: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(grid, dict) or not all(
+        isinstance(values, list) for values in grid.values()
+    ):
+        raise ValueError(f"a grid must have lists of values, got {grid!r}")
+    known = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(set(grid) - known)
+    if unknown:
+        raise ValueError(f"a config has no field {unknown[0]!r}, as a grid has it")
+    for values in itertools.product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))
+
+
+def _name(choice: Mapping[str, Any]) -> str:
+    words = [f"{field}={_word(value)}" for field, value in choice.items()]
+    return re.sub(r"[^\w.+=,-]", "_", ",".join(words)) or "base"
+
+
+def _word(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,61 @@
+"""One run, before the user's eyes."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from optax_ltd.experiments.checkpoints import Checkpoints
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.interrupt import deferred_interrupt
+from optax_ltd.experiments.methods import title
+from optax_ltd.experiments.progress import Bars
+from optax_ltd.experiments.runner import Runner
+
+
+def train(
+    config: Config,
+    console: Console,
+    *,
+    mesh: jax.sharding.Mesh | None = None,
+    folder: Path | None = None,
+) -> tuple[Runner, bool]:
+    """Trains to the end, or until Ctrl-C.
+
+    Args:
+      config: of the run.
+      console: where progress goes.
+      mesh: devices to spread it over, with the axes ``seeds`` and ``batch``.
+      folder: of the checkpoints, saved after every test; it goes on from the latest.
+
+    Returns:
+      The runner, and whether it came to its end.
+
+    Raises:
+      ValueError: if anything in the config is unknown or out of range.
+    """
+    runner = Runner(config, mesh=mesh)
+    saving = Checkpoints(folder) if folder else contextlib.nullcontext()
+    try:
+        with deferred_interrupt() as check_interrupt, saving as checkpoints:
+            if checkpoints:
+                checkpoints.restore(runner)
+            after = _saved(runner, checkpoints, check_interrupt)
+            with Bars(console, [title(config)], config.updates) as bars:
+                bars.train(0, runner, after)
+    except KeyboardInterrupt:
+        return runner, False
+    return runner, True
+
+
+def _saved(
+    runner: Runner, checkpoints: Checkpoints | None, check_interrupt: Callable[[], None]
+) -> Callable[[], None]:
+    def after() -> None:
+        if checkpoints and runner.run.evaluations:
+            checkpoints.save(runner)
+        check_interrupt()
+
+    return after
