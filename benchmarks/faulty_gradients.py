@@ -13,6 +13,7 @@ a NaN in an update ends the run and with it the counts.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,16 +25,16 @@ import optax_ltd as ltd
 from benchmarks import records
 from benchmarks.faults import NAN, Faults, inject_faults
 from benchmarks.lost_steps import LostSteps, count_lost_steps
-from optax_ltd import tasks
-from optax_ltd.experiments.methods import Method
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.problem import make_task
 from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.training import Settings
+from optax_ltd.experiments.setup import make_setup
 
 CASES = {
     "scattered": Faults(rate=0.01),
     "burst": Faults(burst=range(100, 110), kinds=(NAN,)),
 }
-FLOW_WEIGHT = 2.0
+METHOD = "flow"  # beside the guards
 FAULT_KEY = 0
 MAX_CONSECUTIVE_ERRORS = 5  # `apply_if_finite` lets what comes after them pass
 
@@ -63,13 +64,13 @@ GUARDS: dict[str, Callable[[], optax.GradientTransformation]] = {
 }
 
 
-def train(name: str, faults: Faults, settings: Settings) -> dict[str, Any]:
+def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     """Trains all seeds behind one guard, to the end of the budget.
 
     Args:
       name: a key of GUARDS.
       faults: what is spoilt, unless the name is NO_FAULTS.
-      settings: the task and the budget.
+      config: the task and the budget.
 
     Returns:
       What came out: `solved_at`, `error` at the end, lost steps and faults, each with
@@ -78,9 +79,11 @@ def train(name: str, faults: Faults, settings: Settings) -> dict[str, Any]:
     faults = Faults(kinds=faults.kinds) if name == NO_FAULTS else faults
     injected = inject_faults(faults, jax.random.key(FAULT_KEY))
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
-    runner = Runner(Method(name, watched, FLOW_WEIGHT), settings)
+    optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
+    setup = dataclasses.replace(make_setup(config), optimizer=optimizer)
+    runner = Runner(config, setup)
     # Not `run.done`: all meet the same faults only if all go the same way.
-    while runner.run.update < settings.updates:
+    while runner.run.update < config.updates:
         runner.advance()
     states: Any = runner.opt_state
     lost: LostSteps = states[0]
@@ -98,19 +101,19 @@ def train(name: str, faults: Faults, settings: Settings) -> dict[str, Any]:
 
 
 def entry(
-    case: str, settings: Settings, trained: Mapping[str, Mapping[str, Any]]
+    case: str, config: Config, trained: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Puts together the record of one case.
 
     Args:
       case: a key of CASES.
-      settings: the task and the budget.
+      config: the task and the budget.
       trained: what `train` returned, by guard.
 
     Returns:
       A dictionary that JSON can hold.
     """
-    faults, task = CASES[case], settings.task
+    faults, task = CASES[case], make_task(config)
     return {
         "benchmark": "faulty_gradients",
         "case": {"faults": case},
@@ -118,13 +121,13 @@ def entry(
         "config": {
             "task": task.name,
             "length": task.length,
-            "seeds": settings.seeds,
-            "updates": settings.updates,
-            "test_every": settings.test_every,
-            "hidden_size": settings.hidden_size,
-            "batch_size": settings.batch_size,
-            "learning_rate": settings.learning_rate,
-            "flow_weight": FLOW_WEIGHT,
+            "seeds": config.seeds,
+            "updates": config.updates,
+            "test_every": config.test_every,
+            "hidden_size": config.hidden_size,
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "flow_weight": config.flow_weight,
             "max_consecutive_errors": MAX_CONSECUTIVE_ERRORS,
         },
         "rate": faults.rate,
@@ -141,17 +144,18 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=6000)
     parser.add_argument("--length", type=int, default=30)
     options = parser.parse_args()
-    settings = Settings(
-        tasks.temporal_order(options.length),
+    config = Config(
+        method=METHOD,
+        length=options.length,
         seeds=options.seeds,
         updates=options.updates,
     )
     for case, faults in CASES.items():
         trained = {}
         for name in GUARDS:
-            trained[name] = came = train(name, faults, settings)
+            trained[name] = came = train(name, faults, config)
             print(f"{case}: {name}: solved at {came['solved_at']}", flush=True)
-        print(records.write(entry(case, settings, trained)))
+        print(records.write(entry(case, config, trained)))
 
 
 if __name__ == "__main__":

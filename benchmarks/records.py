@@ -6,29 +6,18 @@ quartiles of these ratios are what a table shows.
 """
 
 import json
-import os
-import platform
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from optax_ltd.experiments import machine
+
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = (
-    "flax",
-    "jax",
-    "jaxlib",
-    "numpy",
-    "optax",
-    "optax_ltd",
-    "orbax-checkpoint",
-    "torch",
-)
 # What decides a measurement; records and pages, which benchmarks write, do not.
 SOURCES = ("optax_ltd", "benchmarks", ":!benchmarks/results", ":!*.md")
 
@@ -219,34 +208,9 @@ def write_and_show(entry: Mapping[str, Any]) -> None:
         )
 
 
-def cores() -> int | None:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
 def environment() -> dict[str, Any]:
     """Commit, versions and device."""
-    device = jax.devices()[0]
-    return {
-        **_LOADED,
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "platform": device.platform,
-        "device": device.device_kind,
-        "devices": jax.device_count(),
-        "cores": cores(),
-        "x64": bool(jax.config.read("jax_enable_x64")),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return {**_LOADED, **machine.environment("torch")}
 
 
 def _git(*arguments: str) -> str | None:

@@ -10,9 +10,8 @@ from typer.testing import CliRunner, Result
 
 from optax_ltd import cli
 from optax_ltd.experiments import demo
-from optax_ltd.experiments.methods import Method
+from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.training import Settings
 
 
 def invoke(*arguments: object) -> Result:
@@ -46,14 +45,17 @@ def test_demo_shows_the_table_and_writes_the_pictures(tmp_path: Path):
 class InterruptedRunner:
     """A runner whose second test never comes."""
 
-    def __init__(self, method: Method, settings: Settings):
-        self.run = Run(method, settings, seconds=1.0)
+    def __init__(self, config: Config):
+        self.run = Run(config, 0.01, seconds=1.0)
+
+    def compile(self) -> None:
+        pass
 
     def advance(self) -> None:
         if self.run.evaluations:
             raise KeyboardInterrupt
         error = np.array([0.002, 0.75])
-        evaluation = Evaluation(250, np.ones(2), error, np.array([3, 4]))
+        evaluation = Evaluation(250, np.ones(2), np.ones(2), error, np.array([3, 4]))
         self.run.evaluations.append(evaluation)
 
 

@@ -16,7 +16,6 @@ from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
 from optax_ltd.experiments.evaluate import evaluate as run_evaluate
 from optax_ltd.experiments.problem import TASKS
-from optax_ltd.experiments.record import record
 from optax_ltd.experiments.results_table import (
     reach_table,
     results_table,
@@ -106,7 +105,7 @@ def train(
         chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
     )
     if as_json:
-        typer.echo(json.dumps(record(runner.run), indent=2))
+        typer.echo(json.dumps(runner.run.record(), indent=2))
     else:
         Console().print(results_table([runner.run]))
     if not ended:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ class Config:
     length: int | tuple[int, int] = _field(
         50, "Length of the sequences, or a range such as 50-200."
     )
+    test_length: int | None = _field(None, "Length to test at, if another.")
     criterion: str = _field(
         "squared", "Which numbers are wrong: squared or absolute error beyond .04."
     )
@@ -40,15 +42,17 @@ class Config:
     carry_max_norm: float = _field(1.0, "Threshold of carry-clip, for each example.")
     flow_weight: float = _field(2.0, "Weight of Ω.")
     flow_decay: float = _field(
-        0.0, "Updates after which the weight of Ω has halved, as 1/t; 0 for never."
+        0.0,
+        "Updates after which the weight of Ω has halved, as 1/t; 0 for never.",
+        at_least=0,
     )
     flow_form: str = _field("squared_ratio", "ratio or squared_ratio.")
     flow_reduction: str = _field("mean", "sum or mean, over time.")
     flow_params: str = _field("recurrent", "What Ω acts on: all or recurrent.")
     flow_fraction: float = _field(1.0, "Share of the time steps sampled for Ω.")
     optimizer: str = _field("sgd", "sgd, momentum, nesterov, adam or rmsprop.")
-    learning_rate: float = _field(0.05, "Constant step size.")
-    momentum: float = _field(0.9, "Of momentum and nesterov.")
+    learning_rate: float = _field(0.05, "Constant step size.", at_least=0)
+    momentum: float = _field(0.9, "Of momentum and nesterov.", at_least=0)
     cell: str = _field("tanh", "tanh, sigmoid, relu, lstm or gru.")
     init: str = _field(
         "basic_tanh",
@@ -124,11 +128,11 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise ValueError(f"`{field.name}` must be {_kind(kinds)}, got {value!r}")
     at_least = field.metadata.get("at_least")
-    if at_least is not None and value < at_least:
+    if at_least is not None and not at_least <= value < math.inf:
         raise ValueError(f"`{field.name}` must be at least {at_least}, got {value}")
     return value
 
 
 def _kind(kinds: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "a word"}
-    return names.get(kinds, "a word or null")
+    return names.get(kinds, f"{kinds}".replace("None", "null"))

@@ -42,7 +42,7 @@ def make_task(config: Config, length: Length | None = None) -> tasks.Task:
 
 
 def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
-    """As `make_task`; text is drawn from the pieces that were held out.
+    """As `make_task`, of the length to test at; text is drawn from what was held out.
 
     Args:
       config: of the run.
@@ -52,6 +52,7 @@ def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
       ValueError: if task, length or criterion are unknown or out of range.
       OSError: if the text cannot be read.
     """
+    length = config.test_length if length is None else length
     return _make(config, length, {"split": "test"} if config.task == "text" else {})
 
 

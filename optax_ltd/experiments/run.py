@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.machine import environment
 from optax_ltd.experiments.methods import title
 
 
@@ -105,9 +106,13 @@ class Run:
             "evaluations": [e.to_dict() for e in self.evaluations],
         }
 
+    def record(self) -> dict[str, Any]:
+        """What is kept of it: all of it, and where it was made."""
+        return {"environment": environment(), **self.to_dict()}
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Run":
-        """What `to_dict` made it of.
+        """What `to_dict` or `record` made of it.
 
         Args:
           values: its fields.

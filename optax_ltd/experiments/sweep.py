@@ -11,7 +11,6 @@ from rich.console import Console
 
 from optax_ltd.experiments.checkpoints import write_json
 from optax_ltd.experiments.config import Config, read_json
-from optax_ltd.experiments.record import record
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.setup import make_setup
 from optax_ltd.experiments.train import train
@@ -79,7 +78,7 @@ def sweep(
             if not ended:
                 raise KeyboardInterrupt
             run = runner.run
-            write_json(path, record(run))
+            write_json(path, run.record())
         yield name, run
 
 

@@ -90,6 +90,16 @@ def last(values: jax.Array, batch: Batch) -> jax.Array:
     Args:
       values: [batch, time, ...].
       batch: the sequences.
+
+    Returns:
+      [batch, ...], each from the last step of its own sequence.
+
+    Examples:
+      >>> import jax
+      >>> import optax_ltd as ltd
+      >>> batch = ltd.tasks.addition((20, 40)).sample(jax.random.key(0), 8)
+      >>> bool(ltd.tasks.last(batch.mask, batch).all())
+      True
     """
     rows = jnp.arange(values.shape[0])
     return values[rows, batch.lengths - 1]

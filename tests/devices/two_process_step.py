@@ -13,7 +13,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_ltd as ltd
-from optax_ltd.experiments.model import TanhNet
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.setup import make_setup
 
 
 def step(port: str, num_processes: str, process_id: str, file: str) -> None:
@@ -24,24 +25,26 @@ def step(port: str, num_processes: str, process_id: str, file: str) -> None:
             f"localhost:{port}", int(num_processes), int(process_id)
         )
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    task = ltd.tasks.temporal_order(length=20)
-    model = TanhNet(6, 10, 4, 2.0, rngs=nnx.Rngs(0))
+    setup = make_setup(Config(length=20, hidden_size=10))
+    task, model = setup.task, setup.new_network(rngs=nnx.Rngs(0))
     tx = optax.chain(ltd.clip_or_random_step(0.01, key=0), optax.sgd(0.1))
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     batch = jax.device_get(task.sample(jax.random.key(1), 8))
     layout = NamedSharding(mesh, P("data"))
-    x, y = (
-        jax.make_array_from_callback(part.shape, layout, lambda i, p=part: p[i])
-        for part in batch
+    spread = jax.tree.map(
+        lambda part: jax.make_array_from_callback(
+            part.shape, layout, lambda i: part[i]
+        ),
+        batch,
     )
 
     @nnx.jit
-    def train_step(model, optimizer, x, y):
-        loss, grads = nnx.value_and_grad(lambda m: task.loss(m(x), y))(model)
+    def train_step(model, optimizer, batch):
+        loss, grads = nnx.value_and_grad(lambda m: task.loss(m(batch), batch))(model)
         optimizer.update(model, grads)
         return loss, ltd.metrics(optimizer.opt_state)["clip_or_random_step/norm"]
 
-    loss, norm = train_step(model, optimizer, x, y)
+    loss, norm = train_step(model, optimizer, spread)
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((loss, norm, params))]
     np.savez(file, *leaves, processes=jax.process_count())

@@ -1,28 +1,32 @@
 """What is read off a run."""
 
+import json
+
 import numpy as np
 
-from optax_ltd import tasks
-from optax_ltd.experiments import methods
+from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.training import Settings
 
-SETTINGS = Settings(tasks.temporal_order(10), seeds=2, updates=100)
+CONFIG = Config(length=(10, 12), seeds=2, updates=100)
 
 
 def evaluation(update: int, *error: float) -> Evaluation:
     zeros = np.zeros(len(error))
-    return Evaluation(update, zeros, np.array(error), zeros.astype(int))
+    return Evaluation(update, zeros, zeros, np.array(error), zeros.astype(int))
+
+
+def new_run(*evaluations: Evaluation, seconds: float = 0.0) -> Run:
+    return Run(CONFIG, 0.01, list(evaluations), seconds)
 
 
 def test_a_run_begins_with_nothing():
-    run = Run(methods.CLIP, SETTINGS)
+    run = new_run()
     assert (run.update, run.solved_at, run.done) == (0, [None, None], False)
     assert run.updates_per_second == 0
 
 
 def test_solved_is_the_first_test_below_the_threshold():
-    run = Run(methods.CLIP, SETTINGS)
+    run = new_run()
     run.evaluations += [evaluation(10, 0.5, 0.01), evaluation(20, 0.009, 0.3)]
     assert (run.update, run.solved_at, run.done) == (20, [20, None], False)
     run.evaluations += [evaluation(30, 0.2, 0.0)]
@@ -30,6 +34,20 @@ def test_solved_is_the_first_test_below_the_threshold():
 
 
 def test_a_spent_budget_ends_a_run():
-    run = Run(methods.CLIP, SETTINGS, [evaluation(100, 0.5, 0.5)], seconds=4.0)
+    run = new_run(evaluation(100, 0.5, 0.5), seconds=4.0)
     assert (run.solved_at, run.done) == ([None, None], True)
     assert run.updates_per_second == 25
+
+
+def test_a_run_survives_json():
+    made = evaluation(10, 0.5, 0.25)
+    made = made._replace(train_loss=np.array([np.nan, 1.5]), nonfinite=np.array([7, 0]))
+    run = new_run(made, seconds=2.0)
+    back = Run.from_dict(json.loads(json.dumps(run.record(), allow_nan=False)))
+    assert back.config == CONFIG
+    assert (back.solved_below, back.seconds) == (0.01, 2.0)
+    (got,) = back.evaluations
+    assert got.update == 10
+    for values, expected in zip(got[1:], made[1:], strict=True):
+        np.testing.assert_array_equal(values, expected)
+        assert values.dtype == expected.dtype

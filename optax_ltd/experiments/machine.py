@@ -1,4 +1,4 @@
-"""What is kept of a run."""
+"""Versions and devices: where numbers come from."""
 
 import os
 import platform
@@ -8,27 +8,20 @@ from typing import Any
 
 import jax
 
-from optax_ltd.experiments.run import Run
-
 PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd", "orbax-checkpoint")
 
 
-def record(run: Run) -> dict[str, Any]:
-    """A run and where it was made, as JSON holds it.
+def environment(*packages: str) -> dict[str, Any]:
+    """Date, versions and device.
 
     Args:
-      run: the run.
+      *packages: others whose versions matter.
     """
-    return {"environment": environment(), **run.to_dict()}
-
-
-def environment() -> dict[str, Any]:
-    """Versions and device."""
     device = jax.devices()[0]
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
         "platform": device.platform,
         "device": device.device_kind,
         "devices": jax.device_count(),
