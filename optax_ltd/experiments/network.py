@@ -59,7 +59,7 @@ class Network(nnx.Module):
       readout: When it is read, as the task asks.
     """
 
-    def __init__(self, rnn: nnx.RNN, head: nnx.Linear, readout: str):
+    def __init__(self, rnn: ltd.FlowRNN, head: nnx.Linear, readout: str):
         self.rnn = rnn
         self.head = head
         self.readout = readout

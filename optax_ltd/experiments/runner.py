@@ -61,9 +61,13 @@ class Runner:
         )
         train_loss = np.asarray(train_loss)
         run.seconds += time.perf_counter() - began
-        tested = map(np.asarray, self._test(self.members, jnp.int32(stop)))
+        loss, error = self._test(self.members, jnp.int32(stop))
         evaluation = Evaluation(
-            stop, train_loss, *tested, _nonfinite_counts(self.members)
+            stop,
+            train_loss,
+            np.asarray(loss),
+            np.asarray(error),
+            _nonfinite_counts(self.members),
         )
         run.evaluations.append(evaluation)
         return evaluation

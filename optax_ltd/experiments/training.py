@@ -70,7 +70,8 @@ class Trainer:
         def loss_fn(params: nnx.State) -> tuple[jax.Array, nnx.State]:
             network = self.network(member._replace(params=params))
             loss = setup.task.loss(network(batch, weight), batch)
-            return loss, nnx.split(network, nnx.Param, ...)[2]
+            _, _, rest = nnx.split(network, nnx.Param, ...)
+            return loss, rest
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, rest), grads = grad_fn(member.params)
