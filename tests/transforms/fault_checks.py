@@ -73,6 +73,9 @@ def _check_rescaled(
         share = rounding(old, seen) + verdict.slack
         worst = max(worst, share)
         exact, least = wide(old) * factor, loss(jnp.finfo(old.dtype))
+        # Below the smallest normal number squared, two factors do not reach.
+        tiny = np.longdouble(jnp.finfo(old.dtype).tiny)
+        least = max(least, abs(wide(old)).max(initial=0) * tiny**2)
         # An entry so much smaller than the norm may vanish on the way.
         least += float(1e-27 * min(verdict.threshold, seen.norm))
         assert (wide(old) * wide(new) >= 0).all()
