@@ -41,7 +41,7 @@ OUTSIDE = {
     "_flax": {"flax"},
     "linen": {"flax"},
     "plots": {"matplotlib"},
-    "experiments": {"optax", "flax", "matplotlib", "rich", "orbax"},
+    "experiments": {"optax", "flax", "matplotlib", "rich", "orbax", "scipy"},
     "cli": {"typer", "rich", "click"},
 }
 

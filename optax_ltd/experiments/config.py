@@ -33,11 +33,11 @@ class Config:
     text: str | None = _field(None, "Text file of the task text.")
     method: str = _field(
         "clip-norm+flow",
-        "none, or several of clip-value, clip-norm, random-step, flow and carry-clip, "
-        "joined by +.",
+        "none, or several of clip-value, clip-norm, clip-random, random-step, flow and "
+        "carry-clip, joined by +.",
     )
     max_value: float = _field(1.0, "Threshold of clip-value.")
-    max_norm: float = _field(1.0, "Threshold of clip-norm.")
+    max_norm: float = _field(1.0, "Threshold of clip-norm and clip-random.")
     step_size: float = _field(1.0, "Size of the random step at Inf or NaN.")
     carry_max_norm: float = _field(1.0, "Threshold of carry-clip, for each example.")
     flow_weight: float = _field(2.0, "Weight of Ω.")
@@ -71,6 +71,12 @@ class Config:
         for field in dataclasses.fields(self):
             value = _checked(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest to train at."""
+        length = self.length
+        return length if isinstance(length, tuple) else (length, length)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, as JSON holds them."""

@@ -41,7 +41,7 @@ def run_demo(config: Config, output: Path, console: Console) -> bool:
             _train(configs, runners, console, check_interrupt)
             runs = [runner.run for runner in runners]
             console.print(results_table(runs))
-            figures.error_curves(runs).savefig(paths[0])
+            figures.error_curves({run.title: run for run in runs}).savefig(paths[0])
             # Without plain SGD: what is compared is the clip with and without Ω.
             figures.gradient_flow(runners[1:]).savefig(paths[1])
     except KeyboardInterrupt:

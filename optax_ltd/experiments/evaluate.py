@@ -34,7 +34,7 @@ class Reach(NamedTuple):
         }
 
 
-def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> Iterator[Reach]:
+def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach]:
     """Tests the networks of a folder of checkpoints.
 
     Args:
@@ -42,19 +42,34 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> Iterator[R
       lengths: to test at.
       test_size: fresh sequences at each.
 
-    Yields:
-      How they did, length after length.
+    Returns:
+      How they did, length by length.
 
     Raises:
       ValueError: if it is no such folder or holds no state yet, or the task does not
         have such a length.
     """
     config = dataclasses.replace(read_config(folder), test_size=test_size)
-    test_tasks = [make_test_task(config, length) for length in lengths]
+    for length in lengths:
+        make_test_task(config, length)
     runner = Runner(config)
     with Checkpoints(folder) as checkpoints:
         checkpoints.restore(runner)
     if not runner.run.evaluations:
         raise ValueError(f"{str(folder)!r} holds no state yet")
-    for length, task in zip(lengths, test_tasks, strict=True):
+    return list(reaches(runner, lengths))
+
+
+def reaches(runner: Runner, lengths: Sequence[int]) -> Iterator[Reach]:
+    """Tests a runner's networks as they stand.
+
+    Args:
+      runner: trained or not.
+      lengths: to test at.
+
+    Yields:
+      How they did, length after length.
+    """
+    for length in lengths:
+        task = make_test_task(runner.run.config, length)
         yield Reach(length, *runner.test(task))

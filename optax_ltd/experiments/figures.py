@@ -1,6 +1,6 @@
 """The pictures of an experiment."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
@@ -17,19 +17,19 @@ from optax_ltd.tasks import Batch
 _FLOW_BATCH = 200
 
 
-def error_curves(runs: Sequence[Run]) -> Figure:
-    """Draws the test errors of runs of one task, by the titles of their methods.
+def error_curves(runs: Mapping[str, Run]) -> Figure:
+    """Draws the test errors of runs of one task.
 
     Args:
-      runs: at least one.
+      runs: by what the picture shall call them; at least one.
     """
-    task = make_test_task(runs[0].config)
+    task = make_test_task(next(iter(runs.values())).config)
     curves = {
-        run.title: (
+        name: (
             np.array([e.update for e in run.evaluations]),
             np.stack([e.error for e in run.evaluations]),
         )
-        for run in runs
+        for name, run in runs.items()
     }
     return plots.error_curves(
         curves, chance_error=task.chance_error, solved_below=task.solved_below

@@ -16,6 +16,9 @@ _GUARDS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
     ),
     "clip-value": lambda config: ltd.clip_by_value(config.max_value),
     "clip-norm": lambda config: ltd.clip_by_global_norm(config.max_norm),
+    "clip-random": lambda config: ltd.clip_by_global_norm(
+        config.max_norm, above="random_step", key=config.first_seed
+    ),
 }
 _OPTIMIZERS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
     "sgd": lambda config: optax.sgd(config.learning_rate),
@@ -29,6 +32,7 @@ _OPTIMIZERS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
 _TITLES = {
     "clip-value": "clip by value",
     "clip-norm": "clip",
+    "clip-random": "random step above",
     "random-step": "random step",
     "flow": "Ω",
     "carry-clip": "carry clip",

@@ -1,5 +1,7 @@
 """Training before the user's eyes."""
 
+import math
+import time
 from collections.abc import Callable
 
 from rich.console import Console
@@ -34,21 +36,29 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def train(self, index: int, runner: Runner, after: Callable[[], None]) -> None:
+    def train(
+        self,
+        index: int,
+        runner: Runner,
+        after: Callable[[], None],
+        seconds: float = math.inf,
+    ) -> None:
         """Compiles a runner and trains to the end.
 
         Args:
           index: of its bar.
           runner: what to train.
           after: called after compiling and after every test; may raise.
+          seconds: how long it may take; the test then reached is the last.
         """
+        deadline = time.monotonic() + seconds
         bar, run = self._bars[index], runner.run
         self._progress.start_task(bar)
         self._progress.update(bar, completed=run.update, status="compiling")
         if not run.done:
             runner.compile()
             after()
-        while not run.done:
+        while not run.done and time.monotonic() < deadline:
             runner.advance()
             self._show(bar, run)
             after()

@@ -59,12 +59,14 @@ class Run:
       solved_below: Share of wrong answers below which the task counts as solved.
       evaluations: What came out so far, an evaluation at a time.
       seconds: Time spent on updates, without compilation and tests.
+      reach: By length, the share of wrong answers after training, a number a seed.
     """
 
     config: Config
     solved_below: float
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    reach: dict[int, list[float]] = dataclasses.field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -103,6 +105,7 @@ class Run:
             "solved_below": self.solved_below,
             "solved_at": self.solved_at,
             "seconds": self.seconds,
+            "reach": self.reach,
             "evaluations": [e.to_dict() for e in self.evaluations],
         }
 
@@ -122,6 +125,7 @@ class Run:
             values["solved_below"],
             [Evaluation.from_dict(e) for e in values["evaluations"]],
             values["seconds"],
+            {int(length): errors for length, errors in values["reach"].items()},
         )
 
 

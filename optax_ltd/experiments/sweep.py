@@ -2,8 +2,10 @@
 
 import dataclasses
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from rich.console import Console
 
 from optax_ltd.experiments.checkpoints import write_json
 from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.evaluate import reaches
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.setup import make_setup
 from optax_ltd.experiments.train import train
@@ -47,7 +50,12 @@ def read_sweep(path: Path) -> dict[str, Config]:
 
 
 def sweep(
-    configs: Mapping[str, Config], folder: Path, console: Console
+    configs: Mapping[str, Config],
+    folder: Path,
+    console: Console,
+    *,
+    seconds: float = math.inf,
+    lengths: Sequence[int] = (),
 ) -> Iterator[tuple[str, Run]]:
     """Makes the runs that a folder does not hold yet.
 
@@ -55,6 +63,8 @@ def sweep(
       configs: by name.
       folder: where each run's record is written when the run ends.
       console: where progress goes.
+      seconds: how long all of it may take; each run gets its part of what is left.
+      lengths: at which the trained networks are tested, beside their own.
 
     Yields:
       The runs by name, old ones and new ones.
@@ -64,22 +74,37 @@ def sweep(
       KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + seconds
+    kept = dict(_kept(configs, folder))
+    missing = len(configs) - len(kept)
     for name, config in configs.items():
-        path = folder / f"{name}.json"
+        if name not in kept:
+            console.print(name, highlight=False)
+            part = (deadline - time.monotonic()) / missing
+            runner, ended = train(config, console, seconds=part)
+            if not ended:
+                raise KeyboardInterrupt
+            kept[name] = run = runner.run
+            run.reach = {r.length: r.error.tolist() for r in reaches(runner, lengths)}
+            write_json(_path(folder, name), run.record())
+            missing -= 1
+        yield name, kept[name]
+
+
+def _kept(configs: Mapping[str, Config], folder: Path) -> Iterator[tuple[str, Run]]:
+    for name, config in configs.items():
+        path = _path(folder, name)
         if path.exists():
             run = Run.from_dict(read_json(path))
             if run.config != config:
                 raise ValueError(
                     f"{str(path)!r} is of another config; give another folder"
                 )
-        else:
-            console.print(f"{name}", highlight=False)
-            runner, ended = train(config, console)
-            if not ended:
-                raise KeyboardInterrupt
-            run = runner.run
-            write_json(path, run.record())
-        yield name, run
+            yield name, run
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"{name}.json"
 
 
 def _combinations(grid: Any) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """One run, before the user's eyes."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def train(
     *,
     mesh: jax.sharding.Mesh | None = None,
     folder: Path | None = None,
+    seconds: float = math.inf,
 ) -> tuple[Runner, bool]:
     """Trains to the end, or until Ctrl-C.
 
@@ -29,6 +31,7 @@ def train(
       console: where progress goes.
       mesh: devices to spread it over, with the axes ``seeds`` and ``batch``.
       folder: of the checkpoints, saved after every test; it goes on from the latest.
+      seconds: how long it may take; the test then reached is the last.
 
     Returns:
       The runner, and whether it came to its end.
@@ -44,7 +47,7 @@ def train(
                 checkpoints.restore(runner)
             after = _saved(runner, checkpoints, check_interrupt)
             with Bars(console, [title(config)], config.updates) as bars:
-                bars.train(0, runner, after)
+                bars.train(0, runner, after, seconds)
     except KeyboardInterrupt:
         return runner, False
     return runner, True

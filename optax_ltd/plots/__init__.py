@@ -3,5 +3,15 @@
 from optax_ltd.plots.error_curves import error_curves
 from optax_ltd.plots.gradient_flow import gradient_flow
 from optax_ltd.plots.gradient_heatmap import gradient_heatmap
+from optax_ltd.plots.loss_curves import loss_curves
+from optax_ltd.plots.loss_surface import loss_surface
+from optax_ltd.plots.success_rates import success_rates
 
-__all__ = ["error_curves", "gradient_flow", "gradient_heatmap"]
+__all__ = [
+    "error_curves",
+    "gradient_flow",
+    "gradient_heatmap",
+    "loss_curves",
+    "loss_surface",
+    "success_rates",
+]

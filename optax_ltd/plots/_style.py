@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,9 +25,9 @@ TIME_LABEL = "time step $t$; the error signal travels to the left"
 _LABEL_GAP = 0.075  # between labels, as a share of the axes' height
 
 
-def colors() -> Iterator[str]:
-    """The colours of lines, over and over."""
-    return itertools.cycle(COLORS)
+def colors(*, skip: int = 0) -> Iterator[str]:
+    """The colours of lines, over and over; without the first so many."""
+    return itertools.cycle(COLORS[skip:])
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -51,6 +51,27 @@ def check_report(name: str, report: Any) -> None:
 def by_example(values: Any) -> np.ndarray:
     """``[T, B]`` of ``[T, *batch]``."""
     return np.asarray(values).reshape(len(values), -1)
+
+
+def draw_curves(
+    axes: Axes, curves: Mapping[str, tuple[Sequence[int] | np.ndarray, np.ndarray]]
+) -> None:
+    """A thin line a seed, and a thick labelled one for the median of a method's.
+
+    Raises ValueError if there is no curve or shapes do not fit together.
+    """
+    if not curves:
+        raise ValueError("curves must hold at least one method, got none")
+    for (name, (updates, values)), color in zip(curves.items(), colors(), strict=False):
+        updates, values = np.asarray(updates), np.asarray(values)
+        if values.ndim != 2 or updates.shape != values.shape[:1] or not values.size:
+            raise ValueError(
+                f"curves[{name!r}] must be updates [tests] and values [tests, seeds], "
+                f"got shapes {updates.shape} and {values.shape}"
+            )
+        axes.plot(updates, values, color=color, linewidth=0.8, alpha=0.6)
+        median = np.median(values, axis=1)
+        axes.plot(updates, median, color=color, linewidth=2.2, label=name)
 
 
 def strip(axes: Axes, y_axis: Literal["left", "right"]) -> None:

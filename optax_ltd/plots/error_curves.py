@@ -46,23 +46,17 @@ def error_curves(
       >>> figure.axes[0].get_xlabel()
       'updates'
     """
-    if not curves:
-        raise ValueError("curves must hold at least one method, got none")
     figure = _style.new_figure(8.0, 4.4)
     axes = figure.subplots()
-    for (name, (updates, errors)), color in zip(
-        curves.items(), _style.colors(), strict=False
+    percent = {
+        name: (updates, 100 * np.asarray(errors))
+        for name, (updates, errors) in curves.items()
+    }
+    _style.draw_curves(axes, percent)
+    for (updates, errors), color in zip(
+        percent.values(), _style.colors(), strict=False
     ):
-        updates, errors = np.asarray(updates), np.asarray(errors)
-        if errors.ndim != 2 or updates.shape != errors.shape[:1] or not errors.size:
-            raise ValueError(
-                f"curves[{name!r}] must be updates [tests] and errors [tests, seeds], "
-                f"got shapes {updates.shape} and {errors.shape}"
-            )
-        axes.plot(updates, 100 * errors, color=color, linewidth=0.8, alpha=0.6)
-        median = 100 * np.median(errors, axis=1)
-        axes.plot(updates, median, color=color, linewidth=2.2, label=name)
-        _mark_solved(axes, updates, errors, solved_below, color)
+        _mark_solved(axes, np.asarray(updates), errors, 100 * solved_below, color)
     for level, text in ((chance_error, "chance"), (solved_below, "solved, below")):
         axes.axhline(
             100 * level, color=_style.FAINT, linewidth=1, dashes=(4, 3), zorder=0
@@ -91,4 +85,4 @@ def _mark_solved(
     """A dot at each seed's first test below the threshold."""
     for seed in errors.T:
         solved = np.flatnonzero(seed < solved_below)[:1]
-        axes.plot(updates[solved], 100 * seed[solved], "o", color=color, clip_on=False)
+        axes.plot(updates[solved], seed[solved], "o", color=color, clip_on=False)

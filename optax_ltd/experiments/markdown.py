@@ -1,0 +1,54 @@
+"""Tables in Markdown, and numbers as they stand in them."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from optax_ltd.experiments import intervals
+from optax_ltd.experiments.run import Run
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are numbers.
+
+    Args:
+      heads: of the columns.
+      rows: one cell a column.
+    """
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def solved(run: Run) -> str:
+    """How many seeds solved the task, with the interval of their share.
+
+    Args:
+      run: any.
+    """
+    count, seeds = len(run.solved_at) - run.solved_at.count(None), run.config.seeds
+    lower, upper = intervals.of_share(count, seeds)
+    return f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
+
+
+def solved_after(run: Run) -> str:
+    """Updates after which each seed had solved the task.
+
+    Args:
+      run: any.
+    """
+    return " ".join("–" if at is None else f"{at:,}" for at in run.solved_at)
+
+
+def mean(values: np.ndarray, digits: int) -> str:
+    """A mean over seeds with its interval; how many are finite, if not all.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    kept = values[np.isfinite(values)]
+    if not len(kept):
+        return "none finite"
+    lower, upper = intervals.of_mean(kept)
+    lost = f", {len(kept)} of {len(values)} finite" if len(kept) < len(values) else ""
+    return f"{kept.mean():.{digits}f} ({lower:.{digits}f}–{upper:.{digits}f}{lost})"

@@ -1,0 +1,16 @@
+"""Published results to make again, one a file."""
+
+from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
+from optax_ltd.experiments.studies.figure7 import FIGURE7
+from optax_ltd.experiments.studies.generalisation import GENERALISATION
+from optax_ltd.experiments.studies.language import LANGUAGE
+from optax_ltd.experiments.studies.pathological import PATHOLOGICAL
+from optax_ltd.experiments.study import Study
+
+STUDIES: dict[str, Study] = {
+    "figure7": FIGURE7,
+    "pathological": PATHOLOGICAL,
+    "generalisation": GENERALISATION,
+    "language": LANGUAGE,
+    "clip-variants": CLIP_VARIANTS,
+}

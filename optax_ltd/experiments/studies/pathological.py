@@ -1,0 +1,85 @@
+"""All tasks of Pascanu et al. by one method: clip and Ω."""
+
+from matplotlib.figure import Figure
+
+from optax_ltd import plots
+from optax_ltd.experiments import intervals, markdown
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.study import Runs, Study
+
+LENGTHS = (50, 100)
+_ALL = "100 %, T up to 200"
+# By task what the paper reports, of 5 runs.
+PUBLISHED = {
+    "temporal_order": _ALL,
+    "temporal_order_3bit": _ALL,
+    "addition": _ALL,
+    "multiplication": _ALL,
+    "random_permutation": "2 of 5, T up to 200",
+    "memorization_5bit": "100 % at T = 50, 100, 150, 200",
+    "memorization_20bit": "100 % at T = 50, 100, 150, 200",
+}
+_SHORTEST = 10  # below it, most of these tasks are not defined
+
+
+def _configs(updates: int) -> dict[str, Config]:
+    return {
+        f"{task}-{length}": Config(
+            task=task,
+            length=(_SHORTEST, length),
+            test_length=length,
+            method="clip-norm+flow",
+            init="orthogonal",
+            updates=updates,
+            test_every=1000,
+            seeds=5,
+        )
+        for length in LENGTHS
+        for task in PUBLISHED
+    }
+
+
+def _figure(runs: Runs) -> Figure:
+    rates: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    for run in runs.values():
+        seeds = run.config.seeds
+        solved = seeds - run.solved_at.count(None)
+        interval = intervals.of_share(solved, seeds)
+        rate = (float(run.config.test_length or 0), solved / seeds, *interval)
+        task = run.config.task.replace("_", " ")
+        rates.setdefault("SGD + clip + Ω", {}).setdefault(task, []).append(rate)
+    return plots.success_rates(rates)
+
+
+def _table(runs: Runs) -> str:
+    return markdown.table(
+        ["task", "T", "updates", "solved", "after", "wrong at the end, %", "paper"],
+        [
+            [
+                run.config.task.replace("_", " "),
+                str(run.config.test_length),
+                f"{run.update:,}",
+                markdown.solved(run),
+                markdown.solved_after(run),
+                " ".join(f"{100 * error:.1f}" for error in run.evaluations[-1].error),
+                PUBLISHED[run.config.task],
+            ]
+            for run in runs.values()
+        ],
+    )
+
+
+PATHOLOGICAL = Study(
+    title="The tasks of Pascanu, Mikolov and Bengio (2013)",
+    configs=_configs,
+    figure=_figure,
+    table=_table,
+    remarks=(
+        "One method for all: SGD with learning rate .05, clip at 1 and Ω with weight "
+        "2. Networks learn from sequences of 10 to T steps and are tested at T; the "
+        "paper trains one network for all lengths up to 200, or one a length for "
+        "memorisation. Weights begin orthogonal, the paper's sparse. Addition and "
+        "multiplication count an answer as wrong whose squared error exceeds .04, as "
+        "the paper's code does."
+    ),
+)
