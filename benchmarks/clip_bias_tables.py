@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.markdown import number, table
+from benchmarks.markdown import number
+from optax_ltd.experiments.markdown import table
 
 Entry = Mapping[str, Any]
 _EVERY = 10  # thresholds from one row to the next

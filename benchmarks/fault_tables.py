@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.markdown import NOTHING, table
+from benchmarks.markdown import NOTHING
+from optax_ltd.experiments.markdown import table
 
 Entry = Mapping[str, Any]
 HEADS = (

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.markdown import table
+from optax_ltd.experiments.markdown import table
 
 
 def kills(entries: Sequence[Mapping[str, Any]]) -> str:

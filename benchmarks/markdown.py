@@ -1,22 +1,8 @@
-"""Tables in Markdown, and how a number stands in them."""
+"""How a number stands in a table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 NOTHING = "–"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table.
-
-    Args:
-      heads: one head a column.
-      rows: the cells of each row.
-
-    Returns:
-      The lines of the table.
-    """
-    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
 
 
 def number(value: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.markdown import NOTHING, number, spread, table, verdict, verdict_of
+from benchmarks.markdown import NOTHING, number, spread, verdict, verdict_of
 from benchmarks.product_counts import floor
 from benchmarks.records import quartiles, ratios, seconds
 from benchmarks.recurrent_settings import (
@@ -21,6 +21,7 @@ from benchmarks.recurrent_settings import (
     Setting,
     Target,
 )
+from optax_ltd.experiments.markdown import table
 
 Entry = Mapping[str, Any]
 

@@ -19,8 +19,9 @@ from benchmarks import (
     recurrent_tables,
     update_tables,
 )
-from benchmarks.markdown import spread, table
+from benchmarks.markdown import spread
 from benchmarks.records import RESULTS
+from optax_ltd.experiments.markdown import table
 
 PAGE = Path(__file__).parent / "README.md"
 README = Path(__file__).parent.parent / "README.md"

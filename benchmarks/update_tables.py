@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.markdown import NOTHING, spread, table, verdict_of
+from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import quartiles, ratios
 from benchmarks.update_settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
+from optax_ltd.experiments.markdown import table
 
 Entry = Mapping[str, Any]
 

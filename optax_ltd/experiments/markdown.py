@@ -9,14 +9,17 @@ from optax_ltd.experiments.run import Run
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers.
+    """A table.
 
     Args:
-      heads: of the columns.
-      rows: one cell a column.
+      heads: one head a column.
+      rows: the cells of each row.
+
+    Returns:
+      The lines of the table.
     """
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
 
 
 def solved(run: Run) -> str:
