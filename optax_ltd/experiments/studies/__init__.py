@@ -5,6 +5,7 @@ from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.generalisation import GENERALISATION
 from optax_ltd.experiments.studies.language import LANGUAGE
 from optax_ltd.experiments.studies.pathological import PATHOLOGICAL
+from optax_ltd.experiments.studies.recipe import RECIPE
 from optax_ltd.experiments.study import Study
 
 STUDIES: dict[str, Study] = {
@@ -13,4 +14,5 @@ STUDIES: dict[str, Study] = {
     "generalisation": GENERALISATION,
     "language": LANGUAGE,
     "clip-variants": CLIP_VARIANTS,
+    "recipe": RECIPE,
 }
