@@ -153,7 +153,7 @@ def _draw_landscape(
         cmap=_greys(),
         rcount=len(y),
         ccount=len(x),
-        linewidth=0.5,  # closes the gaps between steep facets
+        linewidth=0,
         antialiased=False,
         shade=False,
     )
@@ -230,10 +230,12 @@ def _segments(path: _Path, x: np.ndarray, y: np.ndarray) -> Iterator[_Segment]:
     for update, (start, end) in enumerate(
         zip(path.points[:-1], path.points[1:], strict=True), 1
     ):
+        if not np.isfinite([start, end]).all():
+            continue
         move = end - start
         still = move == 0
         beside = still & ((start < low) | (start > high))
-        if beside.any() or not np.isfinite(move).all():
+        if beside.any():
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.stack([(low - start) / move, (high - start) / move])
@@ -242,9 +244,7 @@ def _segments(path: _Path, x: np.ndarray, y: np.ndarray) -> Iterator[_Segment]:
         if entry < leave:
             share = np.array([entry, leave])
             before, after = path.losses[update - 1 : update + 1]
-            yield _Segment(
-                update,
-                start + share[:, None] * move,
-                before + share * (after - before),
-                leaves=bool(leave < 1),
-            )
+            with np.errstate(invalid="ignore"):  # a loss that is Inf has no height
+                heights = before + share * (after - before)
+            where = start + share[:, None] * move
+            yield _Segment(update, where, heights, leaves=bool(leave < 1))
