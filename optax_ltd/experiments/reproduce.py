@@ -1,0 +1,108 @@
+"""Makes a published result again: runs, picture, table."""
+
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+
+from optax_ltd.experiments.checkpoints import write_json
+from optax_ltd.experiments.cliff import cliff, cliff_figure, cliff_table
+from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.studies import STUDIES
+from optax_ltd.experiments.sweep import sweep
+
+CLIFF = "cliff"
+NAMES = (CLIFF, *STUDIES)
+_UPDATES = 10_000
+NO_LIMIT = 1_000_000
+
+
+class Budget(NamedTuple):
+    """What a result may cost.
+
+    Attributes:
+      updates: of each run.
+      seconds: for all runs together.
+    """
+
+    updates: int = _UPDATES
+    seconds: float = math.inf
+
+
+def parse_budget(text: str) -> Budget:
+    """Updates such as 20000, or minutes such as 30min.
+
+    Args:
+      text: what the user typed.
+
+    Raises:
+      ValueError: if it is neither.
+    """
+    found = re.fullmatch(r"([1-9]\d*)(min)?", text)
+    if found is None:
+        raise ValueError(
+            "a budget must be updates of each run, such as 20000, or minutes for all, "
+            f"such as 30min; got {text!r}"
+        )
+    number = int(found[1])
+    return Budget(NO_LIMIT, 60 * number) if found[2] else Budget(number)
+
+
+def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
+    """Makes the runs that a folder does not hold yet, and shows what all of them say.
+
+    The folder gets a record of each run, a picture and a table.
+
+    Args:
+      name: of the result.
+      folder: where to.
+      budget: of the runs; it decides their configs.
+      console: where progress goes.
+
+    Returns:
+      The table, in Markdown.
+
+    Raises:
+      ValueError: if the folder holds runs of another budget.
+      KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
+    """
+    if name == CLIFF:
+        return _cliff(folder)
+    study = STUDIES[name]
+    configs = study.configs(budget.updates)
+    runs: dict[str, Run] = {}
+    made = sweep(configs, folder, console, seconds=budget.seconds, lengths=study.reach)
+    for run_name, run in made:
+        runs[run_name] = run
+    study.figure(runs).savefig(folder / f"{name}.png")
+    table = page_of(name, runs)
+    (folder / f"{name}.md").write_text(table)
+    return table
+
+
+def page_of(name: str, runs: dict[str, Run]) -> str:
+    """Title, table and remarks of a result, in Markdown.
+
+    Args:
+      name: of the result.
+      runs: by name.
+    """
+    study = STUDIES[name]
+    least, most = (f(run.update for run in runs.values()) for f in (min, max))
+    budget = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+    return (
+        f"## {study.title}\n\n{study.table(runs)}\n\n"
+        f"Budget: {budget} updates a run; a run ends once all its seeds have solved. "
+        f"{study.remarks}\n"
+    )
+
+
+def _cliff(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    found = cliff()
+    write_json(folder / "cliff.json", found.record())
+    cliff_figure(found).savefig(folder / "cliff.png")
+    (folder / "cliff.md").write_text(cliff_table(found))
+    return cliff_table(found)

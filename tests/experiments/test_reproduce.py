@@ -1,0 +1,97 @@
+"""The command that makes published results again, on results of no size."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from optax_ltd.experiments import reproduce as module
+from optax_ltd.experiments import sweep
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.reproduce import Budget, parse_budget, reproduce
+from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
+from optax_ltd.experiments.study import Study
+
+QUIET = Console(quiet=True)
+
+
+def _configs(updates: int) -> dict[str, Config]:
+    return {
+        method: Config(
+            method=method,
+            length=10,
+            updates=updates,
+            test_every=2,
+            test_size=10,
+            hidden_size=3,
+            seeds=2,
+            learning_rate=1e-6,
+        )
+        for method in ("none", "clip-norm")
+    }
+
+
+TINY = Study(
+    title="Tiny",
+    configs=_configs,
+    figure=CLIP_VARIANTS.figure,
+    table=CLIP_VARIANTS.table,
+    remarks="Nothing.",
+    reach=(10, 20),
+)
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(module.STUDIES, "tiny", TINY)
+
+
+def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    table = reproduce("tiny", tmp_path, Budget(4), QUIET)
+    written = ["clip-norm.json", "none.json", "tiny.md", "tiny.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
+    assert (tmp_path / "tiny.md").read_text() == table
+    assert "Budget: 4 updates a run" in table
+    record = json.loads((tmp_path / "none.json").read_text())
+    assert record["config"]["method"] == "none"
+    assert [e["update"] for e in record["evaluations"]] == [2, 4]
+    assert set(record["reach"]) == {"10", "20"}
+    assert record["environment"]["packages"]["jax"]
+
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(sweep, "train", train)
+    assert reproduce("tiny", tmp_path, Budget(4), QUIET) == table
+    with pytest.raises(ValueError, match=r"none\.json' is of another config"):
+        reproduce("tiny", tmp_path, Budget(6), QUIET)
+
+
+def test_a_budget_of_time_ends_a_run_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one = dataclasses.replace(
+        TINY, configs=lambda updates: {"none": _configs(updates)["none"]}
+    )
+    monkeypatch.setitem(module.STUDIES, "tiny", one)
+    reproduce("tiny", tmp_path, Budget(1_000_000, seconds=1e-3), QUIET)
+    record = json.loads((tmp_path / "none.json").read_text())
+    assert [e["update"] for e in record["evaluations"]] == [2]
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"),
+    [("200", Budget(200)), ("3min", Budget(module.NO_LIMIT, 180.0))],
+)
+def test_a_budget_is_updates_or_minutes(text: str, budget: Budget):
+    assert parse_budget(text) == budget
+
+
+@pytest.mark.parametrize("text", ["", "0", "-5", "3 min", "3h", "1.5min", "1e4"])
+def test_another_budget_is_refused(text: str):
+    with pytest.raises(ValueError, match=f"budget must be updates .* got {text!r}"):
+        parse_budget(text)

@@ -1,0 +1,97 @@
+"""What each study runs, and what it makes of the runs."""
+
+import dataclasses
+import re
+
+import pytest
+
+from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.reproduce import page_of
+from optax_ltd.experiments.studies import STUDIES, recipe
+from optax_ltd.experiments.studies.figure7 import FIGURE7
+from optax_ltd.experiments.studies.pathological import PATHOLOGICAL, PUBLISHED
+from tests.experiments.synthetic_runs import synthetic_run
+
+
+def runs_of(name: str, *, solved: int = 2):
+    study = STUDIES[name]
+    runs = {
+        key: synthetic_run(config, solved=solved)
+        for key, config in study.configs(400).items()
+    }
+    for run in runs.values():
+        run.reach = {length: [0.25] * run.config.seeds for length in study.reach}
+    return runs
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
+    configs = STUDIES[name].configs(400)
+    assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
+    assert len(set(configs.values())) == len(configs)
+    assert {config.updates for config in configs.values()} == {400}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
+    runs = runs_of(name)
+    page = page_of(name, runs)
+    assert page.startswith(f"## {STUDIES[name].title}\n")
+    assert "Budget: 400 updates a run" in page
+    assert len(STUDIES[name].figure(runs).axes) >= 1
+    first = next(iter(runs.values()))
+    first.evaluations[-1] = first.evaluations[-1]._replace(update=1300)
+    assert "Budget: 400 to 1,300 updates a run" in page_of(name, runs)
+
+
+def test_figure_7_has_a_panel_for_each_initialisation_and_a_cell_for_each_run():
+    runs = runs_of("figure7", solved=3)
+    figure = FIGURE7.figure(runs)
+    assert [axes.get_title() for axes in figure.axes] == [
+        "sigmoid",
+        "basic tanh",
+        "smart tanh",
+    ]
+    del runs["200-sigmoid-none"]
+    rows = FIGURE7.table(runs).splitlines()
+    lengths = " | ".join(f"T = {length}" for length in (20, 50, 100, 150, 200))
+    assert rows[0] == f"| initial weights | method | {lengths} |"
+    assert len(rows) == 2 + 3 * 4
+    (row,) = (row for row in rows if row.startswith("| sigmoid | SGD |"))
+    assert row.count("3 of 5 (15–95 %)") == 4
+    assert row.endswith("| not run |")
+
+
+def test_pathological_tasks_are_tested_at_the_length_itself():
+    for name, config in PATHOLOGICAL.configs(400).items():
+        task, length = name.rsplit("-", 1)
+        assert config.task == task
+        assert make_test_task(config).length == int(length) == config.lengths[1]
+    table = PATHOLOGICAL.table(runs_of("pathological"))
+    for task, said in PUBLISHED.items():
+        rows = [
+            row for row in table.splitlines() if f"| {task.replace('_', ' ')} |" in row
+        ]
+        assert len(rows) == 2
+        assert all(row.endswith(f"| {said} |") for row in rows)
+
+
+def test_generalisation_shows_each_length_beside_the_paper():
+    table = STUDIES["generalisation"].table(runs_of("generalisation"))
+    assert "| 5,000 | 0 0 0 0 0 | 25 25 25 25 25 |" in table
+
+
+def test_language_is_in_bits():
+    table = STUDIES["language"].table(runs_of("language"))
+    assert "| LSTM, SGD | 400 | 2.89 (2.89–2.89) | 1.44 (1.44–1.44) |" in table
+
+
+def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
+    configs = STUDIES["recipe"].configs(400)
+    base = configs["search-recipe"]
+    assert set(configs) == {"100", "200", *(f"search-{x}" for x in recipe.SEARCH)}
+    for name, changes in recipe.SEARCH.items():
+        changed = dataclasses.replace(base, **changes)
+        assert configs[f"search-{name}"] == changed
+    confirmed = dataclasses.replace(configs["100"], seeds=3, first_seed=100)
+    assert confirmed == base
