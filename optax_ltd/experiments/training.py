@@ -1,6 +1,5 @@
 """The training loop: many updates of all seeds in one compiled call."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,9 @@ from optax_ltd.experiments.network import Network
 from optax_ltd.experiments.setup import Setup
 from optax_ltd.tasks import Batch, Task
 
-_TEST_BATCH = 500  # sequences tested at once: their carries stay in the cache
+# What is tested at once: sequences whose carries stay in the cache, and time steps of
+# all of them, whose outputs stay in memory.
+_TEST_BATCH, _TEST_STEPS = 500, 50_000
 
 
 class Member(NamedTuple):
@@ -101,7 +102,9 @@ class Trainer:
         self, member: Member, update: jax.Array, task: Task
     ) -> tuple[jax.Array, jax.Array]:
         """Returns loss and share of wrong answers on fresh sequences, scalars."""
-        batch_size = math.gcd(task.test_size, _TEST_BATCH)
+        batch_size = _divisor(
+            task.test_size, min(_TEST_BATCH, _TEST_STEPS // task.time)
+        )
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
             batch = task.sample(key, batch_size)
@@ -122,6 +125,11 @@ class Trainer:
             self._mesh, jax.sharding.PartitionSpec("batch")
         )
         return jax.lax.with_sharding_constraint(batch, spread)
+
+
+def _divisor(number: int, at_most: int) -> int:
+    """The largest divisor that is no larger; 1 at the least."""
+    return max(d for d in range(1, max(1, at_most) + 1) if number % d == 0)
 
 
 def _key(raw: jax.Array, number: jax.Array) -> jax.Array:
