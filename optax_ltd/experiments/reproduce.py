@@ -15,6 +15,7 @@ from optax_ltd.experiments.sweep import sweep
 
 CLIFF = "cliff"
 NAMES = (CLIFF, *STUDIES)
+_CLIFF_TITLE = "The cliff: figure 10.17 of Goodfellow, Bengio and Courville (2016)"
 _UPDATES = 10_000
 NO_LIMIT = 1_000_000
 
@@ -104,5 +105,6 @@ def _cliff(folder: Path) -> str:
     found = cliff()
     write_json(folder / "cliff.json", found.record())
     cliff_figure(found).savefig(folder / "cliff.png")
-    (folder / "cliff.md").write_text(cliff_table(found))
-    return cliff_table(found)
+    table = f"## {_CLIFF_TITLE}\n\n{cliff_table(found)}"
+    (folder / "cliff.md").write_text(table)
+    return table
