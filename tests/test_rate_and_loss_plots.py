@@ -1,0 +1,62 @@
+"""Success against length, and losses along training."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optax_ltd import plots
+
+RATES = {
+    "clip": [(20, 1.0, 0.5, 1.0), (50, 0.2, 0.0, 0.75)],
+    "Ω": [(20, 0.4, 0.1, 0.9)],
+}
+LOSSES = np.array([[4.0, 5.0, 9.0], [3.0, 2.0, 1.0]])
+
+
+def bars(axes: Any) -> list[np.ndarray]:
+    """The ends of all error bars, [bars, 2, 2], of each method."""
+    segments = (container.lines[2][0].get_segments() for container in axes.containers)
+    return [np.array(drawn) for drawn in segments]
+
+
+def test_success_rates_show_each_share_with_its_interval():
+    figure = plots.success_rates({"one": RATES, "other": {"clip": RATES["clip"]}})
+    first: Any = figure.axes[0]
+    second = figure.axes[1]
+    assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
+    assert first.get_ylabel() == "seeds that solved, %"
+    np.testing.assert_allclose(
+        first.containers[0].lines[0].get_xydata()[:, 1], [100, 20]
+    )
+    ends = bars(first)
+    np.testing.assert_allclose(ends[0][:, :, 1], [[50, 100], [0, 75]])
+    np.testing.assert_allclose(ends[1][:, :, 1], [[10, 90]])
+    # Side by side, around the length itself.
+    assert ends[0][0, 0, 0] < 20 < ends[1][0, 0, 0]
+    np.testing.assert_allclose(bars(second)[0][:, 0, 0], [20, 50])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["clip", "Ω"]
+
+
+def test_success_rates_need_a_method():
+    for panels in ({}, {"one": {}}):
+        with pytest.raises(ValueError, match=r"at least one setting, each with .* got"):
+            plots.success_rates(panels)
+
+
+def test_loss_curves_show_every_seed_and_their_median():
+    figure = plots.loss_curves({"LSTM": ([0, 10], LOSSES)}, label="bits")
+    (axes,) = figure.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("updates", "bits")
+    lines = [np.asarray(drawn.get_xydata()) for drawn in axes.lines]
+    for seed in range(3):
+        np.testing.assert_allclose(lines[seed][:, 1], LOSSES[:, seed])
+    np.testing.assert_allclose(lines[3], [[0, 5], [10, 2]])
+    assert [text.get_text() for text in axes.texts] == ["LSTM"]
+
+
+def test_loss_curves_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match="at least one method"):
+        plots.loss_curves({})
+    with pytest.raises(ValueError, match=r"curves\['a'\] must be .* got .*\(3,\)"):
+        plots.loss_curves({"a": ([0, 1, 2], LOSSES[0])})
