@@ -1,7 +1,9 @@
 """The commands."""
 
 import json
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,8 +11,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from optax_ltd.cli.options import parse_lengths, takes_config
-from optax_ltd.experiments.checkpoints import read_config, write_config, write_json
+from optax_ltd.cli.options import option_name, parse_lengths, takes_config
+from optax_ltd.experiments.checkpoints import (
+    read_config,
+    rewrite_config,
+    write_config,
+    write_json,
+)
 from optax_ltd.experiments.config import Config, read_json
 from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
@@ -89,18 +96,18 @@ def train(
     All seeds are trained together, in one compiled program that makes its own data.
     Training ends when every seed has solved the task, or with the budget.
     """
-    with _usage_errors():
-        given |= {"task": task} if task else {}
+    given |= {} if task is None else {"task": task}
+    with _usage_errors(given):
         before = _saved_values(checkpoint, config) if resume else _file_values(config)
         chosen = Config.from_dict(before | given)
         make_setup(chosen)
         if resume:
             _check_resumed(before, chosen)
-        mesh = make_mesh(device_mesh) if device_mesh else None
+        mesh = make_mesh(device_mesh, chosen) if device_mesh else None
         if save_config:
             write_json(save_config, chosen.to_dict())
-        if checkpoint and not resume:
-            write_config(checkpoint, chosen)
+        if checkpoint:
+            (rewrite_config if resume else write_config)(checkpoint, chosen)
     runner, ended = run_train(
         chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
     )
@@ -156,12 +163,17 @@ def sweep(
 
 
 @contextmanager
-def _usage_errors(hint: str | None = None) -> Iterator[None]:
-    """Turns what a bad value raises into a message without traceback."""
+def _usage_errors(given: Collection[str] = ()) -> Iterator[None]:
+    """Turns what a bad value raises into a message that names the option given."""
     try:
         yield
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error), param_hint=hint) from error
+        message = str(error)
+        field = re.match(r"`?(\w+)", message)
+        if field and field[1] in given:
+            option = "TASK" if field[1] == "task" else option_name(field[1])
+            message = re.sub(r"^`?\w+`?", option, message)
+        raise typer.BadParameter(message) from error
 
 
 def _make_folder(folder: Path) -> None:
@@ -187,7 +199,8 @@ def _check_resumed(before: dict[str, Any], chosen: Config) -> None:
     for name, value in chosen.to_dict().items():
         if name != "updates" and value != before[name]:
             raise ValueError(
-                f"--resume goes on with `{name}` {before[name]!r}, not {value!r}; "
+                f"--resume goes on with {option_name(name)} {before[name]!r}, "
+                f"not {value!r}; "
                 "only --updates may change"
             )
 
@@ -200,6 +213,6 @@ def _say_how_to_resume(checkpoint: Path | None) -> None:
     else:
         typer.echo(
             "Interrupted. Go on with:\n"
-            f"  optax-ltd train --checkpoint {checkpoint} --resume",
+            f"  optax-ltd train --checkpoint {shlex.quote(str(checkpoint))} --resume",
             err=True,
         )

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -20,10 +21,12 @@ def parse_length(text: str) -> Length:
     Raises:
       ValueError: if it is neither.
     """
-    shortest, *longest = text.split("-")
-    if len(longest) > 1:
-        raise ValueError(text)
-    return (int(shortest), int(longest[0])) if longest else int(shortest)
+    if not re.fullmatch(r"\d+(-\d+)?", text):
+        raise ValueError(
+            f"must be a length such as 50, or a range such as 50-200; got {text!r}"
+        )
+    shortest, _, longest = text.partition("-")
+    return (int(shortest), int(longest)) if longest else int(shortest)
 
 
 def parse_lengths(text: str) -> list[int]:
@@ -41,6 +44,15 @@ def parse_lengths(text: str) -> list[int]:
         raise ValueError(
             f"lengths must be whole numbers with commas between; got {text!r}"
         ) from None
+
+
+def option_name(field: str) -> str:
+    """The option that sets a field.
+
+    Args:
+      field: its name.
+    """
+    return "--" + field.replace("_", "-")
 
 
 def takes_config(command: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +84,7 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         show_default=False if default is None else str(default),
         **_parsing(field),
     )
-    kind = field.type if field.type in (int, float) else str
+    kind = {int: int, int | None: int, float: float}.get(field.type, str)
     kinds: Any = Annotated[kind | None, option]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds

@@ -1,5 +1,6 @@
 """The folder of a run: its config and its latest states."""
 
+import contextlib
 import json
 import logging
 import os
@@ -104,6 +105,19 @@ def write_config(folder: Path, config: Config) -> None:
         ) from error
     if any(folder.iterdir()):
         raise ValueError(f"{str(folder)!r} must be new or empty")
+    rewrite_config(folder, config)
+
+
+def rewrite_config(folder: Path, config: Config) -> None:
+    """Gives a folder another budget of updates.
+
+    Args:
+      folder: begun by `write_config`.
+      config: with that budget, the same in all else.
+
+    Raises:
+      ValueError: if it cannot be written.
+    """
     write_json(folder / _CONFIG, config.to_dict())
 
 
@@ -127,10 +141,18 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     Args:
       path: of the file.
       values: what it shall hold.
+
+    Raises:
+      ValueError: if it cannot be written.
     """
     beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(values, indent=2) + "\n")
-    os.replace(beside, path)
+    try:
+        beside.write_text(json.dumps(values, indent=2) + "\n")
+        os.replace(beside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 
 def _by_path(tree: Any) -> dict[str, jax.Array]:

@@ -3,15 +3,30 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 Length: TypeAlias = int | tuple[int, int]
 
 
+_LARGEST = 2**30  # sums of two of them are still an int32
+
+
 def _field(default: Any, help: str, **metadata: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+def _range(allowed: str, is_allowed: Callable[[Any], bool]) -> dict[str, Any]:
+    return {"allowed": allowed, "is_allowed": is_allowed}
+
+
+_NOT_NEGATIVE = _range("finite and at least 0", lambda x: 0 <= x < math.inf)
+_POSITIVE = _range("finite and above 0", lambda x: 0 < x < math.inf)
+_SHARE = _range("above 0 and at most 1", lambda x: 0 < x <= 1)
+_BELOW_ONE = _range("at least 0 and below 1", lambda x: 0 <= x < 1)
+_COUNT = _range(f"from 1 to {_LARGEST}", lambda x: 1 <= x <= _LARGEST)
+_SEED = _range(f"from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,36 +51,44 @@ class Config:
         "none, or several of clip-value, clip-norm, clip-random, random-step, flow and "
         "carry-clip, joined by +.",
     )
-    max_value: float = _field(1.0, "Threshold of clip-value.")
-    max_norm: float = _field(1.0, "Threshold of clip-norm and clip-random.")
-    step_size: float = _field(1.0, "Size of the random step at Inf or NaN.")
-    carry_max_norm: float = _field(1.0, "Threshold of carry-clip, for each example.")
-    flow_weight: float = _field(2.0, "Weight of Ω.")
+    max_value: float = _field(1.0, "Threshold of clip-value.", **_NOT_NEGATIVE)
+    max_norm: float = _field(
+        1.0, "Threshold of clip-norm and clip-random.", **_NOT_NEGATIVE
+    )
+    step_size: float = _field(
+        1.0, "Size of the random step at Inf or NaN.", **_NOT_NEGATIVE
+    )
+    carry_max_norm: float = _field(
+        1.0, "Threshold of carry-clip, for each example.", **_POSITIVE
+    )
+    flow_weight: float = _field(2.0, "Weight of Ω.", **_NOT_NEGATIVE)
     flow_decay: float = _field(
         0.0,
         "Updates after which the weight of Ω has halved, as 1/t; 0 for never.",
-        at_least=0,
+        **_NOT_NEGATIVE,
     )
     flow_form: str = _field("squared_ratio", "ratio or squared_ratio.")
     flow_reduction: str = _field("mean", "sum or mean, over time.")
     flow_params: str = _field("recurrent", "What Ω acts on: all or recurrent.")
-    flow_fraction: float = _field(1.0, "Share of the time steps sampled for Ω.")
+    flow_fraction: float = _field(
+        1.0, "Share of the time steps sampled for Ω.", **_SHARE
+    )
     optimizer: str = _field("sgd", "sgd, momentum, nesterov, adam or rmsprop.")
-    learning_rate: float = _field(0.05, "Constant step size.", at_least=0)
-    momentum: float = _field(0.9, "Of momentum and nesterov.", at_least=0)
+    learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
+    momentum: float = _field(0.9, "Of momentum and nesterov.", **_BELOW_ONE)
     cell: str = _field("tanh", "tanh, sigmoid, relu, lstm or gru.")
     init: str = _field(
         "basic_tanh",
         "Initial weights: sigmoid, basic_tanh, smart_tanh, orthogonal, identity or "
         "sparse.",
     )
-    hidden_size: int = _field(50, "Recurrent units.", at_least=1)
-    batch_size: int = _field(20, "Sequences in one update.", at_least=1)
-    updates: int = _field(10_000, "The budget.", at_least=1)
-    test_every: int = _field(250, "Updates from one test to the next.", at_least=1)
-    test_size: int = _field(10_000, "Fresh sequences in one test.", at_least=1)
-    seeds: int = _field(3, "Networks trained together.", at_least=1)
-    first_seed: int = _field(0, "Seed of the first of them.", at_least=0)
+    hidden_size: int = _field(50, "Recurrent units.", **_COUNT)
+    batch_size: int = _field(20, "Sequences in one update.", **_COUNT)
+    updates: int = _field(10_000, "The budget.", **_COUNT)
+    test_every: int = _field(250, "Updates from one test to the next.", **_COUNT)
+    test_size: int = _field(10_000, "Fresh sequences in one test.", **_COUNT)
+    seeds: int = _field(3, "Networks trained together.", **_COUNT)
+    first_seed: int = _field(0, "Seed of the first of them.", **_SEED)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -133,9 +156,10 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     kinds: Any = int if field.name == "length" else field.type
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise ValueError(f"`{field.name}` must be {_kind(kinds)}, got {value!r}")
-    at_least = field.metadata.get("at_least")
-    if at_least is not None and not at_least <= value < math.inf:
-        raise ValueError(f"`{field.name}` must be at least {at_least}, got {value}")
+    is_allowed = field.metadata.get("is_allowed")
+    if is_allowed is not None and not is_allowed(value):
+        allowed = field.metadata["allowed"]
+        raise ValueError(f"`{field.name}` must be {allowed}, got {value}")
     return value
 
 

@@ -4,15 +4,19 @@ import re
 
 import jax
 
+from optax_ltd.experiments.config import Config
 
-def make_mesh(text: str) -> jax.sharding.Mesh:
+
+def make_mesh(text: str, config: Config) -> jax.sharding.Mesh:
     """A mesh with the axes ``seeds`` and ``batch``.
 
     Args:
       text: how many devices along each, such as 2x4; or along ``seeds`` alone.
+      config: of the run, whose seeds and sequences the devices share evenly.
 
     Raises:
-      ValueError: if it is no such text, or there are too few devices.
+      ValueError: if it is no such text, there are too few devices, or they cannot
+        share evenly.
     """
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
         raise ValueError(
@@ -26,6 +30,13 @@ def make_mesh(text: str) -> jax.sharding.Mesh:
             f"a device mesh of {text} needs {seeds * batch} devices; "
             f"this machine has {count}"
         )
+    for name, share in (("seeds", seeds), ("batch_size", batch)):
+        whole = getattr(config, name)
+        if whole % share:
+            raise ValueError(
+                f"a device mesh of {text} needs a `{name}` that {share} divides, "
+                f"got {whole}"
+            )
     automatic = (jax.sharding.AxisType.Auto,) * 2
     devices = jax.devices()[: seeds * batch]
     return jax.make_mesh((seeds, batch), ("seeds", "batch"), automatic, devices=devices)

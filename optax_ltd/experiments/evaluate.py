@@ -1,13 +1,14 @@
 """How far a trained network reaches: tests at other lengths than those it learned."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from optax_ltd.experiments.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.problem import make_test_task
 from optax_ltd.experiments.runner import Runner
 
@@ -52,24 +53,33 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
     config = dataclasses.replace(read_config(folder), test_size=test_size)
     for length in lengths:
         make_test_task(config, length)
-    runner = Runner(config)
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.restore(runner)
+    with deferred_interrupt() as check_interrupt:
+        runner = Runner(config)
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.restore(runner)
+        check_interrupt()
     if not runner.run.evaluations:
         raise ValueError(f"{str(folder)!r} holds no state yet")
-    return list(reaches(runner, lengths))
+    return reaches(runner, lengths)
 
 
-def reaches(runner: Runner, lengths: Sequence[int]) -> Iterator[Reach]:
+def reaches(runner: Runner, lengths: Sequence[int]) -> list[Reach]:
     """Tests a runner's networks as they stand.
 
     Args:
       runner: trained or not.
       lengths: to test at.
 
-    Yields:
-      How they did, length after length.
+    Returns:
+      How they did, length by length.
+
+    Raises:
+      KeyboardInterrupt: on Ctrl-C, when a length is done.
     """
-    for length in lengths:
-        task = make_test_task(runner.run.config, length)
-        yield Reach(length, *runner.test(task))
+    made = []
+    with deferred_interrupt() as check_interrupt:
+        for length in lengths:
+            task = make_test_task(runner.run.config, length)
+            made.append(Reach(length, *runner.test(task)))
+            check_interrupt()
+    return made

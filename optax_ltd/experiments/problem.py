@@ -24,6 +24,7 @@ TASKS: dict[str, Callable[..., tasks.Task]] = {
         "text",
     )
 }
+_CRITERIA = ("squared", "absolute")
 _WITH_CRITERION = ("addition", "multiplication", "adding")
 
 
@@ -35,8 +36,8 @@ def make_task(config: Config, length: Length | None = None) -> tasks.Task:
       length: another length than the config's.
 
     Raises:
-      ValueError: if task, length or criterion are unknown or out of range.
-      OSError: if the text cannot be read.
+      ValueError: if task, length or criterion are unknown or out of range, or the
+        text cannot be read.
     """
     return _make(config, length, {})
 
@@ -49,8 +50,8 @@ def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
       length: another length than the config's.
 
     Raises:
-      ValueError: if task, length or criterion are unknown or out of range.
-      OSError: if the text cannot be read.
+      ValueError: if task, length or criterion are unknown or out of range, or the
+        text cannot be read.
     """
     length = config.test_length if length is None else length
     return _make(config, length, {"split": "test"} if config.task == "text" else {})
@@ -58,9 +59,18 @@ def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
 
 def _make(config: Config, length: Length | None, options: dict[str, Any]) -> tasks.Task:
     make = choose("task", config.task, TASKS)
+    choose("criterion", config.criterion, dict.fromkeys(_CRITERIA))
     if config.task == "text":
         options |= {"path": config.text}
+    elif config.text is not None:
+        raise ValueError(f"`text` is for the task text, got it for {config.task!r}")
     if config.task in _WITH_CRITERION:
         options |= {"criterion": config.criterion}
-    task = make(length=config.length if length is None else length, **options)
+    try:
+        task = make(length=config.length if length is None else length, **options)
+    except OSError as error:
+        raise ValueError(
+            f"`text` must be a file that can be read, got {config.text!r}: "
+            f"{error.strerror}"
+        ) from error
     return dataclasses.replace(task, test_size=config.test_size)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Column, Table
 
 from optax_ltd.experiments.evaluate import Reach
 from optax_ltd.experiments.run import Run
@@ -70,7 +70,7 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
 
 def _new_table(first: str, caption: str) -> Table:
     return Table(
-        first,
+        Column(first, overflow="fold"),  # names that end alike stay apart
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         caption=caption,

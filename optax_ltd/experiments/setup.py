@@ -45,8 +45,8 @@ def make_setup(config: Config) -> Setup:
       config: of the run.
 
     Raises:
-      ValueError: if anything in the config is unknown or out of range.
-      OSError: if the text cannot be read.
+      ValueError: if anything in the config is unknown or out of range, or the text
+        cannot be read.
     """
     task = make_task(config)
     flow = flow_options(config)

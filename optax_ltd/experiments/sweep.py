@@ -39,13 +39,19 @@ def read_sweep(path: Path) -> dict[str, Config]:
             f"{', '.join(map(repr, values)) or 'none'}"
         )
     base = values.get("base", {})
+    if not isinstance(base, dict):
+        raise ValueError(f"base must have the fields of a config, got {base!r}")
     grids = values["grid"] if isinstance(values["grid"], list) else [values["grid"]]
-    configs = {}
+    configs: dict[str, Config] = {}
     for grid in grids:
         for choice in _combinations(grid):
             config = Config.from_dict({**base, **choice})
             make_setup(config)
-            configs[_name(choice)] = config
+            name = _name(choice)
+            if configs.setdefault(name, config) != config:
+                raise ValueError(f"two runs of {str(path)!r} would be named {name!r}")
+    if not configs:
+        raise ValueError(f"the grid of {str(path)!r} has no run")
     return configs
 
 

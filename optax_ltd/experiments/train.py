@@ -39,17 +39,17 @@ def train(
     Raises:
       ValueError: if anything in the config is unknown or out of range.
     """
-    runner = Runner(config, mesh=mesh)
-    saving = Checkpoints(folder) if folder else contextlib.nullcontext()
-    try:
-        with deferred_interrupt() as check_interrupt, saving as checkpoints:
-            if checkpoints:
-                checkpoints.restore(runner)
-            after = _saved(runner, checkpoints, check_interrupt)
-            with Bars(console, [title(config)], config.updates) as bars:
-                bars.train(0, runner, after, seconds)
-    except KeyboardInterrupt:
-        return runner, False
+    with deferred_interrupt() as check_interrupt:
+        runner = Runner(config, mesh=mesh)
+        try:
+            with Checkpoints(folder) if folder else contextlib.nullcontext() as saving:
+                if saving:
+                    saving.restore(runner)
+                after = _saved(runner, saving, check_interrupt)
+                with Bars(console, [title(config)], config.updates) as bars:
+                    bars.train(0, runner, after, seconds)
+        except KeyboardInterrupt:
+            return runner, False
     return runner, True
 
 
