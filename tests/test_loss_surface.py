@@ -83,6 +83,11 @@ def test_a_loss_that_is_not_finite_has_no_height(tmp_path):
     figure.savefig(tmp_path / "picture.png", dpi=20)
 
 
+def test_a_path_along_the_edge_is_drawn():
+    landscape, *_ = draw(sgd=[(-2.0, 0.5), (-2.0, -3.0)]).axes
+    np.testing.assert_allclose(trace(landscape)[:2, :2], [(-2, 0.5), (-2, -1)])
+
+
 @pytest.mark.parametrize("end", [np.nan, np.inf])
 def test_a_path_ends_where_it_is_no_longer_finite(end, tmp_path):
     figure = draw(sgd=[*INSIDE, (end, 0.0), (end, end)])
