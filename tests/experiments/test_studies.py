@@ -29,7 +29,7 @@ def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
     configs = STUDIES[name].configs(400)
     assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
     assert len(set(configs.values())) == len(configs)
-    assert {config.updates for config in configs.values()} == {400}
+    assert {config.updates for config in configs.values()} <= {400, 100}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -93,5 +93,7 @@ def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
     for name, changes in recipe.SEARCH.items():
         changed = dataclasses.replace(base, **changes)
         assert configs[f"search-{name}"] == changed
-    confirmed = dataclasses.replace(configs["100"], seeds=3, first_seed=100)
+    confirmed = dataclasses.replace(
+        configs["100"], seeds=3, first_seed=100, updates=configs["100"].updates // 4
+    )
     assert confirmed == base

@@ -9,6 +9,7 @@ from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
 
 _CONFIRMED = ("100", "200")
+_SEARCH_SHARE = 4  # each of its runs gets this part of the budget
 _SEARCH_SEED = 100  # the search had seeds of its own
 
 # What each of these changes of the recipe.
@@ -40,7 +41,10 @@ def _recipe(length: int, updates: int) -> Config:
 def _configs(updates: int) -> dict[str, Config]:
     search = {
         f"search-{name}": dataclasses.replace(
-            _recipe(100, updates), seeds=3, first_seed=_SEARCH_SEED, **changes
+            _recipe(100, updates // _SEARCH_SHARE),
+            seeds=3,
+            first_seed=_SEARCH_SEED,
+            **changes,
         )
         for name, changes in SEARCH.items()
     }
