@@ -1,7 +1,7 @@
 """Writes `benchmarks/reproduced/README.md`: what the records of `reproduce` say.
 
 A folder holds what `optax-ltd reproduce NAME --output benchmarks/reproduced/NAME`
-wrote, all of its runs or those that were made so far.
+wrote: all of its runs, or those that were made so far.
 
     python -m benchmarks.reproduced
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optax_ltd.experiments.reproduce import CLIFF, page_of
+from optax_ltd.experiments.reproduce import CLIFF, cliff_page, page_of
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.studies import STUDIES
 
@@ -35,14 +35,14 @@ def page(folder: Path = FOLDER) -> str:
     """
     sections = [HEADER]
     if (folder / CLIFF).is_dir():
-        sections.append((folder / CLIFF / f"{CLIFF}.md").read_text())
-        sections.append(f"![]({CLIFF}/{CLIFF}.png)\n")
+        entry = json.loads((folder / CLIFF / f"{CLIFF}.json").read_text())
+        sections += [cliff_page(entry), f"![]({CLIFF}/{CLIFF}.png)\n"]
+        sections += [_sources({CLIFF: entry})]
     for name in STUDIES:
         entries = records(folder / name)
         if entries:
             runs = {run: Run.from_dict(entry) for run, entry in entries.items()}
-            sections.append(page_of(name, runs))
-            sections.append(f"![]({name}/{name}.png)\n")
+            sections += [page_of(name, runs), f"![]({name}/{name}.png)\n"]
             sections += [_sources(entries)]
     return "\n".join(sections)
 

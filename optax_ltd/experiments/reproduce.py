@@ -2,13 +2,14 @@
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from optax_ltd.experiments.checkpoints import write_json
-from optax_ltd.experiments.cliff import cliff, cliff_figure, cliff_table
+from optax_ltd.experiments.cliff import cliff, cliff_figure, record_table
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.studies import STUDIES
 from optax_ltd.experiments.sweep import sweep
@@ -83,7 +84,7 @@ def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
     return table
 
 
-def page_of(name: str, runs: dict[str, Run]) -> str:
+def page_of(name: str, runs: Mapping[str, Run]) -> str:
     """Title, table and remarks of a result, in Markdown.
 
     Args:
@@ -91,13 +92,28 @@ def page_of(name: str, runs: dict[str, Run]) -> str:
       runs: by name.
     """
     study = STUDIES[name]
-    least, most = (f(run.update for run in runs.values()) for f in (min, max))
-    budget = f"{most:,}" if least == most else f"{least:,} to {most:,}"
     return (
         f"## {study.title}\n\n{study.table(runs)}\n\n"
-        f"Budget: {budget} updates a run; a run ends once all its seeds have solved. "
+        f"Budget: {_budget(runs)}; a run ends once all its seeds have solved. "
         f"{study.remarks}\n"
     )
+
+
+def _budget(runs: Mapping[str, Run]) -> str:
+    given = sorted({run.config.updates for run in runs.values()})
+    if NO_LIMIT in given:
+        made = [run.update for run in runs.values()]
+        return f"a time in which runs made {min(made):,} to {max(made):,} updates"
+    return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
+
+
+def cliff_page(record: Mapping[str, Any]) -> str:
+    """Title and table of the cliff, in Markdown.
+
+    Args:
+      record: what is kept of it.
+    """
+    return f"## {_CLIFF_TITLE}\n\n{record_table(record)}\n"
 
 
 def _cliff(folder: Path) -> str:
@@ -105,6 +121,6 @@ def _cliff(folder: Path) -> str:
     found = cliff()
     write_json(folder / "cliff.json", found.record())
     cliff_figure(found).savefig(folder / "cliff.png")
-    table = f"## {_CLIFF_TITLE}\n\n{cliff_table(found)}"
+    table = cliff_page(found.record())
     (folder / "cliff.md").write_text(table)
     return table

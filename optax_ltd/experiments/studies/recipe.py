@@ -41,7 +41,7 @@ def _recipe(length: int, updates: int) -> Config:
 def _configs(updates: int) -> dict[str, Config]:
     search = {
         f"search-{name}": dataclasses.replace(
-            _recipe(100, updates // _SEARCH_SHARE),
+            _recipe(100, max(1, updates // _SEARCH_SHARE)),
             seeds=3,
             first_seed=_SEARCH_SEED,
             **changes,
@@ -53,9 +53,8 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    return figures.error_curves(
-        {name: run for name, run in runs.items() if name in _CONFIRMED}
-    )
+    confirmed = {f"T = {name}": runs[name] for name in _CONFIRMED if name in runs}
+    return figures.error_curves(confirmed or runs)
 
 
 def _table(runs: Runs) -> str:

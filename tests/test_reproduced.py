@@ -1,0 +1,19 @@
+"""The page of reproduced results says what the records beside it say."""
+
+import json
+
+from benchmarks import reproduced
+from optax_ltd.experiments.studies import STUDIES
+
+
+def test_the_page_is_what_the_records_give():
+    text = reproduced.PAGE.read_text()
+    assert text == reproduced.page(), "run `python -m benchmarks.reproduced`"
+
+
+def test_each_record_is_of_a_run_that_its_study_has():
+    for name, study in STUDIES.items():
+        for path in (reproduced.FOLDER / name).glob("*.json"):
+            config = json.loads(path.read_text())["config"]
+            asked = json.loads(json.dumps(study.configs(1)[path.stem].to_dict()))
+            assert config | {"updates": 1} == asked
