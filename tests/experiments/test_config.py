@@ -1,0 +1,140 @@
+"""What a config accepts, and that files hold it."""
+
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.problem import make_task, make_test_task
+from optax_ltd.experiments.setup import make_setup
+
+OTHER = Config(
+    task="addition",
+    length=(20, 30),
+    test_length=40,
+    criterion="absolute",
+    method="none",
+    learning_rate=0.125,
+    seeds=7,
+)
+
+
+@pytest.mark.parametrize("config", [Config(), OTHER])
+def test_a_config_survives_json(config: Config):
+    text = json.dumps(config.to_dict(), allow_nan=False)
+    assert Config.from_dict(json.loads(text)) == config
+
+
+def test_missing_fields_have_defaults():
+    assert Config.from_dict({"seeds": 5}) == Config(seeds=5)
+
+
+def test_whole_numbers_may_stand_for_others():
+    value = Config.from_dict({"learning_rate": 1}).learning_rate
+    assert (value, type(value)) == (1.0, float)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("speed", 1),
+        ("seeds", 2.0),
+        ("seeds", True),
+        ("seeds", "3"),
+        ("seeds", 0),
+        ("seeds", 2**30 + 1),
+        ("first_seed", -1),
+        ("first_seed", 2**30 + 1),
+        ("updates", 2**31),
+        ("hidden_size", None),
+        ("length", "50"),
+        ("length", 50.0),
+        ("test_length", True),
+        ("learning_rate", "0.1"),
+        ("learning_rate", True),
+        ("learning_rate", -0.1),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("momentum", 1.0),
+        ("momentum", -0.1),
+        ("max_norm", -1.0),
+        ("max_value", float("nan")),
+        ("step_size", -1.0),
+        ("carry_max_norm", 0.0),
+        ("flow_weight", -1.0),
+        ("flow_decay", -1.0),
+        ("flow_fraction", 0.0),
+        ("flow_fraction", 1.5),
+        ("task", 3),
+        ("text", 3),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(field: str, value: object):
+    with pytest.raises(ValueError, match=f"['`]{field}['`]"):
+        Config.from_dict({field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task", "adition"),
+        ("criterion", "cubed"),
+        ("text", "/no/such/file"),
+        ("length", (50, 20)),
+        ("length", [10, 20, 30]),
+        ("length", 3),
+        ("method", ""),
+        ("method", "clip"),
+        ("method", "none+flow"),
+        ("method", "clip-norm+clip-norm"),
+        ("method", "clip-norm+"),
+        ("optimizer", "lion"),
+        ("cell", "mlp"),
+        ("init", "zeros"),
+        ("flow_form", "cube"),
+        ("flow_reduction", "max"),
+        ("flow_params", "none"),
+    ],
+)
+def test_words_without_a_meaning_are_named(field: str, value: object):
+    config = Config.from_dict({"length": 10, "hidden_size": 2, field: value})
+    with pytest.raises(ValueError, match=rf"^`?{field}\b"):
+        make_setup(config)
+
+
+def test_lengths_of_json_are_those_of_python():
+    config = Config.from_dict({"length": [10, 20]})
+    assert config.length == (10, 20)
+    assert hash(config) == hash(Config(length=(10, 20)))
+
+
+def test_a_task_is_tested_at_its_own_length_or_another():
+    config = Config(length=(10, 20), test_size=30)
+    assert make_task(config).time == make_test_task(config).time == 20
+    other = Config(length=(10, 20), test_length=40, test_size=30)
+    assert make_task(other).time == 20
+    assert make_test_task(other).time == 40
+    assert make_test_task(other, 15).time == 15
+    assert make_test_task(other).test_size == 30
+
+
+def test_text_is_tested_on_what_was_held_out(tmp_path: Path):
+    path = tmp_path / "text"
+    # A hundred pieces of one character, of which every tenth is held out.
+    path.write_text(10 * (9 * "a" + "b"))
+    config = Config(task="text", text=str(path), length=5)
+    for make, character in ((make_task, "a"), (make_test_task, "b")):
+        targets = make(config).sample(jax.random.key(0), 2).targets
+        assert (targets == ord(character) - ord(" ")).all()
+
+
+@pytest.mark.parametrize("contents", ["[1]", "{", "3"])
+def test_a_file_must_hold_an_object(contents: str, tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_text(contents)
+    with pytest.raises(ValueError, match=r"config\.json"):
+        read_json(path)
+    with pytest.raises(ValueError, match="cannot read"):
+        read_json(tmp_path)

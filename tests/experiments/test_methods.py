@@ -1,0 +1,117 @@
+"""What a method makes of a gradient and asks of the recurrent layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import optax_ltd as ltd
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.methods import flow_options, make_optimizer, title
+from optax_ltd.experiments.setup import make_setup
+
+PARAMS = {"a": jnp.zeros(2)}
+GRADS = {"a": jnp.array([3.0, 4.0])}
+
+
+def step(grads: dict[str, jax.Array], updates: int = 1, **fields) -> np.ndarray:
+    """The last of some updates with the same gradient, in units of the step size."""
+    optimizer = make_optimizer(Config(learning_rate=0.5, **fields))
+    state, made = optimizer.init(PARAMS), grads
+    for _ in range(updates):
+        made, state = optimizer.update(grads, state, PARAMS)
+    return np.asarray(made["a"]) / -0.5
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("none", [3, 4]),
+        ("flow+carry-clip", [3, 4]),
+        ("clip-norm", [0.6, 0.8]),
+        ("clip-value", [3, 3.5]),
+        # By value first, whatever the order of the words: 1 / |(3, 3.5)|.
+        ("clip-norm+clip-value", np.array([3, 3.5]) / np.hypot(3, 3.5)),
+        ("clip-value+clip-norm", np.array([3, 3.5]) / np.hypot(3, 3.5)),
+    ],
+)
+def test_clips_come_in_one_order(method: str, expected):
+    made = step(GRADS, method=method, max_norm=1.0, max_value=3.5)
+    np.testing.assert_allclose(made, expected, rtol=1e-6)
+
+
+def test_a_random_step_stands_before_the_clip():
+    grads = {"a": jnp.array([jnp.nan, 1.0])}
+    made = step(grads, method="clip-norm+random-step", step_size=6.0, max_norm=1.0)
+    # A step of size 6 was longer than the clip lets it be.
+    np.testing.assert_allclose(np.linalg.norm(made), 1, rtol=1e-6)
+    np.testing.assert_allclose(abs(made[0]), abs(made[1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["none", "clip-norm", "clip-value", "random-step"])
+def test_every_method_counts_what_is_not_finite(method: str):
+    optimizer = make_optimizer(Config(method=method))
+    grads = {"a": jnp.array([jnp.nan, 1.0])}
+    _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
+    counts = ltd.metrics(state)
+    assert [int(v) for k, v in counts.items() if k.endswith("nonfinite_count")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "expected"),
+    [
+        ("sgd", [3, 4]),
+        ("momentum", [4.5, 6]),  # g + m g
+        ("nesterov", [5.25, 7]),  # g + m (g + m g)
+        ("adam", [1, 1]),  # the sign, where gradients do not change
+        # g / sqrt(v), with v = (1 - 0.9^2) g^2
+        ("rmsprop", 2 * [1 / np.sqrt(0.19)]),
+    ],
+)
+def test_second_step_of_each_optimizer(optimizer: str, expected):
+    made = step(GRADS, 2, method="none", optimizer=optimizer, momentum=0.5)
+    # Adam's 1 - 0.999^2 keeps four digits of float32's seven.
+    np.testing.assert_allclose(made, expected, rtol=1e-4)
+
+
+def test_the_layer_gets_the_options_of_the_flow():
+    fields = {
+        "flow_weight": 3.0,
+        "flow_form": "ratio",
+        "flow_reduction": "sum",
+        "flow_params": "all",
+        "flow_fraction": 0.5,
+    }
+    assert flow_options(Config(method="flow", **fields)) == fields | {
+        "carry_clip": None
+    }
+    without = flow_options(Config(method="carry-clip", carry_max_norm=2.0, **fields))
+    assert without["flow_weight"] == 0
+    assert without["carry_clip"] is not None
+
+
+def test_the_weight_of_the_flow_halves_as_told():
+    def weight(update: int, method: str = "flow", decay: float = 100) -> float | None:
+        config = Config(length=10, method=method, flow_weight=3.0, flow_decay=decay)
+        schedule = make_setup(config).flow_weight
+        return schedule and float(schedule(jnp.int32(update)))
+
+    assert weight(0) == 3
+    assert weight(100) == 1.5
+    assert weight(300) == 0.75
+    assert weight(0, decay=0) is None
+    assert weight(0, method="none") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"method": "none"}, "SGD"),
+        ({"method": "clip-norm+flow"}, "SGD + clip + Ω"),
+        ({"method": "flow", "optimizer": "rmsprop"}, "RMSProp + Ω"),
+        ({"method": "carry-clip", "optimizer": "adam"}, "Adam + carry clip"),
+        ({"method": "random-step+clip-value"}, "SGD + random step + clip by value"),
+    ],
+)
+def test_titles(fields: dict[str, str], expected: str):
+    assert title(Config(**fields)) == expected

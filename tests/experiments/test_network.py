@@ -1,0 +1,117 @@
+"""Cells, initial weights and readouts."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from optax_ltd import tasks
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.methods import flow_options
+from optax_ltd.experiments.network import CELLS, INITS, Network, make_network
+
+UNITS = 64
+GATES = {"tanh": 1, "sigmoid": 1, "relu": 1, "lstm": 4, "gru": 3}
+
+
+def new_network(task: tasks.Task | None = None, **fields) -> Network:
+    config = Config(length=10, hidden_size=UNITS, **fields)
+    task = tasks.temporal_order(10) if task is None else task
+    return make_network(config, task, rngs=nnx.Rngs(0), flow=flow_options(config))
+
+
+def recurrent_of(network: Network) -> np.ndarray:
+    """The recurrent weights of each gate [gates, units, units]."""
+    kernel = np.asarray(network.rnn.cell.dense_h.kernel)
+    return np.stack(np.split(kernel, kernel.shape[1] // UNITS, axis=1))
+
+
+def test_every_cell_is_known():
+    assert set(CELLS) == set(GATES)
+
+
+@pytest.mark.parametrize("init", INITS)
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_recurrent_weights_are_drawn_gate_by_gate(cell: str, init: str):
+    gates = recurrent_of(new_network(cell=cell, init=init))
+    assert gates.shape == (GATES[cell], UNITS, UNITS)
+    for gate in gates:
+        check_recurrent(init, gate)
+    if init != "identity":
+        for one, other in itertools.pairwise(gates):
+            assert (one != other).any()
+
+
+def check_recurrent(init: str, gate: np.ndarray) -> None:
+    deviation = {"sigmoid": 0.01, "basic_tanh": 0.1}.get(init)
+    radius = {"smart_tanh": 0.95, "sparse": 1.1}.get(init)
+    if deviation:
+        # Of 4096 numbers, known to 1.1 % (one standard error): four of these.
+        np.testing.assert_allclose(gate.std(), deviation, rtol=0.045)
+        assert abs(gate.mean()) < 4 * deviation / UNITS
+    elif radius:
+        np.testing.assert_array_equal((gate != 0).sum(axis=1), 15)
+        np.testing.assert_allclose(
+            np.abs(np.linalg.eigvals(gate)).max(), radius, rtol=1e-3
+        )
+    elif init == "identity":
+        np.testing.assert_array_equal(gate, np.eye(UNITS))
+    else:
+        assert init == "orthogonal"
+        np.testing.assert_allclose(gate @ gate.T, np.eye(UNITS), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"),
+    [
+        ("sigmoid", 0.01),
+        ("basic_tanh", 0.1),
+        ("smart_tanh", 0.01),
+        ("orthogonal", 0.1),
+        ("identity", 0.001),
+        ("sparse", 0.1),
+    ],
+)
+def test_other_weights_are_normal_and_biases_zero(init: str, deviation: float):
+    network = new_network(init=init)
+    cell = network.rnn.cell
+    for kernel in (cell.dense_i.kernel, network.head.kernel):
+        # Of 256 numbers at least, known to 4.4 %: four of these.
+        np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.18)
+    for bias in (cell.dense_i.bias, network.head.bias):
+        np.testing.assert_array_equal(bias, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "activation"),
+    [("tanh", jnp.tanh), ("sigmoid", jax.nn.sigmoid), ("relu", jax.nn.relu)],
+)
+def test_the_cell_is_that_of_its_name(cell: str, activation):
+    network = new_network(cell=cell)
+    batch = tasks.temporal_order((10, 12)).sample(jax.random.key(1), 3)
+    weights = network.rnn.cell
+    hidden = jnp.zeros((3, UNITS))
+    states = []
+    for inputs in batch.inputs.swapaxes(0, 1):
+        summed = inputs @ weights.dense_i.kernel + hidden @ weights.dense_h.kernel
+        hidden = activation(summed)
+        states.append(hidden)
+    ends = jnp.stack([states[n - 1][i] for i, n in enumerate(batch.lengths.tolist())])
+    np.testing.assert_allclose(
+        network(batch), ends @ network.head.kernel, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_task_says_when_to_read():
+    every = tasks.copying(4)
+    batch = every.sample(jax.random.key(0), 2)
+    assert every.readout == "every"
+    outputs = nnx.eval_shape(lambda: new_network(every)(batch))
+    assert outputs.shape == (2, every.time, every.output_size)
+    once = tasks.temporal_order(10)
+    batch = once.sample(jax.random.key(0), 2)
+    outputs = nnx.eval_shape(lambda: new_network(once)(batch))
+    assert outputs.shape == (2, once.output_size)
