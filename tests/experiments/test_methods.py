@@ -16,7 +16,7 @@ GRADS = {"a": jnp.array([3.0, 4.0])}
 
 def step(grads: dict[str, jax.Array], updates: int = 1, **fields) -> np.ndarray:
     """The last of some updates with the same gradient, in units of the step size."""
-    optimizer = make_optimizer(Config(learning_rate=0.5, **fields))
+    optimizer = make_optimizer(Config.from_dict({"learning_rate": 0.5, **fields}))
     state, made = optimizer.init(PARAMS), grads
     for _ in range(updates):
         made, state = optimizer.update(grads, state, PARAMS)
@@ -82,10 +82,10 @@ def test_the_layer_gets_the_options_of_the_flow():
         "flow_params": "all",
         "flow_fraction": 0.5,
     }
-    assert flow_options(Config(method="flow", **fields)) == fields | {
+    assert flow_options(Config.from_dict({"method": "flow", **fields})) == fields | {
         "carry_clip": None
     }
-    without = flow_options(Config(method="carry-clip", carry_max_norm=2.0, **fields))
+    without = flow_options(Config.from_dict({"method": "carry-clip", **fields}))
     assert without["flow_weight"] == 0
     assert without["carry_clip"] is not None
 
@@ -114,4 +114,4 @@ def test_the_weight_of_the_flow_halves_as_told():
     ],
 )
 def test_titles(fields: dict[str, str], expected: str):
-    assert title(Config(**fields)) == expected
+    assert title(Config.from_dict(fields)) == expected

@@ -18,7 +18,7 @@ GATES = {"tanh": 1, "sigmoid": 1, "relu": 1, "lstm": 4, "gru": 3}
 
 
 def new_network(task: tasks.Task | None = None, **fields) -> Network:
-    config = Config(length=10, hidden_size=UNITS, **fields)
+    config = Config.from_dict({"length": 10, "hidden_size": UNITS, **fields})
     task = tasks.temporal_order(10) if task is None else task
     return make_network(config, task, rngs=nnx.Rngs(0), flow=flow_options(config))
 

@@ -1,0 +1,112 @@
+"""A run that goes on from a checkpoint is the run that never stopped."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from optax_ltd.experiments import checkpoints
+from optax_ltd.experiments.checkpoints import Checkpoints
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.evaluate import evaluate
+from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.runner import Runner
+
+CONFIG = Config(
+    length=(10, 12),
+    method="random-step+clip-norm+flow",
+    flow_fraction=0.5,
+    flow_decay=2.0,
+    optimizer="adam",
+    seeds=2,
+    updates=6,
+    test_every=2,
+    test_size=20,
+    batch_size=4,
+    hidden_size=4,
+)
+
+
+def numbers(tree: object) -> list[np.ndarray]:
+    """The leaves, keys as the numbers in them."""
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return [
+        np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+        for leaf in jax.tree.leaves(tree)
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "run"
+    checkpoints.write_config(folder, CONFIG)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path) -> Runner:
+    """Saved after four of its six updates, then trained to the end."""
+    runner = Runner(CONFIG)
+    with Checkpoints(folder) as saved:
+        while not runner.run.done:
+            if runner.run.update == 4:
+                saved.save(runner)
+            runner.advance()
+    return runner
+
+
+def test_going_on_gives_the_bits_of_never_stopping(folder: Path, runner: Runner):
+    members, evaluations = numbers(runner.members), runner.run.evaluations
+    with Checkpoints(folder) as saved:
+        saved.restore(runner)
+    assert runner.run.update == 4
+    rewound = zip(numbers(runner.members), members, strict=True)
+    assert any((got != want).any() for got, want in rewound)
+    runner.advance()
+    for got, want in zip(numbers(runner.members), members, strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(runner.run.evaluations, evaluations, strict=True):
+        np.testing.assert_equal(got._asdict(), want._asdict())
+
+
+def test_sampled_steps_are_drawn_anew_in_every_update(runner: Runner):
+    before, after = numbers(Runner(CONFIG).members.rest), numbers(runner.members.rest)
+    counts = [a - b for a, b in zip(after, before, strict=True) if (a != b).any()]
+    assert counts
+    assert all((count >= CONFIG.updates).all() for count in counts)
+
+
+def test_evaluation_is_of_the_latest_state(folder: Path, runner: Runner):
+    with Checkpoints(folder) as saved:
+        saved.restore(runner)
+    expected = runner.test(
+        make_test_task(dataclasses.replace(CONFIG, test_size=40), 15)
+    )
+    (made,) = evaluate(folder, [15], 40)
+    assert made.length == 15
+    np.testing.assert_array_equal(made.loss, expected[0])
+    np.testing.assert_array_equal(made.error, expected[1])
+    # Of 40 sequences, whole ones are wrong.
+    np.testing.assert_allclose(made.error * 40, (made.error * 40).round(), rtol=1e-6)
+
+
+def test_a_folder_without_a_state_cannot_be_evaluated(tmp_path: Path):
+    with pytest.raises(ValueError, match="no folder of checkpoints"):
+        evaluate(tmp_path, [10], 20)
+    checkpoints.write_config(tmp_path, Config(seeds=1, method="none"))
+    with pytest.raises(ValueError, match="holds no state yet"):
+        evaluate(tmp_path, [10], 20)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path):
+    path = tmp_path / "file.json"
+    checkpoints.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        checkpoints.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(ValueError, match="cannot write"):
+        checkpoints.write_json(tmp_path, {})
+    assert not tmp_path.with_name(tmp_path.name + ".new").exists()

@@ -1,0 +1,128 @@
+"""Grids of runs, each kept as it ends."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from optax_ltd.experiments import sweep as module
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.sweep import read_sweep, sweep
+
+BASE = {"length": 10, "hidden_size": 4, "seeds": 2}
+
+
+def read(tmp_path: Path, **values: object) -> dict[str, Config]:
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps(values))
+    return read_sweep(path)
+
+
+def test_a_grid_is_every_combination(tmp_path: Path):
+    grid = {"method": ["none", "clip-norm"], "length": [10, [10, 20]]}
+    configs = read(tmp_path, base=BASE, grid=grid)
+    assert {n: (c.method, c.length) for n, c in configs.items()} == {
+        "method=none,length=10": ("none", 10),
+        "method=none,length=10-20": ("none", (10, 20)),
+        "method=clip-norm,length=10": ("clip-norm", 10),
+        "method=clip-norm,length=10-20": ("clip-norm", (10, 20)),
+    }
+    assert all((c.hidden_size, c.seeds) == (4, 2) for c in configs.values())
+
+
+def test_grids_may_stand_side_by_side(tmp_path: Path):
+    configs = read(tmp_path, grid=[{"seeds": [1]}, {"seeds": [2]}, {}])
+    assert configs == {
+        "seeds=1": Config(seeds=1),
+        "seeds=2": Config(seeds=2),
+        "base": Config(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({}, "base and grid"),
+        ({"base": {}}, "base and grid"),
+        ({"grid": {}, "speed": 1}, "base and grid"),
+        ({"base": [], "grid": {}}, "base must"),
+        ({"grid": {"seeds": 3}}, "lists of values"),
+        ({"grid": 3}, "lists of values"),
+        ({"grid": []}, "no run"),
+        ({"grid": {"seeds": []}}, "no run"),
+        ({"grid": {"speed": [1]}}, "no field 'speed'"),
+        ({"grid": {"seeds": [0]}}, "`seeds`"),
+        ({"grid": {"cell": ["tanh", "mlp"]}}, "`cell`"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(tmp_path: Path, values: dict, reason: str):
+    with pytest.raises(ValueError, match=reason):
+        read(tmp_path, **values)
+
+
+def test_names_of_files_must_tell_runs_apart(tmp_path: Path):
+    texts = [tmp_path / "a b", tmp_path / "a_b"]
+    for text in texts:
+        text.write_text(1000 * "ab")
+    grid = {"task": ["text"], "length": [5], "text": list(map(str, texts))}
+    with pytest.raises(ValueError, match="would be named"):
+        read(tmp_path, grid=grid)
+
+
+class Training:
+    """Stands for `train`: a run that is over at once, and sometimes Ctrl-C."""
+
+    def __init__(self, interrupted_at: int | None = None):
+        self.trained: list[Config] = []
+        self._interrupted_at = interrupted_at
+
+    def __call__(self, config: Config, console: Console, **_: object):
+        self.trained.append(config)
+        ones = np.ones(config.seeds)
+        evaluation = Evaluation(config.updates, ones, ones, ones, ones.astype(int))
+        self.run = Run(config, 0.01, [evaluation])
+        return self, len(self.trained) != self._interrupted_at
+
+
+CONFIGS = {f"seeds={n}": Config.from_dict(BASE | {"seeds": n}) for n in (1, 2, 3)}
+
+
+def make(folder: Path) -> dict[str, Run]:
+    return dict(sweep(CONFIGS, folder, Console(file=io.StringIO())))
+
+
+def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "train", stopped := Training(interrupted_at=2))
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    assert len(stopped.trained) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["seeds=1.json"]
+    # What a kill in the middle of writing leaves.
+    (tmp_path / "seeds=2.json.new").write_text('{"config": ')
+
+    monkeypatch.setattr(module, "train", second := Training())
+    runs = make(tmp_path)
+    assert second.trained == [CONFIGS["seeds=2"], CONFIGS["seeds=3"]]
+    assert {name: run.config for name, run in runs.items()} == CONFIGS
+    names = [f"{name}.json" for name in CONFIGS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+    monkeypatch.setattr(module, "train", third := Training())
+    assert list(make(tmp_path)) == list(CONFIGS)
+    assert not third.trained
+
+
+def test_a_record_of_another_config_is_refused(tmp_path: Path, monkeypatch):
+    other = dataclasses.replace(CONFIGS["seeds=1"], learning_rate=0.3)
+    record = json.dumps(Run(other, 0.01).record())
+    (tmp_path / "seeds=1.json").write_text(record)
+    monkeypatch.setattr(module, "train", training := Training())
+    with pytest.raises(ValueError, match="of another config"):
+        make(tmp_path)
+    assert not training.trained
+    assert (tmp_path / "seeds=1.json").read_text() == record
