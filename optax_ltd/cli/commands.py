@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 
 from optax_ltd.cli.options import option_name, parse_lengths, takes_config
 from optax_ltd.experiments.checkpoints import (
@@ -18,11 +19,14 @@ from optax_ltd.experiments.checkpoints import (
     write_config,
     write_json,
 )
+from optax_ltd.experiments.choices import choose
 from optax_ltd.experiments.config import Config, read_json
 from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
 from optax_ltd.experiments.evaluate import evaluate as run_evaluate
 from optax_ltd.experiments.problem import TASKS
+from optax_ltd.experiments.reproduce import NAMES, parse_budget
+from optax_ltd.experiments.reproduce import reproduce as run_reproduce
 from optax_ltd.experiments.results_table import (
     reach_table,
     results_table,
@@ -133,7 +137,7 @@ def evaluate(
 ) -> None:
     """Test trained networks at other lengths than those they learned."""
     with _usage_errors():
-        reaches = list(run_evaluate(checkpoint, parse_lengths(lengths), sequences))
+        reaches = run_evaluate(checkpoint, parse_lengths(lengths), sequences)
     if as_json:
         typer.echo(json.dumps([reach.to_dict() for reach in reaches], indent=2))
     else:
@@ -152,14 +156,44 @@ def sweep(
     with _usage_errors():
         configs = read_sweep(config)
     _make_folder(output)
-    runs = {}
+    with _interruptible(), _usage_errors():
+        runs = dict(run_sweep(configs, output, Console()))
+    Console().print(sweep_table(runs))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help=", ".join(NAMES), show_default=False)],
+    budget: Annotated[
+        str,
+        typer.Option(help="Updates of each run, or minutes for all, such as 30min."),
+    ] = "10000",
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for records, picture and table. [default: NAME]"),
+    ] = None,
+) -> None:
+    """Make a published result again: a picture, a table and a record of each run.
+
+    Started again with the same budget it goes on where it stopped.
+    """
+    with _usage_errors():
+        choose("name", name, dict.fromkeys(NAMES))
+        parsed = parse_budget(budget)
+    folder = output or Path(name)
+    _make_folder(folder)
+    with _interruptible(), _usage_errors():
+        table = run_reproduce(name, folder, parsed, Console())
+    Console().print(Markdown(table))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
     try:
-        with _usage_errors():
-            runs.update(run_sweep(configs, output, Console()))
+        yield
     except KeyboardInterrupt:
         typer.echo("Interrupted. The same command goes on with the next run.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
-    Console().print(sweep_table(runs))
 
 
 @contextmanager

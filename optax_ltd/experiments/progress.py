@@ -58,10 +58,12 @@ class Bars:
         if not run.done:
             runner.compile()
             after()
-        while not run.done and time.monotonic() < deadline:
+        while not run.done:
             runner.advance()
             self._show(bar, run)
             after()
+            if time.monotonic() > deadline:
+                break
         self._progress.update(bar, total=run.update)  # Full, if it stopped early too.
         self._progress.stop_task(bar)
 
