@@ -1,6 +1,7 @@
 """Cells, initial weights and readouts."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +24,13 @@ def new_network(task: tasks.Task | None = None, **fields) -> Network:
     return make_network(config, task, rngs=nnx.Rngs(0), flow=flow_options(config))
 
 
+def cell_of(network: Network) -> Any:
+    return network.rnn.cell
+
+
 def recurrent_of(network: Network) -> np.ndarray:
     """The recurrent weights of each gate [gates, units, units]."""
-    kernel = np.asarray(network.rnn.cell.dense_h.kernel)
+    kernel = np.asarray(cell_of(network).dense_h.kernel)
     return np.stack(np.split(kernel, kernel.shape[1] // UNITS, axis=1))
 
 
@@ -77,10 +82,10 @@ def check_recurrent(init: str, gate: np.ndarray) -> None:
 )
 def test_other_weights_are_normal_and_biases_zero(init: str, deviation: float):
     network = new_network(init=init)
-    cell = network.rnn.cell
+    cell = cell_of(network)
     for kernel in (cell.dense_i.kernel, network.head.kernel):
         # Of 256 numbers at least, known to 4.4 %: four of these.
-        np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.18)
+        np.testing.assert_allclose(np.std(np.asarray(kernel)), deviation, rtol=0.18)
     for bias in (cell.dense_i.bias, network.head.bias):
         np.testing.assert_array_equal(bias, 0)
 
@@ -92,7 +97,7 @@ def test_other_weights_are_normal_and_biases_zero(init: str, deviation: float):
 def test_the_cell_is_that_of_its_name(cell: str, activation):
     network = new_network(cell=cell)
     batch = tasks.temporal_order((10, 12)).sample(jax.random.key(1), 3)
-    weights = network.rnn.cell
+    weights = cell_of(network)
     hidden = jnp.zeros((3, UNITS))
     states = []
     for inputs in batch.inputs.swapaxes(0, 1):

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,7 +33,7 @@ CONFIG = Config(
 
 def numbers(tree: object) -> list[np.ndarray]:
     """The leaves, keys as the numbers in them."""
-    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return [
         np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         for leaf in jax.tree.leaves(tree)
