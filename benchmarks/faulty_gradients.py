@@ -80,7 +80,7 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     injected = inject_faults(faults, jax.random.key(FAULT_KEY))
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
     optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
-    setup = dataclasses.replace(make_setup(config), optimizer=optimizer)
+    setup = dataclasses.replace(make_setup(config), new_optimizer=lambda _: optimizer)
     runner = Runner(config, setup)
     # Not `run.done`: all meet the same faults only if all go the same way.
     while runner.run.update < config.updates:

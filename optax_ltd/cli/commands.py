@@ -185,6 +185,8 @@ def reproduce(
     with _interruptible(), _usage_errors():
         table = run_reproduce(name, folder, parsed, Console())
     Console().print(Markdown(table))
+    written = f"Wrote {folder / name}.png, the table beside it, and every record"
+    Console().print(written, highlight=False, soft_wrap=True)
 
 
 @contextmanager

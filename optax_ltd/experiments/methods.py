@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 
 import optax_ltd as ltd
@@ -10,14 +11,14 @@ from optax_ltd.experiments.choices import choose
 from optax_ltd.experiments.config import Config
 
 # In the order in which a gradient meets them.
-_GUARDS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
-    "random-step": lambda config: ltd.nonfinite_random_step(
-        config.step_size, key=config.first_seed
+_GUARDS: Mapping[str, Callable[[Config, jax.Array], optax.GradientTransformation]] = {
+    "random-step": lambda config, key: ltd.nonfinite_random_step(
+        config.step_size, key=key
     ),
-    "clip-value": lambda config: ltd.clip_by_value(config.max_value),
-    "clip-norm": lambda config: ltd.clip_by_global_norm(config.max_norm),
-    "clip-random": lambda config: ltd.clip_by_global_norm(
-        config.max_norm, above="random_step", key=config.first_seed
+    "clip-value": lambda config, _: ltd.clip_by_value(config.max_value),
+    "clip-norm": lambda config, _: ltd.clip_by_global_norm(config.max_norm),
+    "clip-random": lambda config, key: ltd.clip_by_global_norm(
+        config.max_norm, above="random_step", key=key
     ),
 }
 _OPTIMIZERS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
@@ -74,17 +75,21 @@ def title(config: Config) -> str:
     return " + ".join([name, *(_TITLES[part] for part in parts(config))])
 
 
-def make_optimizer(config: Config) -> optax.GradientTransformation:
+def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformation:
     """The optimiser of a run behind the guards of its method.
 
     Args:
       config: of the run.
+      key: of the random steps; a state begun with another draws others.
 
     Raises:
       ValueError: if optimiser, method or thresholds are unknown or out of range.
     """
     named = parts(config)
-    guards = [guard(config) for part, guard in _GUARDS.items() if part in named]
+    chosen = [guard for part, guard in _GUARDS.items() if part in named]
+    guards = [
+        guard(config, jax.random.fold_in(key, i)) for i, guard in enumerate(chosen)
+    ]
     # A clip that never clips still counts what is not finite.
     watched = guards or [ltd.clip_by_global_norm(float("inf"))]
     optimizer = choose("optimizer", config.optimizer, _OPTIMIZERS)

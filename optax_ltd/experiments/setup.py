@@ -27,15 +27,16 @@ class Setup:
       new_network: Makes an untrained network from ``rngs``.
       flow_weight: The weight of Ω at an update, of which there were so many before;
         None if the network has its own.
-      optimizer: The optimiser with what guards it. If `optax_ltd.metrics` finds a count
-        of gradients that are not finite in its state, a run shows it.
+      new_optimizer: Makes the optimiser with what guards it, from a key. If
+        `optax_ltd.metrics` finds a count of gradients that are not finite in its
+        state, a run shows it.
     """
 
     task: Task
     test_task: Task
     new_network: Callable[..., Network]
     flow_weight: FlowWeight | None
-    optimizer: optax.GradientTransformation
+    new_optimizer: Callable[[jax.Array], optax.GradientTransformation]
 
 
 def make_setup(config: Config) -> Setup:
@@ -51,13 +52,16 @@ def make_setup(config: Config) -> Setup:
     task = make_task(config)
     flow = flow_options(config)
     new_network = partial(make_network, config, task, flow=flow)
-    nnx.eval_shape(lambda: new_network(rngs=nnx.Rngs(0)))  # judges its options
+    new_optimizer = partial(make_optimizer, config)
+    # Both judge their options.
+    nnx.eval_shape(lambda: new_network(rngs=nnx.Rngs(0)))
+    new_optimizer(jax.random.key(0))
     return Setup(
         task,
         make_test_task(config),
         new_network,
         _schedule(config, flow["flow_weight"]),
-        make_optimizer(config),
+        new_optimizer,
     )
 
 

@@ -14,6 +14,7 @@ from optax_ltd.tasks import Batch, Task
 # What is tested at once: sequences whose carries stay in the cache, and time steps of
 # all of them, whose outputs stay in memory.
 _TEST_BATCH, _TEST_STEPS = 500, 50_000
+_NOISE = 1  # tells the key of random steps from the others of a seed
 
 
 class Member(NamedTuple):
@@ -47,13 +48,15 @@ class Trainer:
         self._mesh = mesh
         network = nnx.eval_shape(lambda: setup.new_network(rngs=nnx.Rngs(0)))
         self._graph = nnx.split(network)[0]
+        self._optimizer = setup.new_optimizer(jax.random.key(0))
 
     def init(self, seed: jax.typing.ArrayLike) -> Member:
         """Returns the untrained member of a seed."""
         init_key, *keys = jax.random.split(jax.random.key(seed), 3)
+        noise_key = jax.random.fold_in(jax.random.key(seed), _NOISE)
         network = self._setup.new_network(rngs=nnx.Rngs(init_key))
         _, params, rest = nnx.split(network, nnx.Param, ...)
-        opt_state = self._setup.optimizer.init(params)
+        opt_state = self._setup.new_optimizer(noise_key).init(params)
         return Member(params, rest, opt_state, *map(jax.random.key_data, keys))
 
     def network(self, member: Member) -> Network:
@@ -76,7 +79,7 @@ class Trainer:
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, rest), grads = grad_fn(member.params)
-        updates, opt_state = setup.optimizer.update(
+        updates, opt_state = self._optimizer.update(
             grads, member.opt_state, member.params
         )
         params = optax.apply_updates(member.params, updates)
@@ -102,20 +105,17 @@ class Trainer:
         self, member: Member, update: jax.Array, task: Task
     ) -> tuple[jax.Array, jax.Array]:
         """Returns loss and share of wrong answers on fresh sequences, scalars."""
-        batch_size = _divisor(
-            task.test_size, min(_TEST_BATCH, _TEST_STEPS // task.time)
-        )
+        size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            batch = task.sample(key, batch_size)
+            batch = task.sample(key, size)
             outputs = self.network(member)(batch)
-            return task.loss(outputs, batch), jnp.mean(task.is_wrong(outputs, batch))
+            return task.loss(outputs, batch), task.is_wrong(outputs, batch)
 
-        keys = jax.random.split(
-            _key(member.test_key, update), task.test_size // batch_size
-        )
-        loss, error = jax.lax.map(score, keys)
-        return jnp.mean(loss), jnp.mean(error)
+        count = -(-task.test_size // size)
+        keys = jax.random.split(_key(member.test_key, update), count)
+        loss, wrong = jax.lax.map(score, keys)
+        return jnp.mean(loss), jnp.mean(wrong.reshape(-1)[: task.test_size])
 
     def _spread(self, batch: Batch) -> Batch:
         """The batch over the devices of the mesh."""
@@ -125,11 +125,6 @@ class Trainer:
             self._mesh, jax.sharding.PartitionSpec("batch")
         )
         return jax.lax.with_sharding_constraint(batch, spread)
-
-
-def _divisor(number: int, at_most: int) -> int:
-    """The largest divisor that is no larger; 1 at the least."""
-    return max(d for d in range(1, max(1, at_most) + 1) if number % d == 0)
 
 
 def _key(raw: jax.Array, number: jax.Array) -> jax.Array:

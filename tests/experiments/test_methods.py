@@ -10,13 +10,14 @@ from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.methods import flow_options, make_optimizer, title
 from optax_ltd.experiments.setup import make_setup
 
+KEY = jax.random.key(0)
 PARAMS = {"a": jnp.zeros(2)}
 GRADS = {"a": jnp.array([3.0, 4.0])}
 
 
 def step(grads: dict[str, jax.Array], updates: int = 1, **fields) -> np.ndarray:
     """The last of some updates with the same gradient, in units of the step size."""
-    optimizer = make_optimizer(Config.from_dict({"learning_rate": 0.5, **fields}))
+    optimizer = make_optimizer(Config.from_dict({"learning_rate": 0.5, **fields}), KEY)
     state, made = optimizer.init(PARAMS), grads
     for _ in range(updates):
         made, state = optimizer.update(grads, state, PARAMS)
@@ -51,7 +52,7 @@ def test_a_random_step_stands_before_the_clip():
 
 @pytest.mark.parametrize("method", ["none", "clip-norm", "clip-value", "random-step"])
 def test_every_method_counts_what_is_not_finite(method: str):
-    optimizer = make_optimizer(Config(method=method))
+    optimizer = make_optimizer(Config(method=method), KEY)
     grads = {"a": jnp.array([jnp.nan, 1.0])}
     _, state = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
     counts = ltd.metrics(state)

@@ -1,6 +1,7 @@
 """A runner against the loop that it stands for."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
+from optax_ltd.experiments import training
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.runner import Runner
 from optax_ltd.experiments.setup import make_setup
@@ -122,3 +124,32 @@ def test_nonfinite_gradients_are_counted_for_every_method(method: str):
     runner = Runner(config, dataclasses.replace(setup, task=task))
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
+
+
+def key_of(member: training.Member) -> np.ndarray:
+    guard: Any = member.opt_state
+    return np.asarray(guard[0].key)
+
+
+def test_each_seed_has_random_steps_of_its_own():
+    config = dataclasses.replace(CONFIG, method="clip-random", hidden_size=20)
+    trainer = trainer_of(config)
+    keys = [key_of(trainer.init(seed)) for seed in (0, 1)]
+    assert (keys[0] != keys[1]).any()
+    alone = trainer_of(dataclasses.replace(config, first_seed=1))
+    np.testing.assert_array_equal(key_of(alone.init(1)), keys[1])
+
+
+def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
+    """Of 7 sequences in batches of 3, the last batch holds one."""
+    monkeypatch.setattr(training, "_TEST_BATCH", 3)
+    setup = make_setup(CONFIG)
+    # Wrong in the first place of each batch: of 9 places 3, of the first 7 also 3.
+    task = dataclasses.replace(
+        setup.test_task,
+        test_size=7,
+        is_wrong=lambda outputs, batch: jnp.arange(len(batch.lengths)) == 0,
+    )
+    trainer = trainer_of(CONFIG)
+    _, error = trainer.test(trainer.init(0), jnp.int32(0), task)
+    np.testing.assert_allclose(error, 3 / 7, rtol=1e-6)
