@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from optax_ltd import cli
+from optax_ltd.experiments import sweep
 from optax_ltd.experiments.checkpoints import Checkpoints
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.studies import STUDIES
 
 CONFIG = Config(
     length=10,
@@ -170,3 +172,44 @@ def test_every_field_is_an_option():
     ):
         shown = invoke(command, "--help").output
         assert all(word in shown for word in words)
+
+
+def test_reproduce_writes_where_it_says_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    study = dataclasses.replace(
+        STUDIES["clip-variants"],
+        configs=lambda updates: {"none": dataclasses.replace(CONFIG, updates=updates)},
+    )
+    monkeypatch.setitem(STUDIES, "clip-variants", study)
+    command = "reproduce", "clip-variants", "--budget", 2, "--output", tmp_path
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    assert "Budget: 2 updates a run" in words_of(result)
+    assert f"Wrote {tmp_path}/clip-variants.png" in result.output
+    names = ["clip-variants.md", "clip-variants.png", "none.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "train", interrupted)
+    again = invoke(*command)
+    assert again.exit_code == 0, again.output
+    (tmp_path / "none.json").unlink()
+    stopped = invoke(*command)
+    assert stopped.exit_code == 130
+    assert "goes on with the next run" in stopped.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
+        (("cliff", "--budget", "1h"), "updates of each run, such as 20000, or .* '1h'"),
+    ],
+)
+def test_reproduce_names_what_is_wrong(arguments: tuple[str, ...], reason: str):
+    result = invoke("reproduce", *arguments)
+    assert result.exit_code == 2
+    assert re.search(reason, words_of(result))
