@@ -38,7 +38,7 @@ def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:
 
 
 def wrong_number(criterion: Criterion) -> Score:
-    """Whether an answer is off by more than .04, its square or itself.
+    """Whether an answer is off by more than .04, its square or itself, or is NaN.
 
     Args:
       criterion: `"squared"`, as in the code of Pascanu et al. (2013), or
@@ -54,7 +54,8 @@ def wrong_number(criterion: Criterion) -> Score:
     power = 2 if criterion == "squared" else 1
 
     def is_wrong(outputs: jax.Array, batch: Batch) -> jax.Array:
-        return jnp.abs(outputs[:, 0] - batch.targets) ** power > TOLERANCE
+        error = jnp.abs(outputs[:, 0] - batch.targets) ** power
+        return ~(error <= TOLERANCE)  # NaN compares as false
 
     return is_wrong
 

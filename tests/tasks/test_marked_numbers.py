@@ -90,6 +90,13 @@ def test_criteria_differ_in_how_far_off_is_wrong(name):
             )
 
 
+@pytest.mark.parametrize("criterion", ["squared", "absolute"])
+def test_what_is_no_number_is_wrong(criterion: Any):
+    batch = draw("addition", 20)
+    outputs = np.resize([np.nan, np.inf, -np.inf], (len(batch.targets), 1))
+    assert tasks.addition(20, criterion=criterion).is_wrong(outputs, batch).all()
+
+
 def test_chance_errors_of_the_strict_criterion():
     def chance(maker, best):
         batch = draw(maker.__name__, 20)
