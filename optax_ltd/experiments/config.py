@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 
 Length: TypeAlias = int | tuple[int, int]
 
-
 _LARGEST = 2**30  # sums of two of them are still an int32
 
 
@@ -33,8 +32,8 @@ _SEED = _range(f"from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
 class Config:
     """All that decides what a run does; the options of ``optax-ltd train``.
 
-    What the words may be stands with what they mean: tasks in `problem`, methods in
-    `methods`, cells and initial weights in `model`, optimisers in `optimizers`.
+    What the words may be stands with what they mean: tasks in `problem`, methods
+    and optimisers in `methods`, cells and initial weights in `network`.
     """
 
     task: str = _field("temporal_order", "The task.")
