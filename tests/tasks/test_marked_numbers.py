@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -93,7 +94,7 @@ def test_criteria_differ_in_how_far_off_is_wrong(name):
 @pytest.mark.parametrize("criterion", ["squared", "absolute"])
 def test_what_is_no_number_is_wrong(criterion: Any):
     batch = draw("addition", 20)
-    outputs = np.resize([np.nan, np.inf, -np.inf], (len(batch.targets), 1))
+    outputs = jnp.resize(jnp.array([jnp.nan, jnp.inf]), (len(batch.targets), 1))
     assert tasks.addition(20, criterion=criterion).is_wrong(outputs, batch).all()
 
 
