@@ -25,12 +25,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def solved(run: Run) -> str:
     """How many seeds solved the task, with the interval of their share.
 
+    Where the last test found fewer below the threshold, it also tells how many.
+
     Args:
-      run: any.
+      run: any that was tested.
     """
     count, seeds = len(run.solved_at) - run.solved_at.count(None), run.config.seeds
     lower, upper = intervals.of_share(count, seeds)
-    return f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
+    told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
+    still = int(np.sum(run.evaluations[-1].error < run.solved_below))
+    return told if still == count else f"{told}, {still} at the end"
 
 
 def solved_after(run: Run) -> str:
@@ -40,6 +44,15 @@ def solved_after(run: Run) -> str:
       run: any.
     """
     return " ".join("–" if at is None else f"{at:,}" for at in run.solved_at)
+
+
+def wrong_at_the_end(run: Run) -> str:
+    """Wrong answers in the last test, in %, a number a seed.
+
+    Args:
+      run: any that was tested.
+    """
+    return " ".join(f"{100 * error:.1f}" for error in run.evaluations[-1].error)
 
 
 def mean(values: np.ndarray, digits: int) -> str:

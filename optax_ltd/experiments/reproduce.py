@@ -92,10 +92,25 @@ def page_of(name: str, runs: Mapping[str, Run]) -> str:
       runs: by name.
     """
     study = STUDIES[name]
+    count = len(study.configs(1))
+    missing = f" So far {len(runs)} of {count} runs." if len(runs) < count else ""
     return (
         f"## {study.title}\n\n{study.table(runs)}\n\n"
-        f"Budget: {_budget(runs)}; a run ends once all its seeds have solved. "
-        f"{study.remarks}\n"
+        f"Budget: {_budget(runs)}.{missing}{_verdict(runs)} {study.remarks}\n"
+    )
+
+
+def _verdict(runs: Mapping[str, Run]) -> str:
+    """What counts as solved, where anything does."""
+    run = next(iter(runs.values()))
+    if not run.solved_below:
+        return ""
+    return (
+        " A seed has solved the task when a test first finds fewer than "
+        f"{100 * run.solved_below:g} % of {run.config.test_size:,} fresh sequences "
+        "wrong. It trains on until all seeds of the run have or the budget is spent, "
+        "and may lose what it learned: *at the end* is the last test. In brackets "
+        "stands the 95 % interval of Clopper and Pearson."
     )
 
 

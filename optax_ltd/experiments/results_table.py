@@ -48,7 +48,9 @@ def reach_table(reaches: Sequence[Reach]) -> Table:
 
 def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
     table = _new_table(
-        first, "One number per seed. Training stops once all seeds have solved."
+        first,
+        "One number per seed. A seed that has solved trains on until all have, and may "
+        "lose it again.",
     )
     for column in ("Updates", "Solved", "Solved after", "Final error, %", "Inf/NaN"):
         table.add_column(column, justify="right")

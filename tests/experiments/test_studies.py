@@ -38,7 +38,7 @@ def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     page = page_of(name, runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
     budget = "100 or 400" if name == "recipe" else "400"
-    assert f"Budget: {budget} updates a run; " in page
+    assert f"Budget: {budget} updates a run. " in page
     assert len(STUDIES[name].figure(runs).axes) >= 1
 
 
@@ -48,7 +48,7 @@ def test_a_budget_of_time_is_told_by_what_was_made():
         run.config = dataclasses.replace(run.config, updates=NO_LIMIT)
     first = next(iter(runs.values()))
     first.evaluations[-1] = first.evaluations[-1]._replace(update=1300)
-    told = "Budget: a time in which runs made 400 to 1,300 updates; "
+    told = "Budget: a time in which runs made 400 to 1,300 updates. "
     assert told in page_of("clip-variants", runs)
 
 
@@ -86,7 +86,7 @@ def test_pathological_tasks_are_tested_at_the_length_itself():
 
 def test_generalisation_shows_each_length_beside_the_paper():
     table = STUDIES["generalisation"].table(runs_of("generalisation"))
-    assert "| 5,000 | 0 0 0 0 0 | 25 25 25 25 25 |" in table
+    assert "| 5,000 | 0 | 25 25 25 25 25 |" in table
 
 
 def test_language_is_in_bits():
@@ -105,3 +105,16 @@ def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
         configs["100"], seeds=3, first_seed=100, updates=configs["100"].updates // 4
     )
     assert confirmed == base
+
+
+def test_a_seed_that_no_longer_solves_is_told():
+    runs = {"none": runs_of("clip-variants", solved=3)["none"]}
+    (run,) = runs.values()
+    page = page_of("clip-variants", runs)
+    assert "| 3 of 5 (15–95 %) | 400 400 400 – – | 0.1 0.1 0.1 50.0 50.0 |" in page
+    assert "So far 1 of 5 runs. A seed has solved the task when a test first " in page
+    assert "fewer than 1 % of 10,000 fresh sequences wrong" in page
+    run.evaluations.append(run.evaluations[0]._replace(update=600))
+    assert "| 3 of 5 (15–95 %), 0 at the end |" in page_of("clip-variants", runs)
+    run.solved_below = 0.0
+    assert "has solved" not in page_of("clip-variants", runs)

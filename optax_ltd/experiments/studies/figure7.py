@@ -72,10 +72,11 @@ FIGURE7 = Study(
     figure=_figure,
     table=_table,
     remarks=(
-        "Solved by how many of 5 seeds, with the 95 % interval of Clopper and Pearson. "
         "The paper gives its bars as a picture alone, and says of them that clipping "
         "matters more as sequences grow and that Ω without clipping usually fails. Its "
-        "learning rate is .01 and its budget 5 million updates; here it is .05. Ω has "
-        "the weight 4 of the paper, in the form of its authors' code."
+        "budget is 5 million updates and its learning rate .01, here .05. Ω has the "
+        "weight 4 of the paper; its form is that of the authors' code, ratios of "
+        "squared norms in a mean over time, where the paper writes ratios of norms and "
+        "a sum."
     ),
 )

@@ -61,7 +61,7 @@ def _table(runs: Runs) -> str:
                 f"{run.update:,}",
                 markdown.solved(run),
                 markdown.solved_after(run),
-                " ".join(f"{100 * error:.1f}" for error in run.evaluations[-1].error),
+                markdown.wrong_at_the_end(run),
                 PUBLISHED[run.config.task],
             ]
             for run in runs.values()
@@ -76,10 +76,13 @@ PATHOLOGICAL = Study(
     table=_table,
     remarks=(
         "One method for all: SGD with learning rate .05, clip at 1 and Ω with weight "
-        "2. Networks learn from sequences of 10 to T steps and are tested at T; the "
-        "paper trains one network for all lengths up to 200, or one a length for "
-        "memorisation. Weights begin orthogonal, the paper's sparse. Addition and "
-        "multiplication count an answer as wrong whose squared error exceeds .04, as "
-        "the paper's code does."
+        "2, in the form of the authors' code. Networks learn from sequences of 10 to T "
+        "steps and are tested at T; the paper trains one network for all lengths up to "
+        "200, or one a length for memorisation. Weights begin orthogonal; the paper's "
+        "are basic tanh for temporal order, and its code has learning rate .01 and "
+        "sparse weights unless told otherwise. Addition and multiplication count an "
+        "answer as wrong whose squared error exceeds .04, as that code does: a "
+        "constant answer is then wrong in 36 % and 23 %. Others ask for an error of at "
+        "most .04 itself, which is not tested here."
     ),
 )
