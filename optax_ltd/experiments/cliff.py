@@ -263,7 +263,9 @@ def record_table(record: Mapping[str, Any]) -> str:
         f"From {_point(record['start'])}, {record['updates']:,} updates with learning "
         f"rate {record['learning_rate']:g}; threshold {record['max_norm']:g}. All "
         "starts are spread evenly over the picture; solved is a final loss below "
-        f"{record['solved_below']:g}."
+        f"{record['solved_below']:g}. Start, rate and threshold of the published "
+        "pictures are not known. This start is one from which plain descent is thrown "
+        "out; rate and threshold were chosen so that clipped descents arrive."
     )
     heads = (
         "descent",
