@@ -25,7 +25,7 @@ def test_success_rates_show_each_share_with_its_interval():
     first: Any = figure.axes[0]
     second = figure.axes[1]
     assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
-    assert first.get_ylabel() == "seeds that solved, %"
+    assert first.get_ylabel() == "seeds that solved it, at any test, %"
     np.testing.assert_allclose(
         first.containers[0].lines[0].get_xydata()[:, 1], [100, 20]
     )

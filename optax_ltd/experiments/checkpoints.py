@@ -17,8 +17,6 @@ from optax_ltd.experiments.runner import Runner
 _CONFIG = "config.json"
 _KEPT = 2
 
-logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save
-
 
 class Checkpoints:
     """Saves a runner in the background and brings it back.
@@ -31,6 +29,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save
         self._manager = ocp.CheckpointManager(
             folder.absolute() / "states",
             item_names=("members", "run"),

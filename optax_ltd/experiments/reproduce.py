@@ -18,7 +18,7 @@ CLIFF = "cliff"
 NAMES = (CLIFF, *STUDIES)
 _CLIFF_TITLE = "The cliff: figure 10.17 of Goodfellow, Bengio and Courville (2016)"
 _UPDATES = 10_000
-NO_LIMIT = 1_000_000
+NO_LIMIT = 2**30  # as many as a config may have
 
 
 class Budget(NamedTuple):
@@ -67,7 +67,8 @@ def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
       The table, in Markdown.
 
     Raises:
-      ValueError: if the folder holds runs of another budget.
+      ValueError: if the folder holds runs of another budget of updates; of another
+        time it keeps those that were made.
       KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """
     if name == CLIFF:

@@ -17,6 +17,9 @@ from optax_ltd.experiments.setup import Setup, make_setup
 from optax_ltd.experiments.training import Member, Trainer
 from optax_ltd.tasks import Task
 
+# No test while training has this number, so that other tests draw other sequences.
+_NO_UPDATE = 2**31 - 1
+
 
 class Runner:
     """Trains all seeds of a config.
@@ -78,9 +81,8 @@ class Runner:
         Args:
           task: one with the inputs and outputs of that trained on.
         """
-        loss, error = self._compiled_test(task)(
-            self.members, jnp.int32(self.run.update)
-        )
+        test = self._compiled_test(task)
+        loss, error = test(self.members, jnp.int32(_NO_UPDATE))
         return np.asarray(loss), np.asarray(error)
 
     @property

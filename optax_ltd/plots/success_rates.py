@@ -67,7 +67,7 @@ def success_rates(panels: Mapping[str, Mapping[str, Sequence[Rate]]]) -> Figure:
         _style.strip(axes, y_axis="left")
         axes.margins(x=0.08)
         axes.set_ylim(-4, 104)
-    all_axes[0].set_ylabel("seeds that solved, %")
+    all_axes[0].set_ylabel("seeds that solved it, at any test, %")
     handles, labels = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure

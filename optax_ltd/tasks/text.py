@@ -30,8 +30,8 @@ def text(
     The text is that of a file, or else the sources of Python's own standard library,
     which are on every machine and redundant as language is; they differ a little from
     one version of Python to the next. It is cut into 100 pieces, of which every tenth
-    is held out for tests. A sequence is a window of ``length`` characters at a random
-    place.
+    is held out for tests; those of a split are joined, so that few windows hold a
+    seam. A sequence is a window of ``length`` characters at a random place.
 
     Characters are one-hot among 97: printable ASCII, the end of a line, and one class
     for everything else. The model's outputs are logits float ``[batch, length, 97]``

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -10,9 +12,11 @@ from rich.console import Console
 from optax_ltd.experiments import reproduce as module
 from optax_ltd.experiments import sweep
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.progress import Bars
 from optax_ltd.experiments.reproduce import Budget, parse_budget, reproduce
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.study import Study
+from tests.experiments.synthetic_runs import synthetic_run
 
 QUIET = Console(quiet=True)
 
@@ -51,6 +55,8 @@ def _tiny(monkeypatch: pytest.MonkeyPatch):
 def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    kept = synthetic_run(_configs(4)["clip-norm"], solved=0)
+    (tmp_path / "clip-norm.json").write_text(json.dumps(kept.record()))
     table = reproduce("tiny", tmp_path, Budget(4), QUIET)
     written = ["clip-norm.json", "none.json", "tiny.md", "tiny.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == written
@@ -71,16 +77,50 @@ def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
         reproduce("tiny", tmp_path, Budget(6), QUIET)
 
 
-def test_a_budget_of_time_ends_a_run_early(
+class PatientRunner:
+    """A runner whose tests come 2 updates after another, and never the last."""
+
+    def __init__(self):
+        self.run = dataclasses.replace(
+            synthetic_run(Config(updates=module.NO_LIMIT), solved=0), evaluations=[]
+        )
+
+    def compile(self) -> None:
+        pass
+
+    def advance(self) -> None:
+        some = synthetic_run(self.run.config, solved=0, updates=self.run.update + 2)
+        self.run.evaluations.append(some.evaluations[-1])
+
+
+@pytest.mark.parametrize(("seconds", "updates"), [(0, 2), (-1, 2), (math.inf, 6)])
+def test_the_test_reached_when_time_is_out_is_the_last(seconds: float, updates: int):
+    runner: Any = PatientRunner()
+    if seconds == math.inf:
+        runner.run.config = dataclasses.replace(runner.run.config, updates=6)
+    with Bars(QUIET, ["patient"], 6) as bars:
+        bars.train(0, runner, lambda: None, seconds)
+    assert runner.run.update == updates
+
+
+def test_a_budget_of_time_is_shared_by_the_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    one = dataclasses.replace(
-        TINY, configs=lambda updates: {"none": _configs(updates)["none"]}
-    )
-    monkeypatch.setitem(module.STUDIES, "tiny", one)
-    reproduce("tiny", tmp_path, Budget(1_000_000, seconds=1e-3), QUIET)
-    record = json.loads((tmp_path / "none.json").read_text())
-    assert [e["update"] for e in record["evaluations"]] == [2]
+    given = []
+
+    def train(config: Config, _: Console, *, seconds: float) -> Any:
+        given.append(seconds)
+        runner: Any = PatientRunner()
+        runner.run.config = config
+        runner.advance()
+        return runner, True
+
+    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setitem(module.STUDIES, "tiny", dataclasses.replace(TINY, reach=()))
+    reproduce("tiny", tmp_path, Budget(module.NO_LIMIT, seconds=600.0), QUIET)
+    first, second = given
+    assert 290 < first <= 300
+    assert 590 < second <= 600  # the first took nothing of it
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_seed_that_no_longer_solves_is_told():
     (run,) = runs.values()
     page = page_of("clip-variants", runs)
     assert "| 3 of 5 (15–95 %) | 400 400 400 – – | 0.1 0.1 0.1 50.0 50.0 |" in page
-    assert "So far 1 of 5 runs. A seed has solved the task when a test first " in page
+    assert "So far 1 of 6 runs. A seed has solved the task when a test first " in page
     assert "fewer than 1 % of 10,000 fresh sequences wrong" in page
     run.evaluations.append(run.evaluations[0]._replace(update=600))
     assert "| 3 of 5 (15–95 %), 0 at the end |" in page_of("clip-variants", runs)

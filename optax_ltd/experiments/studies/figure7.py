@@ -61,7 +61,7 @@ def _table(runs: Runs) -> str:
         ["initial weights", "method", *(f"T = {length}" for length in lengths)],
         [
             [init, method, *(cells.get(length, "not run") for length in lengths)]
-            for (init, method), cells in sorted(rows.items())
+            for (init, method), cells in rows.items()
         ],
     )
 

@@ -61,6 +61,7 @@ def test_parts_have_steps_of_their_own_and_whole_leaves_one(name: str):
         assert len(steps) == parts
 
 
+@pytest.mark.slow
 def test_pmap_gives_the_update_of_one_device():
     """Every leaf counts as a part: here the rows of one tree."""
 
