@@ -8,8 +8,13 @@ import pytest
 from optax_ltd.experiments.problem import make_test_task
 from optax_ltd.experiments.reproduce import NO_LIMIT, page_of
 from optax_ltd.experiments.studies import STUDIES, recipe
+from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
-from optax_ltd.experiments.studies.pathological import PATHOLOGICAL, PUBLISHED
+from optax_ltd.experiments.studies.pathological import (
+    NUMBERS,
+    PATHOLOGICAL,
+    PUBLISHED,
+)
 from tests.experiments.synthetic_runs import synthetic_run
 
 
@@ -72,16 +77,21 @@ def test_figure_7_has_a_panel_for_each_initialisation_and_a_cell_for_each_run():
 
 def test_pathological_tasks_are_tested_at_the_length_itself():
     for name, config in PATHOLOGICAL.configs(400).items():
-        task, length = name.rsplit("-", 1)
+        task, length, *absolute = name.split("-")
         assert config.task == task
+        assert config.criterion == (absolute or ["squared"])[0]
         assert make_test_task(config).length == int(length) == config.lengths[1]
-    table = PATHOLOGICAL.table(runs_of("pathological"))
+
+
+def test_pathological_tasks_stand_beside_the_paper_by_both_criteria():
+    rows = PATHOLOGICAL.table(runs_of("pathological")).splitlines()
     for task, said in PUBLISHED.items():
-        rows = [
-            row for row in table.splitlines() if f"| {task.replace('_', ' ')} |" in row
-        ]
-        assert len(rows) == 2
-        assert all(row.endswith(f"| {said} |") for row in rows)
+        name = task.replace("_", " ")
+        titles = [name, f"{name}, absolute"] if task in NUMBERS else [name]
+        for title in titles:
+            found = [row for row in rows if row.startswith(f"| {title} |")]
+            assert len(found) == 2
+            assert all(row.endswith(f"| {said} |") for row in found)
 
 
 def test_generalisation_shows_each_length_beside_the_paper():
@@ -107,12 +117,26 @@ def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
     assert confirmed == base
 
 
+def test_the_picture_of_clips_has_the_fastest_threshold_of_each():
+    runs = runs_of("clip-variants", solved=2)
+    for name, solved in {"clip-value-0.01": 3, "carry-clip-0.5": 5}.items():
+        runs[name] = synthetic_run(runs[name].config, solved=solved)
+    shown = {text.get_text() for text in CLIP_VARIANTS.figure(runs).axes[0].texts}
+    assert shown >= {
+        "SGD",
+        "SGD + Ω",
+        "SGD + clip by value + Ω (0.01)",
+        "SGD + clip + Ω (0.1)",
+        "SGD + carry clip + Ω (0.5)",
+    }
+
+
 def test_a_seed_that_no_longer_solves_is_told():
     runs = {"none": runs_of("clip-variants", solved=3)["none"]}
     (run,) = runs.values()
     page = page_of("clip-variants", runs)
     assert "| 3 of 5 (15–95 %) | 400 400 400 – – | 0.1 0.1 0.1 50.0 50.0 |" in page
-    assert "So far 1 of 6 runs. A seed has solved the task when a test first " in page
+    assert "So far 1 of 14 runs. A seed has solved the task when a test first " in page
     assert "fewer than 1 % of 10,000 fresh sequences wrong" in page
     run.evaluations.append(run.evaluations[0]._replace(update=600))
     assert "| 3 of 5 (15–95 %), 0 at the end |" in page_of("clip-variants", runs)

@@ -4,37 +4,63 @@ from matplotlib.figure import Figure
 
 from optax_ltd.experiments import figures, markdown
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.study import Runs, Study
 
-METHODS = ("none", "flow", "clip-value", "clip-norm", "clip-random", "carry-clip")
-
+# The field that has the threshold of each clip, and its values.
+CLIPS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "clip-value": ("max_value", (0.01, 0.1, 1.0)),
+    "clip-norm": ("max_norm", (0.1, 1.0, 10.0)),
+    "clip-random": ("max_norm", (0.1, 1.0, 10.0)),
+    "carry-clip": ("carry_max_norm", (0.005, 0.05, 0.5)),
+}
 _BARE = ("none", "flow")  # what the clips, each with Ω, are compared with
 
 
 def _configs(updates: int) -> dict[str, Config]:
+    methods = {method: {"method": method} for method in _BARE} | {
+        f"{clip}-{threshold:g}": {"method": f"{clip}+flow", field: threshold}
+        for clip, (field, thresholds) in CLIPS.items()
+        for threshold in thresholds
+    }
     return {
-        method: Config(
-            length=50,
-            method=method if method in _BARE else f"{method}+flow",
-            max_value=0.1,
-            updates=updates,
-            test_every=500,
-            seeds=5,
-        )
-        for method in METHODS
+        name: Config(length=50, updates=updates, test_every=500, seeds=5, **method)
+        for name, method in methods.items()
     }
 
 
 def _figure(runs: Runs) -> Figure:
-    return figures.error_curves({run.title: run for run in runs.values()})
+    best: dict[str, Run] = {}
+    for run in runs.values():
+        title = run.title
+        if title not in best or _cost(run) < _cost(best[title]):
+            best[title] = run
+    return figures.error_curves({_label(run): run for run in best.values()})
+
+
+def _label(run: Run) -> str:
+    threshold = _threshold(run)
+    return f"{run.title} ({threshold})" if threshold else run.title
+
+
+def _cost(run: Run) -> tuple[int, int]:
+    """Seeds that did not solve the task, and updates of those that did until then."""
+    return run.solved_at.count(None), sum(at or 0 for at in run.solved_at)
+
+
+def _threshold(run: Run) -> str:
+    clip = run.config.method.removesuffix("+flow")
+    return f"{getattr(run.config, CLIPS[clip][0]):g}" if clip in CLIPS else ""
 
 
 def _table(runs: Runs) -> str:
+    heads = ["method", "threshold", "updates", "solved", "after", "wrong at the end, %"]
     return markdown.table(
-        ["method", "updates", "solved", "after", "wrong at the end, %", "Inf or NaN"],
+        [*heads, "Inf or NaN"],
         [
             [
                 run.title,
+                _threshold(run) or "–",
                 f"{run.update:,}",
                 markdown.solved(run),
                 markdown.solved_after(run),
@@ -55,8 +81,10 @@ CLIP_VARIANTS = Study(
         "Goodfellow, Bengio and Courville (2016, section 10.11.1) expect clipping by "
         "element, by norm and by the error signal at each step to behave alike, and a "
         "random step in place of a gradient above the threshold to work almost as "
-        "well. No comparison was found in print. One threshold each: 1, or .1 for "
-        "single elements. All but plain SGD have Ω of weight 2. Learning rate .05, "
-        "basic tanh weights."
+        "well. No comparison was found in print. Each clip has three thresholds; that "
+        "of the error signal bounds it for each of the 20 sequences whose mean is the "
+        "loss. All but plain SGD have Ω of weight 2. Learning rate .05, basic tanh "
+        "weights. The picture has each clip with the threshold of the most seeds that "
+        "solved the task and then of the fewest updates."
     ),
 )
