@@ -8,8 +8,8 @@ import pytest
 from optax_ltd import plots
 
 RATES = {
-    "clip": [(20, 1.0, 0.5, 1.0), (50, 0.2, 0.0, 0.75)],
-    "Ω": [(20, 0.4, 0.1, 0.9)],
+    "clip": [plots.Rate(20, 1.0, 0.5, 1.0), plots.Rate(50, 0.2, 0.0, 0.75)],
+    "Ω": [plots.Rate(20, 0.4, 0.1, 0.9)],
 }
 LOSSES = np.array([[4.0, 5.0, 9.0], [3.0, 2.0, 1.0]])
 
@@ -25,17 +25,32 @@ def test_success_rates_show_each_share_with_its_interval():
     first: Any = figure.axes[0]
     second = figure.axes[1]
     assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
-    assert first.get_ylabel() == "seeds that solved it, at any test, %"
+    assert first.get_ylabel() == "seeds that solved it,\nat any test, %"
     np.testing.assert_allclose(
         first.containers[0].lines[0].get_xydata()[:, 1], [100, 20]
     )
     ends = bars(first)
     np.testing.assert_allclose(ends[0][:, :, 1], [[50, 100], [0, 75]])
     np.testing.assert_allclose(ends[1][:, :, 1], [[10, 90]])
+    assert list(first.get_xticks()) == [20, 50]
     # Side by side, around the length itself.
     assert ends[0][0, 0, 0] < 20 < ends[1][0, 0, 0]
     np.testing.assert_allclose(bars(second)[0][:, 0, 0], [20, 50])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["clip", "Ω"]
+
+
+def test_a_method_has_one_colour_and_rows_have_four_panels():
+    names = "abcde"
+    panels = {name: {"clip": RATES["clip"]} for name in names}
+    panels["a"] = {"Ω": RATES["Ω"], "clip": RATES["clip"]}
+    figure = plots.success_rates(panels)
+    every: Any = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == list(names)
+    columns = [axes.get_subplotspec().colspan.start for axes in every]
+    assert columns == [0, 1, 2, 3, 0]
+    lines = [axes.containers[-1].lines[0] for axes in every]
+    assert len({line.get_color() for line in lines}) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Ω", "clip"]
 
 
 def test_success_rates_need_a_method():
@@ -52,6 +67,12 @@ def test_loss_curves_show_every_seed_and_their_median():
     for seed in range(3):
         np.testing.assert_allclose(lines[seed][:, 1], LOSSES[:, seed])
     np.testing.assert_allclose(lines[3], [[0, 5], [10, 2]])
+    assert [text.get_text() for text in axes.texts] == ["LSTM"]
+
+
+def test_loss_curves_may_leave_the_picture():
+    (axes,) = plots.loss_curves({"LSTM": ([0, 10], LOSSES)}, top=4.5).axes
+    assert axes.get_ylim()[1] == 4.5
     assert [text.get_text() for text in axes.texts] == ["LSTM"]
 
 

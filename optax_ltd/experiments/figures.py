@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 import optax_ltd as ltd
 from optax_ltd import plots
+from optax_ltd.experiments import intervals
 from optax_ltd.experiments.network import Network
 from optax_ltd.experiments.problem import make_test_task
 from optax_ltd.experiments.run import Run
@@ -33,6 +34,20 @@ def error_curves(runs: Mapping[str, Run]) -> Figure:
     }
     return plots.error_curves(
         curves, chance_error=task.chance_error, solved_below=task.solved_below
+    )
+
+
+def success_rate(run: Run) -> plots.Rate:
+    """The share of seeds that solved the task, at the length of the tests.
+
+    Args:
+      run: any.
+    """
+    config = run.config
+    solved = config.seeds - run.solved_at.count(None)
+    length = config.test_length or config.lengths[1]
+    return plots.Rate(
+        length, solved / config.seeds, *intervals.of_share(solved, config.seeds)
     )
 
 

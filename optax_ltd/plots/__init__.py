@@ -5,9 +5,10 @@ from optax_ltd.plots.gradient_flow import gradient_flow
 from optax_ltd.plots.gradient_heatmap import gradient_heatmap
 from optax_ltd.plots.loss_curves import loss_curves
 from optax_ltd.plots.loss_surface import loss_surface
-from optax_ltd.plots.success_rates import success_rates
+from optax_ltd.plots.success_rates import Rate, success_rates
 
 __all__ = [
+    "Rate",
     "error_curves",
     "gradient_flow",
     "gradient_heatmap",

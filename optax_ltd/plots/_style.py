@@ -93,15 +93,17 @@ def tick_integers(axis: Axis) -> None:
 
 
 def label_lines(axes: Axes, at: int) -> None:
-    """Writes each labelled line's name beside its first (0) or last (-1) point."""
+    """Writes each line's name at the edge, as high as its first (0) or last (-1) point.
+
+    Lines end at the edge or before it; the name has the colour of the line.
+    """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = [np.asarray(line.get_xydata())[at] for line in lines]
-    points = [to_axes.transform(end) for end in ends]
-    heights = _spread([y for _, y in points])
-    for line, (x, _), y in zip(lines, points, heights, strict=True):
+    heights = _spread([to_axes.transform(end)[1] for end in ends])
+    for line, y in zip(lines, heights, strict=True):
         axes.text(
-            x + 0.012 if at else -0.012,
+            1.012 if at else -0.012,
             y,
             str(line.get_label()),
             transform=axes.transAxes,
@@ -122,4 +124,5 @@ def _spread(heights: Sequence[float]) -> np.ndarray:
         push = np.maximum(0, _LABEL_GAP - gaps) / 2
         spread[order[:-1]] -= push
         spread[order[1:]] += push
+        spread = np.clip(spread, 0, 1)
     return spread

@@ -17,6 +17,7 @@ def loss_curves(
     curves: Mapping[str, tuple[Sequence[int] | np.ndarray, np.ndarray]],
     *,
     label: str = "loss",
+    top: float | None = None,
 ) -> Figure:
     """Draws the loss of several methods during training.
 
@@ -26,6 +27,7 @@ def loss_curves(
       curves: By the method's name, the updates made at each test ``[tests]`` and the
         losses ``[tests, seeds]``.
       label: What the loss is, with its unit.
+      top: The largest loss in the picture; None for that of the curves.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -49,5 +51,6 @@ def loss_curves(
     axes.set_ylabel(label)
     _style.strip(axes, y_axis="left")
     axes.set_xlim(left=0)
+    axes.set_ylim(top=top)
     _style.label_lines(axes, at=-1)
     return figure

@@ -92,6 +92,10 @@ def test_pathological_tasks_stand_beside_the_paper_by_both_criteria():
             found = [row for row in rows if row.startswith(f"| {title} |")]
             assert len(found) == 2
             assert all(row.endswith(f"| {said} |") for row in found)
+    drawn = PATHOLOGICAL.figure(runs_of("pathological")).axes
+    assert [axes.get_title() for axes in drawn] == [
+        t.replace("_", " ") for t in PUBLISHED
+    ]
 
 
 def test_generalisation_shows_each_length_beside_the_paper():
@@ -101,7 +105,7 @@ def test_generalisation_shows_each_length_beside_the_paper():
 
 def test_language_is_in_bits():
     table = STUDIES["language"].table(runs_of("language"))
-    assert "| LSTM, SGD | 400 | 2.89 (2.89–2.89) | 1.44 (1.44–1.44) |" in table
+    assert "| LSTM, SGD | 0.5 | 400 | 2.89 (2.89–2.89) | 1.44 (1.44–1.44) |" in table
 
 
 def test_each_row_of_the_search_changes_one_thing_of_the_recipe():

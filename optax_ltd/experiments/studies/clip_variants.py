@@ -1,5 +1,7 @@
 """Clips side by side: of the book's conjecture that they behave alike."""
 
+from typing import Any
+
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments import figures, markdown
@@ -18,7 +20,8 @@ _BARE = ("none", "flow")  # what the clips, each with Ω, are compared with
 
 
 def _configs(updates: int) -> dict[str, Config]:
-    methods = {method: {"method": method} for method in _BARE} | {
+    methods: dict[str, dict[str, Any]] = {m: {"method": m} for m in _BARE}
+    methods |= {
         f"{clip}-{threshold:g}": {"method": f"{clip}+flow", field: threshold}
         for clip, (field, thresholds) in CLIPS.items()
         for threshold in thresholds

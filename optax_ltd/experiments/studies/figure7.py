@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from optax_ltd import plots
-from optax_ltd.experiments import intervals, markdown
+from optax_ltd.experiments import figures, markdown
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
 
@@ -37,17 +37,11 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    panels: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    panels: dict[str, dict[str, list[plots.Rate]]] = {}
     for run in runs.values():
-        config = run.config
-        solved = config.seeds - run.solved_at.count(None)
-        rate = (
-            float(config.lengths[1]),
-            solved / config.seeds,
-            *intervals.of_share(solved, config.seeds),
-        )
-        methods = panels.setdefault(INITS[config.init], {})
-        methods.setdefault(METHODS[config.method], []).append(rate)
+        methods = panels.setdefault(INITS[run.config.init], {})
+        rates = methods.setdefault(METHODS[run.config.method], [])
+        rates.append(figures.success_rate(run))
     return plots.success_rates(panels)
 
 

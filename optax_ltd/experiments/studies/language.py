@@ -1,6 +1,8 @@
 """Characters of a text, where what is redundant needs no long memory."""
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,45 +12,56 @@ from optax_ltd.experiments import markdown
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
 
-_NETWORKS = {
-    "tanh": ("tanh, SGD", {"cell": "tanh", "method": "none"}),
-    "tanh-clip": ("tanh, SGD + clip", {"cell": "tanh", "method": "clip-norm"}),
+_CHARACTERS = 97  # that the task tells apart
+# What tables call a network, and its fields of a config.
+_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tanh-.05": ("tanh, SGD", {"method": "none", "learning_rate": 0.05}),
+    "tanh": ("tanh, SGD", {"method": "none"}),
+    "tanh-clip": ("tanh, SGD + clip", {"method": "clip-norm"}),
     "tanh-clip-flow": (
         "tanh, SGD + clip + Ω",
-        {"cell": "tanh", "method": "clip-norm+flow", "flow_decay": 1000.0},
+        {"method": "clip-norm+flow", "flow_decay": 1000.0},
     ),
     "lstm": ("LSTM, SGD", {"cell": "lstm", "method": "none"}),
+    "lstm-2": ("LSTM, SGD", {"cell": "lstm", "method": "none", "learning_rate": 2.0}),
 }
+_LEARNING_RATE = 0.5  # unless told otherwise
 
 
 def _configs(updates: int) -> dict[str, Config]:
+    shared = Config(
+        task="text",
+        length=100,
+        init="orthogonal",
+        learning_rate=_LEARNING_RATE,
+        updates=updates,
+        test_every=500,
+        test_size=1000,
+        hidden_size=100,
+        flow_weight=0.5,
+        seeds=3,
+    )
     return {
-        name: Config(
-            task="text",
-            length=100,
-            init="orthogonal",
-            learning_rate=0.5,
-            updates=updates,
-            test_every=500,
-            test_size=1000,
-            hidden_size=100,
-            flow_weight=0.5,
-            seeds=3,
-            **options,
-        )
+        name: dataclasses.replace(shared, **options)
         for name, (_, options) in _NETWORKS.items()
     }
 
 
 def _figure(runs: Runs) -> Figure:
     curves = {
-        _NETWORKS[name][0]: (
+        _label(name, run.config): (
             np.array([e.update for e in run.evaluations]),
             np.stack([_bits(e.test_loss) for e in run.evaluations]),
         )
         for name, run in runs.items()
     }
-    return plots.loss_curves(curves, label="bits per character, text held out")
+    label = "bits per character, text held out"
+    return plots.loss_curves(curves, label=label, top=math.log2(_CHARACTERS))
+
+
+def _label(name: str, config: Config) -> str:
+    title, rate = _NETWORKS[name][0], config.learning_rate
+    return title if rate == _LEARNING_RATE else f"{title}, rate {rate:g}"
 
 
 def _table(runs: Runs) -> str:
@@ -58,12 +71,14 @@ def _table(runs: Runs) -> str:
         rows.append(
             [
                 _NETWORKS[name][0],
+                f"{run.config.learning_rate:g}",
                 f"{run.update:,}",
                 markdown.mean(_bits(last.train_loss), 2),
                 markdown.mean(_bits(last.test_loss), 2),
             ]
         )
-    return markdown.table(["network", "updates", "training", "held out"], rows)
+    heads = ["network", "learning rate", "updates", "training", "held out"]
+    return markdown.table(heads, rows)
 
 
 def _bits(loss: np.ndarray) -> np.ndarray:
@@ -78,8 +93,9 @@ LANGUAGE = Study(
     remarks=(
         "Bits per character on the sources of Python's standard library, mean of the "
         "seeds with the 95 % interval of Student. 100 units, windows of 100 "
-        "characters, learning rate .5, clip at 1; the weight of Ω begins at .5, is "
-        "half that after 1,000 updates and falls on as 1/t. The paper has another "
+        "characters, clip at 1; the weight of Ω begins at .5, is half that after 1,000 "
+        "updates and falls on as 1/t. The picture ends at 6.6 bits, those of a model "
+        "to which all 97 characters are alike. The paper has another "
         "text, so its numbers do not compare: for the next character of the Penn "
         "Treebank, held out, 1.50 with SGD, 1.42 with a clip, 1.41 with clip and Ω. "
         "The LSTM without a clip is of Goodfellow, Bengio and Courville (2016, section "

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from optax_ltd import plots
-from optax_ltd.experiments import intervals, markdown
+from optax_ltd.experiments import figures, markdown
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
 
@@ -44,20 +44,20 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    rates: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    panels: dict[str, dict[str, list[plots.Rate]]] = {}
     for run in runs.values():
-        seeds = run.config.seeds
-        solved = seeds - run.solved_at.count(None)
-        interval = intervals.of_share(solved, seeds)
-        rate = (float(run.config.test_length or 0), solved / seeds, *interval)
-        tasks = rates.setdefault("SGD + clip + Ω", {})
-        tasks.setdefault(_title(run.config), []).append(rate)
-    return plots.success_rates(rates)
+        methods = panels.setdefault(_name(run.config), {})
+        method = "SGD + clip + Ω" + _ending(run.config)
+        methods.setdefault(method, []).append(figures.success_rate(run))
+    return plots.success_rates(panels)
 
 
-def _title(config: Config) -> str:
-    ending = ", absolute" if config.criterion == "absolute" else ""
-    return config.task.replace("_", " ") + ending
+def _name(config: Config) -> str:
+    return config.task.replace("_", " ")
+
+
+def _ending(config: Config) -> str:
+    return ", absolute" if config.criterion == "absolute" else ""
 
 
 def _table(runs: Runs) -> str:
@@ -65,7 +65,7 @@ def _table(runs: Runs) -> str:
         ["task", "T", "updates", "solved", "after", "wrong at the end, %", "paper"],
         [
             [
-                _title(run.config),
+                _name(run.config) + _ending(run.config),
                 str(run.config.test_length),
                 f"{run.update:,}",
                 markdown.solved(run),

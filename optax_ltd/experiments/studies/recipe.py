@@ -21,6 +21,7 @@ SEARCH = {
     "no-flow": {"method": "clip-norm"},
     "flow-weight-1": {"flow_weight": 1.0},
     "flow-weight-4": {"flow_weight": 4.0},
+    "flow-decay-5000": {"flow_decay": 5000.0},
     "nesterov-.01": {"optimizer": "nesterov", "learning_rate": 0.01},
     "learning-rate-.02": {"learning_rate": 0.02},
     "learning-rate-.1": {"learning_rate": 0.1},
