@@ -83,6 +83,9 @@ def _mark_solved(
     axes: Axes, updates: np.ndarray, errors: np.ndarray, solved_below: float, color: str
 ) -> None:
     """A dot at each seed's first test below the threshold."""
-    for seed in errors.T:
-        solved = np.flatnonzero(seed < solved_below)[:1]
-        axes.plot(updates[solved], seed[solved], "o", color=color, clip_on=False)
+    below = errors < solved_below
+    seeds = np.flatnonzero(below.any(0))
+    if not seeds.size:
+        return  # An empty line that is not clipped would take room in the layout.
+    first = below.argmax(0)[seeds]
+    axes.plot(updates[first], errors[first, seeds], "o", color=color, clip_on=False)
