@@ -1,4 +1,7 @@
-"""All tasks of Pascanu et al. by one method: clip and Ω."""
+"""All tasks of Pascanu et al., by clip and Ω."""
+
+import dataclasses
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -21,33 +24,46 @@ PUBLISHED = {
 }
 NUMBERS = ("addition", "multiplication")
 _SHORTEST = 10  # below it, most of these tasks are not defined
+# What learns numbers; SGD without momentum leaves them at chance for longer.
+_MOMENTUM: dict[str, Any] = {
+    "optimizer": "nesterov",
+    "learning_rate": 0.01,
+    "flow_weight": 0.5,
+}
 
 
 def _configs(updates: int) -> dict[str, Config]:
     rows = [(task, "squared", "") for task in PUBLISHED]
     rows += [(task, "absolute", "-absolute") for task in NUMBERS]
     return {
-        f"{task}-{length}{ending}": Config(
-            task=task,
-            criterion=criterion,
-            length=(_SHORTEST, length),
-            test_length=length,
-            method="clip-norm+flow",
-            init="orthogonal",
-            updates=updates,
-            test_every=1000,
-            seeds=5,
+        f"{task}-{length}{ending}": dataclasses.replace(
+            _config(task, length, updates), criterion=criterion
         )
         for length in LENGTHS
         for task, criterion, ending in rows
     }
 
 
+def _config(task: str, length: int, updates: int) -> Config:
+    one_length = task.startswith("memorization")  # as in the paper
+    config = Config(
+        task=task,
+        length=length if one_length else (_SHORTEST, length),
+        test_length=length,
+        method="clip-norm+flow",
+        init="orthogonal",
+        updates=updates,
+        test_every=1000,
+        seeds=5,
+    )
+    return dataclasses.replace(config, **_MOMENTUM) if task in NUMBERS else config
+
+
 def _figure(runs: Runs) -> Figure:
     panels: dict[str, dict[str, list[plots.Rate]]] = {}
     for run in runs.values():
         methods = panels.setdefault(_name(run.config), {})
-        method = "SGD + clip + Ω" + _ending(run.config)
+        method = run.title + _ending(run.config)
         methods.setdefault(method, []).append(figures.success_rate(run))
     return plots.success_rates(panels)
 
@@ -62,11 +78,21 @@ def _ending(config: Config) -> str:
 
 def _table(runs: Runs) -> str:
     return markdown.table(
-        ["task", "T", "updates", "solved", "after", "wrong at the end, %", "paper"],
+        [
+            "task",
+            "T",
+            "method",
+            "updates",
+            "solved",
+            "after",
+            "wrong at the end, %",
+            "paper",
+        ],
         [
             [
                 _name(run.config) + _ending(run.config),
                 str(run.config.test_length),
+                run.title,
                 f"{run.update:,}",
                 markdown.solved(run),
                 markdown.solved_after(run),
@@ -84,14 +110,16 @@ PATHOLOGICAL = Study(
     figure=_figure,
     table=_table,
     remarks=(
-        "One method for all: SGD with learning rate .05, clip at 1 and Ω with weight "
-        "2, in the form of the authors' code. Networks learn from sequences of 10 to T "
-        "steps and are tested at T; the paper trains one network for all lengths up to "
-        "200, or one a length for memorisation. Weights begin orthogonal; the paper's "
-        "are basic tanh for temporal order, and its code has learning rate .01 and "
-        "sparse weights unless told otherwise. Addition and multiplication count an "
-        "answer as wrong whose squared error exceeds .04, as that code does: a "
-        "constant answer is then wrong in 36 % and 23 %. *Absolute* are networks whose "
-        "answers count as wrong where the error itself exceeds .04, as others ask."
+        "All with a clip at 1 and Ω in the form of the authors' code; SGD has learning "
+        "rate .05 and Ω of weight 2, Nesterov, without which numbers were learned "
+        "later, learning rate .01, momentum .9 and weight .5. One network learns one "
+        "length of memorisation, as in the paper; others learn from 10 to T steps and "
+        "are tested at T, where the paper trains one for all lengths up to 200. "
+        "Weights begin orthogonal; the paper's are basic tanh for temporal order, and "
+        "its code has SGD with learning rate .01 and sparse weights unless told "
+        "otherwise. Addition and multiplication count an answer as wrong whose squared "
+        "error exceeds .04, as that code does: a constant answer is then wrong in 36 % "
+        "and 23 %. *Absolute* are networks of their own, whose answers are wrong where "
+        "the error itself exceeds .04, as others ask: a constant is in 85 % and 72 %."
     ),
 )
