@@ -98,7 +98,8 @@ def train(
     """Train networks on a task and test them as they learn.
 
     All seeds are trained together, in one compiled program that makes its own data.
-    Training ends when every seed has solved the task, or with the budget.
+    Training ends when every seed has solved the task, or with the budget. The network
+    with which a seed first solved it is kept.
     """
     given |= {} if task is None else {"task": task}
     with _usage_errors(given):
@@ -135,7 +136,10 @@ def evaluate(
     ] = 10_000,
     as_json: _Json = False,
 ) -> None:
-    """Test trained networks at other lengths than those they learned."""
+    """Test trained networks at other lengths than those they learned.
+
+    A seed that has solved its task is tested as it first did, any other as it stands.
+    """
     with _usage_errors():
         reaches = run_evaluate(checkpoint, parse_lengths(lengths), sequences)
     if as_json:

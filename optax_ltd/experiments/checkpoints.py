@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from optax_ltd.experiments.config import Config, read_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.training import Member
 
 _CONFIG = "config.json"
 _KEPT = 2
@@ -32,7 +33,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save
         self._manager = ocp.CheckpointManager(
             folder.absolute() / "states",
-            item_names=("members", "run"),
+            item_names=("states", "run"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(_KEPT),
                 cleanup_tmp_directories=True,
@@ -54,7 +55,7 @@ class Checkpoints:
         self._manager.save(
             runner.run.update,
             args=ocp.args.Composite(
-                members=ocp.args.StandardSave(_by_path(runner.members)),
+                states=ocp.args.StandardSave(_by_path(_states(runner))),
                 run=ocp.args.JsonSave(runner.run.to_dict()),
             ),
         )
@@ -68,19 +69,20 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return
-        now = _by_path(runner.members)
+        now = _by_path(_states(runner))
         restored: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                members=ocp.args.StandardRestore(
+                states=ocp.args.StandardRestore(
                     jax.tree.map(ocp.tree.to_shape_dtype_struct, now)
                 ),
                 run=ocp.args.JsonRestore(),
             ),
         )
-        structure = jax.tree.structure(runner.members)
-        leaves = [restored.members[path] for path in now]
-        runner.members = jax.tree.unflatten(structure, leaves)
+        structure = jax.tree.structure(_states(runner))
+        leaves = [restored.states[path] for path in now]
+        states = jax.tree.unflatten(structure, leaves)
+        runner.members, runner.kept = states["members"], states["kept"]
         before = Run.from_dict(restored.run)
         runner.run.evaluations = before.evaluations
         runner.run.seconds = before.seconds
@@ -152,6 +154,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
+
+
+def _states(runner: Runner) -> dict[str, Member]:
+    return {"members": runner.members, "kept": runner.kept}
 
 
 def _by_path(tree: Any) -> dict[str, jax.Array]:

@@ -36,7 +36,9 @@ class Reach(NamedTuple):
 
 
 def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach]:
-    """Tests the networks of a folder of checkpoints.
+    """Tests the networks of a folder of checkpoints, each as it first solved the task.
+
+    One that has not is tested as it stands.
 
     Args:
       folder: of the checkpoints.
@@ -64,7 +66,7 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
 
 
 def reaches(runner: Runner, lengths: Sequence[int]) -> list[Reach]:
-    """Tests a runner's networks as they stand.
+    """Tests the networks that a runner has kept.
 
     Args:
       runner: trained or not.

@@ -50,7 +50,7 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
     table = _new_table(
         first,
         "One number per seed. A seed that has solved trains on until all have, and may "
-        "lose it again.",
+        "lose it again; the network that solved is kept.",
     )
     for column in ("Updates", "Solved", "Solved after", "Final error, %", "Inf/NaN"):
         table.add_column(column, justify="right")

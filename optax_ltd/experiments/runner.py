@@ -28,6 +28,7 @@ class Runner:
       run: What came out so far.
       setup: The parts that the config stands for.
       members: All seeds' networks in training, stacked along axis 0.
+      kept: The same as each first solved the task, or as it stands if it has not.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Runner:
             by_seed = jax.sharding.PartitionSpec("seeds")
             spread = jax.sharding.NamedSharding(mesh, by_seed)
             self.members = jax.device_put(self.members, spread)
+        self.kept = self.members
 
     def compile(self) -> None:
         """Compiles what `advance` runs, which else is done by its first call."""
@@ -73,16 +75,19 @@ class Runner:
             _nonfinite_counts(self.members),
         )
         run.evaluations.append(evaluation)
+        solved_before = [at is not None and at < stop for at in run.solved_at]
+        self.kept = _choose(np.array(solved_before), self.kept, self.members)
         return evaluation
 
     def test(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
-        """Loss and share of wrong answers [seeds] on fresh sequences of a task.
+        """Loss and share of wrong answers [seeds] of the networks that were kept.
 
         Args:
-          task: one with the inputs and outputs of that trained on.
+          task: one with the inputs and outputs of that trained on, whose sequences
+            are drawn afresh.
         """
         test = self._compiled_test(task)
-        loss, error = test(self.members, jnp.int32(_NO_UPDATE))
+        loss, error = test(self.kept, jnp.int32(_NO_UPDATE))
         return np.asarray(loss), np.asarray(error)
 
     @property
@@ -91,14 +96,14 @@ class Runner:
         return self.members.opt_state
 
     def network(self, index: int, *, trained: bool = True) -> Network:
-        """The network of a seed as it stands, or as it was before training.
+        """The network of a seed that was kept, or as it was before training.
 
         Args:
           index: of the seed, counted from the first.
-          trained: as it stands.
+          trained: the one that was kept.
         """
         if trained:
-            member = jax.tree.map(lambda leaf: leaf[index], self.members)
+            member = jax.tree.map(lambda leaf: leaf[index], self.kept)
         else:
             member = self._trainer.init(self.run.config.first_seed + index)
         return self._trainer.network(member)
@@ -106,7 +111,7 @@ class Runner:
     @cached_property
     def _train(self) -> Any:
         zero = jnp.int32(0)
-        train = jax.jit(self._trainer.train, donate_argnums=0)
+        train = jax.jit(self._trainer.train)
         return train.lower(self.members, zero, zero).compile()
 
     @cached_property
@@ -120,6 +125,15 @@ class Runner:
             )
 
         return jax.jit(test).lower(self.members, jnp.int32(0)).compile()
+
+
+def _choose(choice: np.ndarray, chosen: Member, others: Member) -> Member:
+    """Of each seed the chosen member where the choice [seeds] says so, or the other."""
+
+    def pick(leaf: jax.Array, other: jax.Array) -> jax.Array:
+        return jnp.where(choice.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, other)
+
+    return jax.tree.map(pick, chosen, others)
 
 
 def _nonfinite_counts(members: Member) -> np.ndarray:

@@ -73,6 +73,21 @@ def test_going_on_gives_the_bits_of_never_stopping(folder: Path, runner: Runner)
         np.testing.assert_equal(got._asdict(), want._asdict())
 
 
+def test_the_networks_that_solved_come_back_too(tmp_path: Path):
+    runner, untrained = Runner(CONFIG), numbers(Runner(CONFIG).members)
+    kept = runner.members
+    runner.advance()
+    trained, runner.kept = numbers(runner.members), kept
+    with Checkpoints(tmp_path) as saved:
+        saved.save(runner)
+    with Checkpoints(tmp_path) as saved:
+        saved.restore(resumed := Runner(CONFIG))
+    for got, want in zip(numbers(resumed.kept), untrained, strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(numbers(resumed.members), trained, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_sampled_steps_are_drawn_anew_in_every_update(runner: Runner):
     before, after = numbers(Runner(CONFIG).members.rest), numbers(runner.members.rest)
     counts = [a - b for a, b in zip(after, before, strict=True) if (a != b).any()]

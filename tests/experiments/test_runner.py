@@ -48,6 +48,10 @@ def params_of(model) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))]
 
 
+def leaves_of(members: training.Member) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(members.params)]
+
+
 def test_it_advances_from_test_to_test_up_to_the_budget(finished: Runner):
     run = finished.run
     assert [e.update for e in run.evaluations] == [2, 4, 5]
@@ -112,6 +116,29 @@ def test_model_before_training_is_kept(finished: Runner):
     for got, want, other in zip(kept, untrained, trained, strict=True):
         np.testing.assert_array_equal(got, want)
         assert (other != want).any()
+
+
+def test_a_network_is_kept_as_it_first_solved_the_task():
+    """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
+    runner = Runner(CONFIG)
+    errors = iter([[0.5, 0.0], [0.0, 0.5], [0.5, 0.5]])
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(errors)))
+    made = []
+    for _ in range(3):
+        runner.advance()
+        made.append(leaves_of(runner.members))
+    for seed, first in ((0, 1), (1, 0)):
+        got = params_of(runner.network(seed))
+        for kept, solved, last in zip(got, made[first], made[-1], strict=True):
+            np.testing.assert_array_equal(kept, solved[seed])
+            assert (kept != last[seed]).any()
+
+
+def test_a_network_that_solved_nothing_is_kept_as_it_stands(finished: Runner):
+    assert finished.run.solved_at == [None, None]
+    kept, last = leaves_of(finished.kept), leaves_of(finished.members)
+    for got, want in zip(kept, last, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_nonfinite_gradients_are_counted_without_a_guard_too():

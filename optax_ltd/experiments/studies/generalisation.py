@@ -58,7 +58,8 @@ GENERALISATION = Study(
     table=_table,
     remarks=(
         "Wrong answers of 10,000 in %, a number a seed, of tanh networks that learned "
-        "temporal order by SGD with learning rate .05, clip at 1 and Ω with weight 2. "
+        "temporal order by SGD with learning rate .05, clip at 1 and Ω with weight 2, "
+        "each as it first solved the task, or at the end if it did not. "
         "The paper's begin as basic tanh and learn at 50 to 200 steps; it reports no "
         "error at any of these lengths, with learning rate .01. A log of the authors' "
         "code took 336,000 updates at 50 to 199 steps."
