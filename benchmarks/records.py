@@ -6,7 +6,6 @@ quartiles of these ratios are what a table shows.
 """
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from optax_ltd.experiments import machine
+import optax_ltd.experiments.environment as environments
+from optax_ltd.experiments.environment import source
 
 RESULTS = Path(__file__).parent / "results"
 # What decides a measurement; records and pages, which benchmarks write, do not.
@@ -210,31 +210,7 @@ def write_and_show(entry: Mapping[str, Any]) -> None:
 
 def environment() -> dict[str, Any]:
     """Commit, versions and device."""
-    return {**_LOADED, **machine.environment("torch")}
+    return {**environments.environment("torch"), **_LOADED}
 
 
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent.parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def _source() -> dict[str, Any]:
-    """The commit, and whether what is measured has changed since."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "modified": bool(_git("status", "--porcelain", "--", *SOURCES)),
-    }
-
-
-# Looked up when the code is loaded: a benchmark takes minutes, and the checkout may
-# have moved on by its end.
-_LOADED = _source()
+_LOADED = source(*SOURCES)  # before the checkout moves on

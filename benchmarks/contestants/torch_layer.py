@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import records
 from benchmarks.recurrent_settings import Setting
-from optax_ltd.experiments import machine
+from optax_ltd.experiments.environment import cores
 
 LAYERS = {"SimpleCell": "RNN", "GRUCell": "GRU", "OptimizedLSTMCell": "LSTM"}
 
@@ -52,6 +52,6 @@ def contestant(
         entrant = {"": records.Contestant(step, ())}
         return float(records.interleave(entrant, rounds=3, warmup=1)[""].min())
 
-    threads = min({1, machine.cores() or 1}, key=seconds)
+    threads = min({1, cores() or 1}, key=seconds)
     torch.set_num_threads(threads)
     return {f"torch.nn.{name}, threads: {threads}": records.Contestant(step, ())}

@@ -1,6 +1,5 @@
 """The commands."""
 
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterator
@@ -17,13 +16,13 @@ from optax_ltd.experiments.checkpoints import (
     read_config,
     rewrite_config,
     write_config,
-    write_json,
 )
 from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
 from optax_ltd.experiments.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.json_files import json_text, read_json, write_json
 from optax_ltd.experiments.problem import TASKS
 from optax_ltd.experiments.reproduce import NAMES, parse_budget
 from optax_ltd.experiments.reproduce import reproduce as run_reproduce
@@ -117,7 +116,7 @@ def train(
         chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
     )
     if as_json:
-        typer.echo(json.dumps(runner.run.record(), indent=2))
+        typer.echo(json_text(runner.run.record()))
     else:
         Console().print(results_table([runner.run]))
     if not ended:
@@ -143,7 +142,7 @@ def evaluate(
     with _usage_errors():
         reaches = run_evaluate(checkpoint, parse_lengths(lengths), sequences)
     if as_json:
-        typer.echo(json.dumps([reach.to_dict() for reach in reaches], indent=2))
+        typer.echo(json_text([reach.to_dict() for reach in reaches]))
     else:
         Console().print(reach_table(reaches))
 

@@ -1,16 +1,14 @@
 """The folder of a run: its config and its latest states."""
 
-import contextlib
-import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.json_files import read_json, write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
 from optax_ltd.experiments.training import Member
@@ -134,26 +132,6 @@ def read_config(folder: Path) -> Config:
     if not (folder / _CONFIG).is_file():
         raise ValueError(f"{str(folder)!r} is no folder of checkpoints")
     return Config.from_dict(read_json(folder / _CONFIG))
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a file of JSON, whole or not at all.
-
-    Args:
-      path: of the file.
-      values: what it shall hold.
-
-    Raises:
-      ValueError: if it cannot be written.
-    """
-    beside = path.with_name(path.name + ".new")
-    try:
-        beside.write_text(json.dumps(values, indent=2) + "\n")
-        os.replace(beside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
 
 
 def _states(runner: Runner) -> dict[str, Member]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 import optax_ltd as ltd
 from optax_ltd import plots
 from optax_ltd.experiments import markdown
-from optax_ltd.experiments.machine import environment
+from optax_ltd.experiments.environment import environment
 
 LENGTH = 50
 FIRST_STATE = 0.5

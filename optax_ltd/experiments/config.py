@@ -1,10 +1,8 @@
 """What a run is, in words and numbers that a file can hold."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 Length: TypeAlias = int | tuple[int, int]
@@ -122,28 +120,6 @@ class Config:
                 f"{', '.join(sorted(known))}"
             )
         return cls(**values)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file of JSON holds.
-
-    Args:
-      path: the file.
-
-    Raises:
-      ValueError: if it cannot be read or holds anything else.
-    """
-    try:
-        values = json.loads(path.read_text())
-    except OSError as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from error
-    except ValueError as error:
-        raise ValueError(f"{str(path)!r} holds no JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(
-            f"{str(path)!r} must hold an object, got a {type(values).__name__}"
-        )
-    return values
 
 
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from optax_ltd.experiments.checkpoints import write_json
 from optax_ltd.experiments.cliff import cliff, cliff_figure, record_table
+from optax_ltd.experiments.json_files import write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.studies import STUDIES
 from optax_ltd.experiments.sweep import sweep

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.machine import environment
+from optax_ltd.experiments.environment import environment
 from optax_ltd.experiments.methods import title
 
 

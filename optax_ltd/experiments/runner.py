@@ -1,4 +1,4 @@
-"""The machine that makes a run: compiled once, advanced from test to test."""
+"""What makes a run: compiled once, advanced from test to test."""
 
 import time
 from functools import cached_property

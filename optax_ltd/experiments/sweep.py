@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from optax_ltd.experiments.checkpoints import write_json
-from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.evaluate import reaches
+from optax_ltd.experiments.json_files import read_json, write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.setup import make_setup
 from optax_ltd.experiments.train import train

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.problem import make_task, make_test_task
 from optax_ltd.experiments.setup import make_setup
 
@@ -128,13 +128,3 @@ def test_text_is_tested_on_what_was_held_out(tmp_path: Path):
     for make, character in ((make_task, "a"), (make_test_task, "b")):
         targets = make(config).sample(jax.random.key(0), 2).targets
         assert (targets == ord(character) - ord(" ")).all()
-
-
-@pytest.mark.parametrize("contents", ["[1]", "{", "3"])
-def test_a_file_must_hold_an_object(contents: str, tmp_path: Path):
-    path = tmp_path / "config.json"
-    path.write_text(contents)
-    with pytest.raises(ValueError, match=r"config\.json"):
-        read_json(path)
-    with pytest.raises(ValueError, match="cannot read"):
-        read_json(tmp_path)

@@ -1,7 +1,6 @@
 """A run that goes on from a checkpoint is the run that never stopped."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import jax
@@ -115,14 +114,3 @@ def test_a_folder_without_a_state_cannot_be_evaluated(tmp_path: Path):
     checkpoints.write_config(tmp_path, Config(seeds=1, method="none"))
     with pytest.raises(ValueError, match="holds no state yet"):
         evaluate(tmp_path, [10], 20)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "file.json"
-    checkpoints.write_json(path, {"a": 1})
-    with pytest.raises(TypeError):
-        checkpoints.write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
-    with pytest.raises(ValueError, match="cannot write"):
-        checkpoints.write_json(tmp_path, {})
-    assert not tmp_path.with_name(tmp_path.name + ".new").exists()
