@@ -26,13 +26,11 @@ def of_mean(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """The interval of a mean, of Student.
 
     Args:
-      values: finite; of a single one the interval is that number.
+      values: finite, at least two.
 
     Returns:
       Its lower and its upper end.
     """
     mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, mean
     reach = stats.sem(values) * stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1)
     return mean - float(reach), mean + float(reach)

@@ -37,6 +37,23 @@ def solved(run: Run) -> str:
     return told if still == count else f"{told}, {still} at the end"
 
 
+def solved_since(run: Run) -> tuple[int, int]:
+    """Tests of seeds that had solved the task before: how many still did, and all.
+
+    Args:
+      run: any.
+    """
+    errors = np.array(
+        [
+            e.error[i]
+            for i, at in enumerate(run.solved_at)
+            for e in run.evaluations
+            if at is not None and e.update > at
+        ]
+    )
+    return int(np.sum(errors < run.solved_below)), len(errors)
+
+
 def solved_after(run: Run) -> str:
     """Updates after which each seed had solved the task.
 
@@ -52,7 +69,17 @@ def wrong_at_the_end(run: Run) -> str:
     Args:
       run: any that was tested.
     """
-    return " ".join(f"{100 * error:.1f}" for error in run.evaluations[-1].error)
+    return each(100 * run.evaluations[-1].error, 1)
+
+
+def each(values: np.ndarray, digits: int) -> str:
+    """Numbers one after the other.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    return " ".join(f"{value:.{digits}f}" for value in values)
 
 
 def mean(values: np.ndarray, digits: int) -> str:
@@ -65,6 +92,11 @@ def mean(values: np.ndarray, digits: int) -> str:
     kept = values[np.isfinite(values)]
     if not len(kept):
         return "none finite"
-    lower, upper = intervals.of_mean(kept)
-    lost = f", {len(kept)} of {len(values)} finite" if len(kept) < len(values) else ""
-    return f"{kept.mean():.{digits}f} ({lower:.{digits}f}–{upper:.{digits}f}{lost})"
+    told = []
+    if len(kept) > 1:
+        lower, upper = intervals.of_mean(kept)
+        told.append(f"{lower:.{digits}f} to {upper:.{digits}f}")
+    if len(kept) < len(values):
+        told.append(f"{len(kept)} of {len(values)} finite")
+    mean = f"{kept.mean():.{digits}f}"
+    return f"{mean} ({', '.join(told)})" if told else mean

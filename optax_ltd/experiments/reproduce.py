@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from optax_ltd.experiments import markdown
 from optax_ltd.experiments.cliff import cliff, cliff_figure, record_table
 from optax_ltd.experiments.json_files import write_json
 from optax_ltd.experiments.run import Run
@@ -94,11 +95,14 @@ def page_of(name: str, runs: Mapping[str, Run]) -> str:
     """
     study = STUDIES[name]
     count = len(study.configs(1))
-    missing = f" So far {len(runs)} of {count} runs." if len(runs) < count else ""
-    return (
-        f"## {study.title}\n\n{study.table(runs)}\n\n"
-        f"Budget: {_budget(runs)}.{missing}{_verdict(runs)} {study.remarks}\n"
-    )
+    made = f"{len(runs)} of the {count} runs have been made. "
+    budget = _budget(runs)
+    parts = [f"## {study.title}", study.finding(runs), study.table(runs)]
+    if study.protocol:
+        rows = [[cell.format(budget=budget) for cell in row] for row in study.protocol]
+        parts.append(markdown.table(["", "here", "published"], rows))
+    told = f"Budget: {budget}. {made if len(runs) < count else ''}{_verdict(runs)}"
+    return "\n\n".join([*parts, told + study.remarks]) + "\n"
 
 
 def _verdict(runs: Mapping[str, Run]) -> str:
@@ -107,11 +111,11 @@ def _verdict(runs: Mapping[str, Run]) -> str:
     if not run.solved_below:
         return ""
     return (
-        " A seed has solved the task when a test first finds fewer than "
-        f"{100 * run.solved_below:g} % of {run.config.test_size:,} fresh sequences "
-        "wrong. It trains on until all seeds of the run have or the budget is spent, "
-        "and may lose what it learned: *at the end* is the last test. In brackets "
-        "stands the 95 % interval of Clopper and Pearson."
+        f"Solved: one of the tests, every {run.config.test_every:,} updates, found "
+        f"fewer than {100 * run.solved_below:g} % of {run.config.test_size:,} fresh "
+        "sequences wrong; in brackets the 95 % interval of Clopper and Pearson. A seed "
+        "trains on until all have solved the task or the budget is spent, and may lose "
+        "it again: *at the end* is the last test. "
     )
 
 

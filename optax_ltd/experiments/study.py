@@ -1,4 +1,4 @@
-"""A published result to make again: which runs it takes, and what they show."""
+"""A published result to reproduce: which runs it takes, and what they show."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,18 +16,23 @@ class Study:
     """What `optax-ltd reproduce` does under one name.
 
     Attributes:
-      title: What is made again, and whose it is.
+      title: What is reproduced, and whose it is.
       configs: From a budget of updates, the runs by name.
       figure: The picture of what came out.
-      table: The same as a table in Markdown, with confidence intervals and what was
+      finding: What came out in a few sentences, and where it differs from what was
         published.
-      remarks: Where the protocol differs from the published one, in Markdown.
+      table: The same as a table in Markdown, with confidence intervals.
+      protocol: How it was done here and in the publication, a row a difference: what,
+        here, there. ``{budget}`` stands for the budget of the runs.
+      remarks: What else a reader of the table must know, in Markdown.
       reach: Lengths at which the trained networks are tested, beside their own.
     """
 
     title: str
     configs: Callable[[int], dict[str, Config]]
     figure: Callable[[Runs], Figure]
+    finding: Callable[[Runs], str]
     table: Callable[[Runs], str]
     remarks: str
+    protocol: tuple[tuple[str, str, str], ...] = ()
     reach: tuple[int, ...] = ()

@@ -22,7 +22,6 @@ def test_the_interval_of_a_mean_is_that_of_student():
     reach = 4.3027 / 3**0.5
     expected = (2 - reach, 2 + reach)
     np.testing.assert_allclose(intervals.of_mean([1, 2, 3]), expected, rtol=1e-4)
-    assert intervals.of_mean([4.0]) == (4.0, 4.0)
 
 
 def test_what_stands_in_a_table():
@@ -30,5 +29,7 @@ def test_what_stands_in_a_table():
     assert markdown.solved(run) == "1 of 5 (1–72 %)"
     assert markdown.solved_after(run) == "400 – – – –"
     values = np.array([1.0, 1.0, np.nan])
-    assert markdown.mean(values, 1) == "1.0 (1.0–1.0, 2 of 3 finite)"
+    assert markdown.mean(values, 1) == "1.0 (1.0 to 1.0, 2 of 3 finite)"
+    assert markdown.mean(values[1:], 1) == "1.0 (1 of 2 finite)"
+    assert markdown.mean(values[:1], 1) == "1.0"
     assert markdown.mean(values[2:], 1) == "none finite"
