@@ -1,4 +1,4 @@
-"""Runs every benchmark, or those named, and writes their tables anew.
+"""Runs every benchmark, or those named, and writes the pages of all records anew.
 
     python -m benchmarks [NAME ...]
 
@@ -17,6 +17,7 @@ BENCHMARKS = (
     "recurrent_memory",
     "update_cost",
 )
+PAGES = ("tables", "reproduced")
 
 
 def main(chosen: list[str]) -> int:
@@ -25,7 +26,7 @@ def main(chosen: list[str]) -> int:
         print(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
         return 2
     failed = False
-    for name in [*(chosen or BENCHMARKS), "tables"]:
+    for name in [*(chosen or BENCHMARKS), *PAGES]:
         print(f"== {name}", flush=True)
         done = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False)
         failed |= done.returncode != 0

@@ -80,7 +80,7 @@ def _sources(entries: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Draws the pictures anew and writes the page."""
+    """Draws the pictures of the runs anew and writes the page."""
     for name, study in STUDIES.items():
         entries = records(FOLDER / name)
         if entries:

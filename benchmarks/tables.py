@@ -37,6 +37,9 @@ writes this page anew from the records in `results/`, which hold every single ti
 a table of times the contestants took turns in one process. A ratio is to the contestant
 in *italics* in the same round; the numbers are the median of all rounds and, in
 brackets, the quartiles. Compilation is not in them.
+
+How far back networks learn, and by which method, stands on
+[a page of its own](reproduced/README.md).
 """
 NO_GPU = "No record was taken on a GPU yet."
 Entry = Mapping[str, Any]

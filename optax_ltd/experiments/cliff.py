@@ -172,7 +172,7 @@ def cliff() -> Cliff:
     """Computes the surface and goes down on it with and without a clip.
 
     Rate and threshold were chosen from 0.03, 0.1, 0.3 and 0.1, 0.3, 1 by descents
-    from 442 starts all over the picture: 0.1 is the smallest rate with which nearly all
+    from all over the picture: 0.1 is the smallest rate with which nearly all
     clipped descents find the solution in 1000 updates, and 1 the smallest threshold
     with which those with a random step do too. `START` is one from which a single
     update throws plain descent out of the picture, in float32 as in float64. How many

@@ -59,7 +59,8 @@ class Run:
       solved_below: Share of wrong answers below which the task counts as solved.
       evaluations: What came out so far, an evaluation at a time.
       seconds: Time spent on updates, without compilation and tests.
-      reach: By length, the share of wrong answers after training, a number a seed.
+      reach: By length, the share of wrong answers of the networks that were kept, a
+        number a seed.
     """
 
     config: Config
