@@ -30,7 +30,7 @@ def solved(run: Run) -> str:
     Args:
       run: any that was tested.
     """
-    count, seeds = len(run.solved_at) - run.solved_at.count(None), run.config.seeds
+    count, seeds = run.num_solved, run.config.seeds
     lower, upper = intervals.of_share(count, seeds)
     told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
     still = int(np.sum(run.evaluations[-1].error < run.solved_below))

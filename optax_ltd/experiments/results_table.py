@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from optax_ltd.experiments.evaluate import Reach
+from optax_ltd.experiments.markdown import each, solved_after, wrong_at_the_end
 from optax_ltd.experiments.run import Run
 
 
@@ -41,7 +41,7 @@ def reach_table(reaches: Sequence[Reach]) -> Table:
         table.add_row(
             f"{reach.length:,}",
             " ".join(f"{loss:.3g}" for loss in reach.loss),
-            _percent(reach.error),
+            each(100 * reach.error, 1),
         )
     return table
 
@@ -57,15 +57,14 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
     for name, run in runs:
         if not run.evaluations:
             continue
-        last, solved_at = run.evaluations[-1], run.solved_at
-        solved = len(solved_at) - solved_at.count(None)
+        nonfinite = run.evaluations[-1].nonfinite
         table.add_row(
             name,
-            f"{last.update:,}",
-            f"{solved} of {run.config.seeds}",
-            " ".join("–" if update is None else f"{update:,}" for update in solved_at),
-            _percent(last.error),
-            " ".join(f"{count:,}" for count in last.nonfinite),
+            f"{run.update:,}",
+            f"{run.num_solved} of {run.config.seeds}",
+            solved_after(run),
+            wrong_at_the_end(run),
+            " ".join(f"{count:,}" for count in nonfinite),
         )
     return table
 
@@ -78,7 +77,3 @@ def _new_table(first: str, caption: str) -> Table:
         caption=caption,
         caption_justify="left",
     )
-
-
-def _percent(shares: np.ndarray) -> str:
-    return " ".join(f"{100 * share:.1f}" for share in shares)

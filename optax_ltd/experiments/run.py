@@ -94,10 +94,15 @@ class Run:
         ]
 
     @property
+    def num_solved(self) -> int:
+        """How many seeds have solved the task, in any test."""
+        return sum(update is not None for update in self.solved_at)
+
+    @property
     def done(self) -> bool:
         """Whether every seed has solved the task, or the budget is spent."""
         is_spent = self.update >= self.config.updates
-        return is_spent or all(update is not None for update in self.solved_at)
+        return is_spent or self.num_solved == self.config.seeds
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, as JSON holds it."""

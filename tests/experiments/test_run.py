@@ -29,8 +29,9 @@ def test_solved_is_the_first_test_below_the_threshold():
     run = new_run()
     run.evaluations += [evaluation(10, 0.5, 0.01), evaluation(20, 0.009, 0.3)]
     assert (run.update, run.solved_at, run.done) == (20, [20, None], False)
+    assert run.num_solved == 1
     run.evaluations += [evaluation(30, 0.2, 0.0)]
-    assert (run.solved_at, run.done) == ([20, 30], True)
+    assert (run.solved_at, run.num_solved, run.done) == ([20, 30], 2, True)
 
 
 def test_a_spent_budget_ends_a_run():

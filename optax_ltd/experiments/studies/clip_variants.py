@@ -53,7 +53,8 @@ def _label(run: Run) -> str:
 
 def _cost(run: Run) -> tuple[int, int]:
     """Seeds that did not solve the task, and updates of those that did until then."""
-    return run.solved_at.count(None), sum(at or 0 for at in run.solved_at)
+    unsolved = run.config.seeds - run.num_solved
+    return unsolved, sum(at or 0 for at in run.solved_at)
 
 
 def _threshold(run: Run) -> str:

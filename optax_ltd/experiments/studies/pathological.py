@@ -110,7 +110,7 @@ def _finding(runs: Runs) -> str:
     by_all = [run for run in runs.values() if None not in run.solved_at]
     fewer = [
         f"{_name(run.config)}{_ending(run.config)} at T = {run.config.test_length} "
-        f"({run.config.seeds - run.solved_at.count(None)})"
+        f"({run.num_solved})"
         for run in runs.values()
         if None in run.solved_at
     ]
