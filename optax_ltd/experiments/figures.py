@@ -1,6 +1,6 @@
 """The pictures of an experiment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -37,17 +37,30 @@ def error_curves(runs: Mapping[str, Run]) -> Figure:
     )
 
 
-def success_rate(run: Run) -> plots.Rate:
-    """The share of seeds that solved the task, at the length of the tests.
+def success_rates(
+    runs: Iterable[Run], *, panel: Callable[[Run], str], method: Callable[[Run], str]
+) -> Figure:
+    """Draws the shares of seeds that solved their task against length.
 
     Args:
-      run: any.
+      runs: in ascending order of length.
+      panel: The title of the panel that a run belongs to.
+      method: What the legend shall call its method.
     """
-    config = run.config
-    solved = config.seeds - run.solved_at.count(None)
-    length = config.test_length or config.lengths[1]
+    panels: dict[str, dict[str, list[plots.Rate]]] = {}
+    for run in runs:
+        methods = panels.setdefault(panel(run), {})
+        methods.setdefault(method(run), []).append(_rate(run))
+    return plots.success_rates(panels)
+
+
+def _rate(run: Run) -> plots.Rate:
+    """The share of seeds that solved the task, at the length of the tests."""
+    seeds = run.config.seeds
     return plots.Rate(
-        length, solved / config.seeds, *intervals.of_share(solved, config.seeds)
+        run.config.test_length or run.config.lengths[1],
+        run.num_solved / seeds,
+        *intervals.of_share(run.num_solved, seeds),
     )
 
 

@@ -2,7 +2,6 @@
 
 from matplotlib.figure import Figure
 
-from optax_ltd import plots
 from optax_ltd.experiments import figures, markdown
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
@@ -37,12 +36,11 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    panels: dict[str, dict[str, list[plots.Rate]]] = {}
-    for run in runs.values():
-        methods = panels.setdefault(INITS[run.config.init], {})
-        rates = methods.setdefault(METHODS[run.config.method], [])
-        rates.append(figures.success_rate(run))
-    return plots.success_rates(panels)
+    return figures.success_rates(
+        runs.values(),
+        panel=lambda run: INITS[run.config.init],
+        method=lambda run: METHODS[run.config.method],
+    )
 
 
 def _table(runs: Runs) -> str:
@@ -84,7 +82,7 @@ def _solved(runs: Runs, method: str) -> dict[int, tuple[int, int]]:
     for run in runs.values():
         if run.config.method == method:
             solved, seeds = counts.get(run.config.lengths[1], (0, 0))
-            solved += run.config.seeds - run.solved_at.count(None)
+            solved += run.num_solved
             counts[run.config.lengths[1]] = solved, seeds + run.config.seeds
     return counts
 

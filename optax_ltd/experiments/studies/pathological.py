@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from optax_ltd import plots, tasks
+from optax_ltd import tasks
 from optax_ltd.experiments import figures, markdown
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.study import Runs, Study
@@ -62,12 +62,11 @@ def _config(task: str, length: int, updates: int) -> Config:
 
 
 def _figure(runs: Runs) -> Figure:
-    panels: dict[str, dict[str, list[plots.Rate]]] = {}
-    for run in runs.values():
-        methods = panels.setdefault(_name(run.config), {})
-        method = run.title + _ending(run.config)
-        methods.setdefault(method, []).append(figures.success_rate(run))
-    return plots.success_rates(panels)
+    return figures.success_rates(
+        runs.values(),
+        panel=lambda run: _name(run.config),
+        method=lambda run: run.title + _ending(run.config),
+    )
 
 
 def _name(config: Config) -> str:
