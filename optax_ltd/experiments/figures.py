@@ -51,7 +51,7 @@ def success_rates(
     for run in runs:
         methods = panels.setdefault(panel(run), {})
         methods.setdefault(method(run), []).append(_rate(run))
-    return plots.success_rates(panels)
+    return plots.success_rates(panels, label="seeds that solved it,\nat any test, %")
 
 
 def _rate(run: Run) -> plots.Rate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT = 3.2, 3.4
+_WIDTH, _HEIGHT = 2.8, 3.0
 _COLUMNS = 4
-_SHIFT = 0.012  # between methods, as a share of the lengths, so that bars do not hide
+_MARKERS = "os^DvPX"  # one more than there are colours, so that pairs repeat late
+# Between methods of one length, so that none hides another: as a share of the span of
+# lengths, and at most so much of the least gap for all of them together.
+_SHIFT, _LEAST_GAP = 0.032, 0.75
 
 
 class Rate(NamedTuple):
@@ -34,14 +38,20 @@ class Rate(NamedTuple):
     upper: float
 
 
-def success_rates(panels: Mapping[str, Mapping[str, Sequence[Rate]]]) -> Figure:
+def success_rates(
+    panels: Mapping[str, Mapping[str, Sequence[Rate]]],
+    *,
+    label: str = "runs that succeeded, %",
+) -> Figure:
     """Draws the share of successful runs against length, a panel each setting.
 
-    A dot is a share, the bar through it its confidence interval.
+    A mark is a share, the bar through it its confidence interval. Methods stand side by
+    side around the length that they share.
 
     Args:
       panels: By the setting's name, and therein by the method's: the rates, in
         ascending order of length.
+      label: What the shares are of, with their unit.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -65,17 +75,29 @@ def success_rates(panels: Mapping[str, Mapping[str, Sequence[Rate]]]) -> Figure:
     rows = -(-len(panels) // _COLUMNS)
     columns = min(len(panels), _COLUMNS)
     figure = _style.new_figure(_WIDTH * columns + 1, _HEIGHT * rows)
-    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     names = dict.fromkeys(name for methods in panels.values() for name in methods)
-    colors = dict(zip(names, _style.colors(), strict=False))
+    looks = dict(
+        zip(names, zip(_style.colors(), itertools.cycle(_MARKERS)), strict=False)
+    )
+    lengths = sorted(
+        {
+            length
+            for methods in panels.values()
+            for rates in methods.values()
+            for length, *_ in rates
+        }
+    )
     for axes, (setting, methods) in zip(grid.flat, panels.items(), strict=False):
-        _draw(axes, methods, colors)
+        _draw(axes, methods, looks, lengths)
         axes.set_title(setting)
         axes.set_xlabel("length")
+    for axes in grid[:, 1:].flat:
+        axes.tick_params(labelleft=False)
     for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes in grid[:, 0]:
-        axes.set_ylabel("seeds that solved it,\nat any test, %")
+        axes.set_ylabel(label)
     handles = {
         name: handle
         for axes in figure.axes
@@ -92,25 +114,47 @@ def success_rates(panels: Mapping[str, Mapping[str, Sequence[Rate]]]) -> Figure:
 
 
 def _draw(
-    axes: Axes, methods: Mapping[str, Sequence[Rate]], colors: Mapping[str, str]
+    axes: Axes,
+    methods: Mapping[str, Sequence[Rate]],
+    looks: Mapping[str, tuple[str, str]],
+    lengths: Sequence[float],
 ) -> None:
-    """Dots and bars of one panel, those of a length side by side around it."""
-    ticks = sorted({length for rates in methods.values() for length, *_ in rates})
+    """Marks and bars of one panel, those of a length side by side around it."""
+    shift = _shift(lengths, len(methods))
     for index, (method, rates) in enumerate(methods.items()):
-        lengths, shares, lower, upper = (
+        color, marker = looks[method]
+        at, shares, lower, upper = (
             np.asarray(column, float) for column in zip(*rates, strict=True)
         )
-        shift = _SHIFT * max(ticks) * (index - (len(methods) - 1) / 2)
+        at += shift * (index - (len(methods) - 1) / 2)
+        # Lines lie below the marks of all methods.
+        axes.plot(at, 100 * shares, color=color, linewidth=1.2, zorder=1.5)
         axes.errorbar(
-            lengths + shift,
+            at,
             100 * shares,
             [100 * (shares - lower), 100 * (upper - shares)],
-            color=colors[method],
-            marker="o",
+            color=color,
+            fmt=marker,
+            markersize=5,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            ecolor=(color, 0.5),
             elinewidth=0.8,
             label=method,
+            clip_on=False,
         )
     _style.strip(axes, y_axis="left")
-    axes.set_xticks(ticks)
+    axes.tick_params(labelbottom=True)  # the panel below may be missing
+    axes.set_xticks(lengths)
+    axes.grid(axis="y", color=_style.FAINT, linewidth=0.5, alpha=0.5)
+    axes.set_axisbelow(True)
     axes.margins(x=0.08)
     axes.set_ylim(-4, 104)
+
+
+def _shift(lengths: Sequence[float], methods: int) -> float:
+    """The distance between methods of one length."""
+    if len(lengths) == 1:
+        return _SHIFT * lengths[0]
+    gap = _LEAST_GAP * float(np.diff(lengths).min()) / methods
+    return min(_SHIFT * (lengths[-1] - lengths[0]), gap)

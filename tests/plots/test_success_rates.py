@@ -18,11 +18,13 @@ def bars(axes: Any) -> list[np.ndarray]:
 
 
 def test_success_rates_show_each_share_with_its_interval():
-    figure = plots.success_rates({"one": RATES, "other": {"clip": RATES["clip"]}})
+    panels = {"one": RATES, "other": {"clip": RATES["clip"]}}
+    figure = plots.success_rates(panels, label="solved, %")
     first: Any = figure.axes[0]
     second = figure.axes[1]
     assert [axes.get_title() for axes in figure.axes] == ["one", "other"]
-    assert first.get_ylabel() == "seeds that solved it,\nat any test, %"
+    assert (first.get_ylabel(), second.get_ylabel()) == ("solved, %", "")
+    assert second.get_xlim() == first.get_xlim()
     np.testing.assert_allclose(
         first.containers[0].lines[0].get_xydata()[:, 1], [100, 20]
     )
@@ -54,3 +56,29 @@ def test_success_rates_need_a_method():
     for panels in ({}, {"one": {}}):
         with pytest.raises(ValueError, match=r"at least one setting, each with .* got"):
             plots.success_rates(panels)
+
+
+@pytest.mark.parametrize("lengths", [(20, 50, 200), (50,)])
+def test_marks_of_equal_shares_stand_apart(lengths):
+    rates = [plots.Rate(length, 0.0, 0.0, 0.5) for length in lengths]
+    methods = dict.fromkeys("abcd", rates)
+    figure = plots.success_rates({"one": methods, "other": methods})
+    figure.draw_without_rendering()
+    axes: Any = figure.axes[0]
+    marks = [container.lines[0] for container in axes.containers]
+    at = np.array([mark.get_xdata() for mark in marks])
+    # By more than half a mark, and none nearer to another length than to its own.
+    left, right = (axes.transData.transform((x, 0))[0] for x in (0, 1))
+    size = marks[0].get_markersize() * figure.dpi / 72
+    assert (right - left) * np.diff(at, axis=0).min() > size / 2
+    nearest = np.abs(at[..., None] - np.array(lengths)).argmin(-1)
+    np.testing.assert_array_equal(nearest, [range(len(lengths))] * 4)
+    assert len({mark.get_marker() for mark in marks}) == 4
+
+
+def test_the_shares_are_read_at_the_left_and_named_by_default():
+    figure = plots.success_rates({"one": RATES, "other": RATES})
+    left, right = figure.axes
+    assert left.get_ylabel() == "runs that succeeded, %"
+    shown = [axes.yaxis.get_tick_params()["labelleft"] for axes in (left, right)]
+    assert shown == [True, False]
