@@ -6,6 +6,7 @@ from optax_ltd.plots.gradient_heatmap import gradient_heatmap
 from optax_ltd.plots.loss_curves import loss_curves
 from optax_ltd.plots.loss_surface import loss_surface
 from optax_ltd.plots.success_rates import Rate, success_rates
+from optax_ltd.plots.updates_to_solve import updates_to_solve
 
 __all__ = [
     "Rate",
@@ -15,4 +16,5 @@ __all__ = [
     "loss_curves",
     "loss_surface",
     "success_rates",
+    "updates_to_solve",
 ]
