@@ -37,6 +37,20 @@ def error_curves(runs: Mapping[str, Run]) -> Figure:
     )
 
 
+def updates_to_solve(groups: Mapping[str, Mapping[str, Run]]) -> Figure:
+    """Draws after how many updates each seed first solved its task.
+
+    Args:
+      groups: by heading, runs by what the picture shall call them; each tested.
+    """
+    return plots.updates_to_solve(
+        {
+            heading: {name: (run.solved_at, run.update) for name, run in runs.items()}
+            for heading, runs in groups.items()
+        }
+    )
+
+
 def success_rates(
     runs: Iterable[Run], *, panel: Callable[[Run], str], method: Callable[[Run], str]
 ) -> Figure:

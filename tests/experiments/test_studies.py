@@ -178,13 +178,27 @@ def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
     configs = STUDIES["recipe"].configs(400)
     base = configs["search-recipe"]
     assert set(configs) == {"100", "200", *(f"search-{x}" for x in recipe.SEARCH)}
-    for name, changes in recipe.SEARCH.items():
+    for name, (_, changes) in recipe.SEARCH.items():
         changed = dataclasses.replace(base, **changes)
         assert configs[f"search-{name}"] == changed
     confirmed = dataclasses.replace(
         configs["100"], seeds=3, first_seed=100, updates=configs["100"].updates // 4
     )
     assert confirmed == base
+
+
+def test_the_picture_of_the_recipe_has_a_row_a_run_by_its_label():
+    runs = runs_of("recipe", solved=1)
+    del runs["200"], runs["search-recipe"]
+    (axes,) = recipe.RECIPE.figure(runs).axes
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    searched = [label for label, _ in recipe.SEARCH.values()]
+    assert labels == [*searched[1:], "T = 100"]
+    solved, unsolved = axes.lines
+    assert len(np.asarray(solved.get_xdata())) == len(labels)
+    assert len(np.asarray(unsolved.get_xdata())) == 2 * len(searched[1:]) + 4
+    only = recipe.RECIPE.figure({"100": runs["100"]}).axes[0]
+    assert [text.get_text() for text in only.texts] == ["recipe, fresh seeds"]
 
 
 def test_the_picture_of_clips_has_the_fastest_threshold_of_each():

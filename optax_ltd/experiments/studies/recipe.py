@@ -1,6 +1,7 @@
 """A recipe: how tanh units learn temporal order over 100 and 200 steps."""
 
 import dataclasses
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -12,19 +13,22 @@ _CONFIRMED = ("100", "200")
 _SEARCH_SHARE = 4  # each of its runs gets this part of the budget
 _SEARCH_SEED = 100  # the search had seeds of its own
 
-# What each of these changes of the recipe.
-SEARCH = {
-    "recipe": {},
-    "fixed-length": {"length": 100},
-    "basic-tanh": {"init": "basic_tanh"},
-    "smart-tanh": {"init": "smart_tanh"},
-    "no-flow": {"method": "clip-norm"},
-    "flow-weight-1": {"flow_weight": 1.0},
-    "flow-weight-4": {"flow_weight": 4.0},
-    "flow-decay-5000": {"flow_decay": 5000.0},
-    "nesterov-.01": {"optimizer": "nesterov", "learning_rate": 0.01},
-    "learning-rate-.02": {"learning_rate": 0.02},
-    "learning-rate-.1": {"learning_rate": 0.1},
+# What pictures call each of these, and what it changes of the recipe.
+SEARCH: dict[str, tuple[str, dict[str, Any]]] = {
+    "recipe": ("recipe", {}),
+    "fixed-length": ("length 100 alone", {"length": 100}),
+    "basic-tanh": ("basic tanh", {"init": "basic_tanh"}),
+    "smart-tanh": ("smart tanh", {"init": "smart_tanh"}),
+    "no-flow": ("no Ω", {"method": "clip-norm"}),
+    "flow-weight-1": ("Ω of weight 1", {"flow_weight": 1.0}),
+    "flow-weight-4": ("Ω of weight 4", {"flow_weight": 4.0}),
+    "flow-decay-5000": ("Ω that decays", {"flow_decay": 5000.0}),
+    "nesterov-.01": (
+        "Nesterov, rate .01",
+        {"optimizer": "nesterov", "learning_rate": 0.01},
+    ),
+    "learning-rate-.02": ("SGD, rate .02", {"learning_rate": 0.02}),
+    "learning-rate-.1": ("SGD, rate .1", {"learning_rate": 0.1}),
 }
 
 
@@ -47,15 +51,21 @@ def _configs(updates: int) -> dict[str, Config]:
             first_seed=_SEARCH_SEED,
             **changes,
         )
-        for name, changes in SEARCH.items()
+        for name, (_, changes) in SEARCH.items()
     }
     confirmed = {name: _recipe(int(name), updates) for name in _CONFIRMED}
     return search | confirmed
 
 
 def _figure(runs: Runs) -> Figure:
-    confirmed = {f"T = {name}": runs[name] for name in _CONFIRMED if name in runs}
-    return figures.error_curves(confirmed or runs)
+    search = {f"search-{name}": label for name, (label, _) in SEARCH.items()}
+    confirmed = {name: f"T = {name}" for name in _CONFIRMED}
+    groups = {"search, T = 100": search, "recipe, fresh seeds": confirmed}
+    made = {
+        heading: {label: runs[name] for name, label in names.items() if name in runs}
+        for heading, names in groups.items()
+    }
+    return figures.updates_to_solve({heading: of for heading, of in made.items() if of})
 
 
 def _table(runs: Runs) -> str:
