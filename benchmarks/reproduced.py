@@ -17,6 +17,10 @@ from optax_ltd.experiments.studies import STUDIES
 
 FOLDER = Path(__file__).parent / "reproduced"
 PAGE = FOLDER / "README.md"
+_CLIFF_ALT = (
+    "The loss over weight and bias of one unit, as a landscape and from above: plain "
+    "descent is thrown far out at the cliff, clipped descent follows it to a solution."
+)
 HEADER = """\
 # Published results, made again
 
@@ -36,13 +40,13 @@ def page(folder: Path = FOLDER) -> str:
     sections = [HEADER]
     if (folder / CLIFF).is_dir():
         entry = json.loads((folder / CLIFF / f"{CLIFF}.json").read_text())
-        sections += [cliff_page(entry), f"![]({CLIFF}/{CLIFF}.png)\n"]
+        sections += [cliff_page(entry), _picture(CLIFF, _CLIFF_ALT)]
         sections += [_sources({CLIFF: entry})]
     for name in STUDIES:
         entries = records(folder / name)
         if entries:
             runs = {run: Run.from_dict(entry) for run, entry in entries.items()}
-            sections += [page_of(name, runs), f"![]({name}/{name}.png)\n"]
+            sections += [page_of(name, runs), _picture(name, STUDIES[name].alt)]
             sections += [_sources(entries)]
     return "\n".join(sections)
 
@@ -60,6 +64,10 @@ def records(folder: Path) -> dict[str, Mapping[str, Any]]:
         for name, path in paths.items()
         if path.exists()
     }
+
+
+def _picture(name: str, alt: str) -> str:
+    return f"![{alt}]({name}/{name}.png)\n"
 
 
 def _sources(entries: Mapping[str, Mapping[str, Any]]) -> str:

@@ -1,6 +1,7 @@
 """The page of reproduced results says what the records beside it say."""
 
 import json
+import re
 
 from benchmarks import reproduced
 from optax_ltd.experiments.studies import STUDIES
@@ -9,6 +10,13 @@ from optax_ltd.experiments.studies import STUDIES
 def test_the_page_is_what_the_records_give():
     text = reproduced.PAGE.read_text()
     assert text == reproduced.page(), "run `python -m benchmarks.reproduced`"
+
+
+def test_each_picture_is_there_and_told_in_a_sentence():
+    pictures = re.findall(r"!\[(.*)\]\((.*)\)", reproduced.page())
+    assert [alt for alt, _ in pictures if not re.fullmatch(r"[A-Z].{20,}\.", alt)] == []
+    paths = sorted(reproduced.FOLDER / path for _, path in pictures)
+    assert paths == sorted(reproduced.FOLDER.glob("*/*.png"))
 
 
 def test_each_record_is_of_a_run_that_its_study_has():

@@ -19,6 +19,7 @@ class Study:
       title: What is reproduced, and whose it is.
       configs: From a budget of updates, the runs by name.
       figure: The picture of what came out.
+      alt: What that picture shows, for those who do not see it.
       finding: What came out in a few sentences, and where it differs from what was
         published.
       table: The same as a table in Markdown, with confidence intervals.
@@ -31,6 +32,7 @@ class Study:
     title: str
     configs: Callable[[int], dict[str, Config]]
     figure: Callable[[Runs], Figure]
+    alt: str
     finding: Callable[[Runs], str]
     table: Callable[[Runs], str]
     remarks: str

@@ -41,6 +41,7 @@ TINY = Study(
     title="Tiny",
     configs=_configs,
     figure=CLIP_VARIANTS.figure,
+    alt="Tiny.",
     finding=CLIP_VARIANTS.finding,
     table=CLIP_VARIANTS.table,
     remarks="Nothing.",

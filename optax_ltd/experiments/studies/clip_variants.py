@@ -100,6 +100,7 @@ CLIP_VARIANTS = Study(
     title="Clips side by side, on temporal order at T = 50",
     configs=_configs,
     figure=_figure,
+    alt="Wrong answers to fresh sequences during training, by clip.",
     finding=_finding,
     table=_table,
     remarks=(

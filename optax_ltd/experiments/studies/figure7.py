@@ -91,6 +91,11 @@ FIGURE7 = Study(
     title="Figure 7 of Pascanu, Mikolov and Bengio (2013): temporal order",
     configs=_configs,
     figure=_figure,
+    alt=(
+        "Share of five seeds that solved temporal order, with its confidence "
+        "interval, against the length of the sequences: a panel each kind of initial "
+        "weights, a colour each method."
+    ),
     finding=_finding,
     table=_table,
     protocol=(

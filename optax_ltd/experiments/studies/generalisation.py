@@ -76,6 +76,10 @@ GENERALISATION = Study(
     title="Lengths never seen: Pascanu, Mikolov and Bengio (2013), section 4.1",
     configs=_configs,
     figure=_figure,
+    alt=(
+        "Wrong answers to fresh sequences during training, by the lengths learned and "
+        "the initial weights."
+    ),
     finding=_finding,
     table=_table,
     protocol=(

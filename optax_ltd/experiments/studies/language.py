@@ -113,6 +113,7 @@ LANGUAGE = Study(
     title="Characters of text: tanh with and without Ω against an LSTM",
     configs=_configs,
     figure=_figure,
+    alt="Bits per character of held-out text during training, by network and method.",
     finding=_finding,
     table=_table,
     protocol=(

@@ -128,6 +128,11 @@ PATHOLOGICAL = Study(
     title="The tasks of Pascanu, Mikolov and Bengio (2013)",
     configs=_configs,
     figure=_figure,
+    alt=(
+        "Share of five seeds that solved a task, with its confidence interval, "
+        "against the length of the sequences: a panel each task, a colour each "
+        "method."
+    ),
     finding=_finding,
     table=_table,
     protocol=(

@@ -103,6 +103,11 @@ RECIPE = Study(
     title="A recipe for 100 and 200 steps",
     configs=_configs,
     figure=_figure,
+    alt=(
+        "Updates after which each seed first solved temporal order: a row each change "
+        "of the recipe at length 100, then the recipe on fresh seeds at lengths 100 "
+        "and 200."
+    ),
     finding=_finding,
     table=_table,
     protocol=(
