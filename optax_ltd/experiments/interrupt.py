@@ -1,15 +1,20 @@
 """Ctrl-C that waits for a safe moment."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+_STDERR = 2
+_ANSWER = b"\nStopping as soon as it is safe. Ctrl-C again: at once.\n"
 
 
 @contextlib.contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], None]]:
     """Lets Ctrl-C take effect only where the block asks for it; a second one at once.
 
+    The first one is answered on the standard error, as that moment may be a while off.
     A compiler that is cut short in XLA can crash Python at its exit, after all has
     been shown, so that neither message nor exit code would be the right one.
 
@@ -23,6 +28,7 @@ def deferred_interrupt() -> Iterator[Callable[[], None]]:
         del signum, frame
         nonlocal asked
         asked = True
+        os.write(_STDERR, _ANSWER)  # print may not be called in a handler
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def check() -> None:

@@ -69,9 +69,14 @@ def draw_curves(
                 f"curves[{name!r}] must be updates [tests] and values [tests, seeds], "
                 f"got shapes {updates.shape} and {values.shape}"
             )
-        axes.plot(updates, values, color=color, linewidth=0.8, alpha=0.6)
+        marker = "d" if len(updates) == 1 else None  # a line of one point is invisible
+        axes.plot(
+            updates, values, color=color, linewidth=0.8, alpha=0.6, marker=marker, ms=4
+        )
         median = np.median(values, axis=1)
-        axes.plot(updates, median, color=color, linewidth=2.2, label=name)
+        axes.plot(
+            updates, median, color=color, linewidth=2.2, marker=marker, label=name
+        )
 
 
 def strip(axes: Axes, y_axis: Literal["left", "right"]) -> None:

@@ -10,10 +10,13 @@ def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_interrupt_waits_for_the_next_check():
+def test_interrupt_is_answered_and_waits_for_the_next_check(
+    capfd: pytest.CaptureFixture[str],
+):
     with deferred_interrupt() as check:
         check()
         press_ctrl_c()
+        assert "Stopping as soon as it is safe" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             check()
 

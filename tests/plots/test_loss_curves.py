@@ -17,6 +17,13 @@ def test_loss_curves_show_every_seed_and_their_median():
     assert [text.get_text() for text in axes.texts] == ["LSTM"]
 
 
+def test_a_single_test_is_seen():
+    for tests, seen in ((1, True), (2, False)):
+        curves = {"LSTM": (np.arange(tests), LOSSES[:tests])}
+        (axes,) = plots.loss_curves(curves).axes
+        assert all((line.get_marker() == "d") == seen for line in axes.lines)
+
+
 def test_loss_curves_may_leave_the_picture():
     (axes,) = plots.loss_curves({"LSTM": ([0, 10], LOSSES)}, top=4.5).axes
     assert axes.get_ylim()[1] == 4.5
