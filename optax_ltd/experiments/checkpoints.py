@@ -11,6 +11,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from optax_ltd.experiments.config import Config, read_json
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
 from optax_ltd.experiments.training import Member
@@ -96,16 +97,12 @@ def write_config(folder: Path, config: Config) -> None:
       config: of the run whose states it will hold.
 
     Raises:
-      ValueError: if it holds anything, or cannot be made.
+      InputError: if it holds anything.
+      OSError: if it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"cannot make the folder {str(folder)!r}: {error.strerror}"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise ValueError(f"{str(folder)!r} must be new or empty")
+        raise InputError(f"{str(folder)!r} must be new or empty")
     rewrite_config(folder, config)
 
 
@@ -117,7 +114,7 @@ def rewrite_config(folder: Path, config: Config) -> None:
       config: with that budget, the same in all else.
 
     Raises:
-      ValueError: if it cannot be written.
+      OSError: if it cannot be written.
     """
     write_json(folder / _CONFIG, config.to_dict())
 
@@ -129,10 +126,10 @@ def read_config(folder: Path) -> Config:
       folder: begun by `write_config`.
 
     Raises:
-      ValueError: if it is none.
+      InputError: if it is none.
     """
     if not (folder / _CONFIG).is_file():
-        raise ValueError(f"{str(folder)!r} is no folder of checkpoints")
+        raise InputError(f"{str(folder)!r} is no folder of checkpoints")
     return Config.from_dict(read_json(folder / _CONFIG))
 
 
@@ -144,16 +141,16 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
       values: what it shall hold.
 
     Raises:
-      ValueError: if it cannot be written.
+      OSError: if it cannot be written.
     """
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_text(json.dumps(values, indent=2) + "\n")
         os.replace(beside, path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
+        raise
 
 
 def _states(runner: Runner) -> dict[str, Member]:

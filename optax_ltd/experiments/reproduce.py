@@ -10,6 +10,7 @@ from rich.console import Console
 
 from optax_ltd.experiments.checkpoints import write_json
 from optax_ltd.experiments.cliff import cliff, cliff_figure, record_table
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.studies import STUDIES
 from optax_ltd.experiments.sweep import sweep
@@ -40,13 +41,14 @@ def parse_budget(text: str) -> Budget:
       text: what the user typed.
 
     Raises:
-      ValueError: if it is neither.
+      InputError: if it is neither.
     """
     found = re.fullmatch(r"([1-9]\d*)(min)?", text)
     if found is None:
-        raise ValueError(
-            "a budget must be updates of each run, such as 20000, or minutes for all, "
-            f"such as 30min; got {text!r}"
+        raise InputError(
+            "`budget` must be updates of each run, such as 20000, or minutes for all, "
+            f"such as 30min; got {text!r}",
+            "budget",
         )
     number = int(found[1])
     return Budget(NO_LIMIT, 60 * number) if found[2] else Budget(number)
@@ -67,7 +69,7 @@ def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
       The table, in Markdown.
 
     Raises:
-      ValueError: if the folder holds runs of another budget of updates; of another
+      InputError: if the folder holds runs of another budget of updates; of another
         time it keeps those that were made.
       KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """

@@ -37,7 +37,7 @@ def train(
       The runner, and whether it came to its end.
 
     Raises:
-      ValueError: if anything in the config is unknown or out of range.
+      InputError: if anything in the config is unknown or out of range.
     """
     with deferred_interrupt() as check_interrupt:
         runner = Runner(config, mesh=mesh)

@@ -33,7 +33,7 @@ _MOMENTUM: dict[str, Any] = {
 
 
 def _configs(updates: int) -> dict[str, Config]:
-    rows = [(task, "squared", "") for task in PUBLISHED]
+    rows = [(task, "squared" if task in NUMBERS else None, "") for task in PUBLISHED]
     rows += [(task, "absolute", "-absolute") for task in NUMBERS]
     return {
         f"{task}-{length}{ending}": dataclasses.replace(
