@@ -145,7 +145,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """
     beside = path.with_name(path.name + ".new")
     try:
-        beside.write_text(json.dumps(values, indent=2) + "\n")
+        beside.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
         os.replace(beside, path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ from optax_ltd.experiments.checkpoints import Checkpoints, read_config
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.run import plain
 from optax_ltd.experiments.runner import Runner
 
 
@@ -28,11 +29,11 @@ class Reach(NamedTuple):
     error: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """The same in lists."""
+        """The same in lists; null is what no number is."""
         return {
             "length": self.length,
-            "loss": self.loss.tolist(),
-            "error": self.error.tolist(),
+            "loss": plain(self.loss),
+            "error": plain(self.error),
         }
 
 

@@ -18,7 +18,6 @@ from optax_ltd.experiments.sweep import sweep
 CLIFF = "cliff"
 NAMES = (CLIFF, *STUDIES)
 _CLIFF_TITLE = "The cliff: figure 10.17 of Goodfellow, Bengio and Courville (2016)"
-_UPDATES = 10_000
 NO_LIMIT = 2**30  # as many as a config may have
 
 
@@ -30,7 +29,7 @@ class Budget(NamedTuple):
       seconds: for all runs together.
     """
 
-    updates: int = _UPDATES
+    updates: int
     seconds: float = math.inf
 
 
@@ -118,10 +117,16 @@ def _verdict(runs: Mapping[str, Run]) -> str:
 
 
 def _budget(runs: Mapping[str, Run]) -> str:
-    given = sorted({run.config.updates for run in runs.values()})
-    if NO_LIMIT in given:
+    minutes = [
+        run.time_limit / 60 for run in runs.values() if run.time_limit < math.inf
+    ]
+    if minutes:
         made = [run.update for run in runs.values()]
-        return f"a time in which runs made {min(made):,} to {max(made):,} updates"
+        return (
+            f"{min(minutes):.3g} to {max(minutes):.3g} minutes a run, in which they "
+            f"made {min(made):,} to {max(made):,} updates"
+        )
+    given = sorted({run.config.updates for run in runs.values()})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
 
 

@@ -87,7 +87,7 @@ def sweep(
     for name, config in configs.items():
         if name not in kept:
             console.print(name, highlight=False)
-            part = (deadline - time.monotonic()) / missing
+            part = max(0.0, deadline - time.monotonic()) / missing
             runner, ended = train(config, console, seconds=part)
             if not ended:
                 raise KeyboardInterrupt

@@ -123,6 +123,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path):
     with pytest.raises(TypeError):
         checkpoints.write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": 1}
-    with pytest.raises(ValueError, match="cannot write"):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        checkpoints.write_json(path, {"a": float("nan")})
+    with pytest.raises(IsADirectoryError):
         checkpoints.write_json(tmp_path, {})
     assert not tmp_path.with_name(tmp_path.name + ".new").exists()
