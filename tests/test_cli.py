@@ -6,17 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from optax_ltd import cli
 from optax_ltd.experiments import demo
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.run import Evaluation, Run
-
-
-def invoke(*arguments: object) -> Result:
-    terminal = {"COLUMNS": "120", "TERM": "dumb"}
-    return CliRunner(env=terminal).invoke(cli.app, [str(a) for a in arguments])
+from tests.cli_calls import invoke
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -92,7 +86,7 @@ def test_interrupt_before_the_first_test_leaves_an_empty_table(
         ("--seeds", "0", "1"),
         ("--updates", "-5", "1"),
         ("--output", __file__, "is a file"),
-        ("--output", __file__ + "/folder", "cannot make the folder"),
+        ("--output", __file__ + "/folder", "cannot write"),
         ("--speed", "9", "No such option"),
     ],
 )

@@ -7,36 +7,16 @@ import re
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from optax_ltd import cli
+from optax_ltd.cli import commands
 from optax_ltd.experiments import sweep
 from optax_ltd.experiments.checkpoints import Checkpoints
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.evaluate import Reach
 from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.studies import STUDIES
-
-CONFIG = Config(
-    length=10,
-    seeds=2,
-    updates=4,
-    test_every=2,
-    test_size=20,
-    batch_size=2,
-    hidden_size=3,
-    method="none",
-)
-
-
-def invoke(*arguments: object) -> Result:
-    terminal = {"COLUMNS": "120", "TERM": "dumb"}
-    return CliRunner(env=terminal).invoke(cli.app, [str(a) for a in arguments])
-
-
-def words_of(result: Result) -> str:
-    """What was put out, without the lines of a frame and their breaks."""
-    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.output).split())
+from tests.cli_calls import CONFIG, invoke, words_of
 
 
 @pytest.fixture
@@ -76,7 +56,24 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     tested = invoke("evaluate", folder, "--lengths", "10,30", "--sequences", 8)
     assert tested.exit_code == 0, tested.output
     assert re.search(r"\n +10 .*\n +30 ", tested.output)
-    assert invoke("evaluate", folder, "--lengths", "5").exit_code == 2
+    refused = invoke("evaluate", folder, "--lengths", "10,5")
+    assert refused.exit_code == 2
+    assert "--lengths must be an int >= 10" in words_of(refused)
+
+
+def test_what_evaluate_prints_of_no_number_is_json(monkeypatch: pytest.MonkeyPatch):
+    made = [Reach(10, np.array([np.nan, 0.5]), np.array([1.0, 0.25]))]
+    monkeypatch.setattr(commands, "run_evaluate", lambda *_: made)
+    tested = invoke("evaluate", "folder", "--lengths", 10, "--json")
+    assert tested.exit_code == 0, tested.output
+    printed = json.loads(tested.stdout, parse_constant=pytest.fail)
+    assert printed == [{"length": 10, "loss": [None, 0.5], "error": [1.0, 0.25]}]
+
+
+def test_train_spreads_over_a_mesh(config_file: Path):
+    trained = invoke("train", "--config", config_file, "--device-mesh", "1x1")
+    assert trained.exit_code == 0, trained.output
+    assert "SGD 4 0 of 2" in words_of(trained)
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(
@@ -113,6 +110,21 @@ def test_sweep_makes_a_record_of_each_run(tmp_path: Path):
     assert "another config" in words_of(invoke("sweep", path, "--output", folder))
 
 
+def test_an_error_of_training_is_not_one_of_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"grid": {"seeds": [1]}}))
+    for error in (ValueError("`seeds` of XLA"), OSError("disk full")):
+
+        def fail(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(sweep, "train", fail)
+        failed = invoke("sweep", path, "--output", tmp_path / "records")
+        assert failed.exception is error
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -120,7 +132,11 @@ def test_sweep_makes_a_record_of_each_run(tmp_path: Path):
         (["--length", "50-20"], "--length must be"),
         (["--length", "x"], "--length"),
         (["--length", "1-2-3"], "--length"),
-        (["--test-length", "3"], "must be an int >= 10"),
+        (["--test-length", "3"], "--test-length must be an int >= 10"),
+        (["--length", "50", "--test-length", "3"], "--test-length must be an int"),
+        (["text", "--test-length", "999999999"], "characters (--test-length)"),
+        (["--criterion", "squared"], "--criterion is for the task addition or"),
+        (["adding", "--criterion", "x"], "--criterion must be one of squared,"),
         (["--test-length", "x"], "--test-length"),
         (["--seeds", "0"], "--seeds must be from 1"),
         (["--seeds", "2.5"], "--seeds"),
@@ -132,8 +148,8 @@ def test_sweep_makes_a_record_of_each_run(tmp_path: Path):
         (["--text", "/no/file"], "--text is for the task text"),
         (["--device-mesh", "9999"], "needs 9999 devices"),
         (["--config", "/no/file"], "cannot read '/no/file'"),
-        (["--save-config", "/no/file"], "cannot write '/no/file'"),
-        (["--checkpoint", "/dev/null/x"], "cannot make the folder"),
+        (["--save-config", "/no/file"], "--save-config: cannot write '/no/file'"),
+        (["--checkpoint", "/dev/null/x"], "--checkpoint: cannot write '/dev/null/x'"),
         (["--resume"], "--resume needs --checkpoint"),
         (["--checkpoint", "/no/folder", "--resume"], "no folder of checkpoints"),
         (["--speed", "9"], "No such option"),
@@ -150,7 +166,7 @@ def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):
     ("arguments", "reason"),
     [
         (["evaluate", "/no/folder", "--lengths", "10"], "no folder of checkpoints"),
-        (["evaluate", "/no/folder", "--lengths", "10,x"], "whole numbers with commas"),
+        (["evaluate", "/no/folder", "--lengths", "10,x"], "--lengths must be whole"),
         (["evaluate", "/no/folder"], "--lengths"),
         (["sweep", "/no/file"], "cannot read '/no/file'"),
     ],
@@ -172,44 +188,3 @@ def test_every_field_is_an_option():
     ):
         shown = invoke(command, "--help").output
         assert all(word in shown for word in words)
-
-
-def test_reproduce_writes_where_it_says_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    study = dataclasses.replace(
-        STUDIES["clip-variants"],
-        configs=lambda updates: {"none": dataclasses.replace(CONFIG, updates=updates)},
-    )
-    monkeypatch.setitem(STUDIES, "clip-variants", study)
-    command = "reproduce", "clip-variants", "--budget", 2, "--output", tmp_path
-    result = invoke(*command)
-    assert result.exit_code == 0, result.output
-    assert "Budget: 2 updates a run" in words_of(result)
-    assert f"Wrote {tmp_path}/clip-variants.png" in result.output
-    names = ["clip-variants.md", "clip-variants.png", "none.json"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sweep, "train", interrupted)
-    again = invoke(*command)
-    assert again.exit_code == 0, again.output
-    (tmp_path / "none.json").unlink()
-    stopped = invoke(*command)
-    assert stopped.exit_code == 130
-    assert "goes on with the next run" in stopped.output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
-        (("cliff", "--budget", "1h"), "updates of each run, such as 20000, or .* '1h'"),
-    ],
-)
-def test_reproduce_names_what_is_wrong(arguments: tuple[str, ...], reason: str):
-    result = invoke("reproduce", *arguments)
-    assert result.exit_code == 2
-    assert re.search(reason, words_of(result))

@@ -1,6 +1,5 @@
 """The commands."""
 
-import re
 import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -22,9 +21,10 @@ from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
 from optax_ltd.experiments.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.json_files import json_text, read_json, write_json
 from optax_ltd.experiments.problem import TASKS
-from optax_ltd.experiments.reproduce import NAMES, parse_budget
+from optax_ltd.experiments.reproduce import CLIFF, NAMES, Budget, parse_budget
 from optax_ltd.experiments.reproduce import reproduce as run_reproduce
 from optax_ltd.experiments.results_table import (
     reach_table,
@@ -37,6 +37,7 @@ from optax_ltd.experiments.sweep import sweep as run_sweep
 from optax_ltd.experiments.train import train as run_train
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
+_BUDGET = "10000"
 
 _Json = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table, progress apart.")
@@ -55,7 +56,9 @@ app = typer.Typer(
 def demo(
     length: Annotated[int, typer.Option(min=10, help="Steps in a sequence.")] = 50,
     seeds: Annotated[int, typer.Option(min=1, help="Networks per method.")] = 3,
-    updates: Annotated[int, typer.Option(min=1, help="Budget per method.")] = 10_000,
+    updates: Annotated[
+        int, typer.Option(min=1, help="Updates of each method at most.")
+    ] = 10_000,
     output: Annotated[Path, _Folder] = Path("demo"),
 ) -> None:
     """Train on temporal order: SGD, SGD + clip, SGD + clip + Ω.
@@ -64,7 +67,8 @@ def demo(
     writes two pictures: the errors, and the error signal along time.
     """
     _make_folder(output)
-    config = Config(length=length, seeds=seeds, updates=updates)
+    with _usage_errors(("length", "seeds", "updates")):
+        config = Config(length=length, seeds=seeds, updates=updates)
     if not run_demo(config, output, Console()):
         raise typer.Exit(_INTERRUPTED)
 
@@ -108,9 +112,11 @@ def train(
         if resume:
             _check_resumed(before, chosen)
         mesh = make_mesh(device_mesh, chosen) if device_mesh else None
-        if save_config:
+    if save_config:
+        with _writing("--save-config", save_config):
             write_json(save_config, chosen.to_dict())
-        if checkpoint:
+    if checkpoint:
+        with _usage_errors(), _writing("--checkpoint", checkpoint):
             (rewrite_config if resume else write_config)(checkpoint, chosen)
     runner, ended = run_train(
         chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
@@ -139,7 +145,7 @@ def evaluate(
 
     A seed that has solved its task is tested as it first did, any other as it stands.
     """
-    with _usage_errors():
+    with _usage_errors(("lengths",)):
         reaches = run_evaluate(checkpoint, parse_lengths(lengths), sequences)
     if as_json:
         typer.echo(json_text([reach.to_dict() for reach in reaches]))
@@ -168,21 +174,27 @@ def sweep(
 def reproduce(
     name: Annotated[str, typer.Argument(help=", ".join(NAMES), show_default=False)],
     budget: Annotated[
-        str,
-        typer.Option(help="Updates of each run, or minutes for all, such as 30min."),
-    ] = "10000",
+        str | None,
+        typer.Option(
+            help="Updates of each run, of which runs of the search of recipe get a "
+            "quarter; or minutes for all runs, such as 30min. Not for cliff.",
+            show_default=_BUDGET,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for records, picture and table. [default: NAME]"),
+        typer.Option(
+            help="Folder for records, picture and table.", show_default="NAME"
+        ),
     ] = None,
 ) -> None:
     """Make a published result again: a picture, a table and a record of each run.
 
     Started again with the same budget it goes on where it stopped.
     """
-    with _usage_errors():
+    with _usage_errors(("budget",)):
         choose("name", name, dict.fromkeys(NAMES))
-        parsed = parse_budget(budget)
+        parsed = _parse_budget(name, budget)
     folder = output or Path(name)
     _make_folder(folder)
     with _interruptible(), _usage_errors():
@@ -203,24 +215,36 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _usage_errors(given: Collection[str] = ()) -> Iterator[None]:
-    """Turns what a bad value raises into a message that names the option given."""
+    """Turns what bad input raises into a message that names the option, if given."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except InputError as error:
         message = str(error)
-        field = re.match(r"`?(\w+)", message)
-        if field and field[1] in given:
-            option = "TASK" if field[1] == "task" else option_name(field[1])
-            message = re.sub(r"^`?\w+`?", option, message)
+        if error.field and error.field in given:
+            option = "TASK" if error.field == "task" else option_name(error.field)
+            message = message.replace(f"`{error.field}`", option)
         raise typer.BadParameter(message) from error
 
 
-def _make_folder(folder: Path) -> None:
+@contextmanager
+def _writing(option: str, path: Path) -> Iterator[None]:
+    """Turns what keeps a path from being written into a message of its option."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        message = f"cannot make the folder {str(folder)!r}: {error.strerror}"
-        raise typer.BadParameter(message, param_hint="--output") from error
+        message = f"cannot write {str(path)!r}: {error.strerror}"
+        raise typer.BadParameter(message, param_hint=option) from error
+
+
+def _make_folder(folder: Path) -> None:
+    with _writing("--output", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _parse_budget(name: str, text: str | None) -> Budget:
+    if name == CLIFF and text:
+        raise InputError("`budget` is for all but cliff, which has no runs", "budget")
+    return parse_budget(text or _BUDGET)
 
 
 def _file_values(config: Path | None) -> dict[str, Any]:
@@ -229,7 +253,7 @@ def _file_values(config: Path | None) -> dict[str, Any]:
 
 def _saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]:
     if checkpoint is None or config:
-        raise ValueError("--resume needs --checkpoint, and no --config")
+        raise InputError("--resume needs --checkpoint, and no --config")
     return read_config(checkpoint).to_dict()
 
 
@@ -237,7 +261,7 @@ def _check_resumed(before: dict[str, Any], chosen: Config) -> None:
     """A resumed run may get another budget; all else would make it another run."""
     for name, value in chosen.to_dict().items():
         if name != "updates" and value != before[name]:
-            raise ValueError(
+            raise InputError(
                 f"--resume goes on with {option_name(name)} {before[name]!r}, "
                 f"not {value!r}; "
                 "only --updates may change"

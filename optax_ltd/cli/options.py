@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from optax_ltd.experiments.config import Config, Length
+from optax_ltd.experiments.input_error import InputError
 
 
 def parse_length(text: str) -> Length:
@@ -36,13 +37,14 @@ def parse_lengths(text: str) -> list[int]:
       text: what the user typed.
 
     Raises:
-      ValueError: if it holds anything else.
+      InputError: if it holds anything else.
     """
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise ValueError(
-            f"lengths must be whole numbers with commas between; got {text!r}"
+        raise InputError(
+            f"`lengths` must be whole numbers with commas between; got {text!r}",
+            "lengths",
         ) from None
 
 

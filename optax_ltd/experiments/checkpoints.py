@@ -8,6 +8,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.json_files import read_json, write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
@@ -94,16 +95,12 @@ def write_config(folder: Path, config: Config) -> None:
       config: of the run whose states it will hold.
 
     Raises:
-      ValueError: if it holds anything, or cannot be made.
+      InputError: if it holds anything.
+      OSError: if it cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"cannot make the folder {str(folder)!r}: {error.strerror}"
-        ) from error
+    folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise ValueError(f"{str(folder)!r} must be new or empty")
+        raise InputError(f"{str(folder)!r} must be new or empty")
     rewrite_config(folder, config)
 
 
@@ -115,7 +112,7 @@ def rewrite_config(folder: Path, config: Config) -> None:
       config: with that budget, the same in all else.
 
     Raises:
-      ValueError: if it cannot be written.
+      OSError: if it cannot be written.
     """
     write_json(folder / _CONFIG, config.to_dict())
 
@@ -127,10 +124,10 @@ def read_config(folder: Path) -> Config:
       folder: begun by `write_config`.
 
     Raises:
-      ValueError: if it is none.
+      InputError: if it is none.
     """
     if not (folder / _CONFIG).is_file():
-        raise ValueError(f"{str(folder)!r} is no folder of checkpoints")
+        raise InputError(f"{str(folder)!r} is no folder of checkpoints")
     return Config.from_dict(read_json(folder / _CONFIG))
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from optax_ltd.experiments.input_error import InputError
+
 Choice = TypeVar("Choice")
 
 
@@ -15,8 +17,9 @@ def choose(name: str, word: str, choices: Mapping[str, Choice]) -> Choice:
       choices: what it may hold.
 
     Raises:
-      ValueError: if it is none of these.
+      InputError: if it is none of these.
     """
     if word not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {word!r}")
+        words = ", ".join(choices)
+        raise InputError(f"`{name}` must be one of {words}; got {word!r}", name)
     return choices[word]

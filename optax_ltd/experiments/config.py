@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from optax_ltd.experiments.input_error import InputError
+
 Length: TypeAlias = int | tuple[int, int]
 
 _LARGEST = 2**30  # sums of two of them are still an int32
@@ -38,9 +40,13 @@ class Config:
     length: int | tuple[int, int] = _field(
         50, "Length of the sequences, or a range such as 50-200."
     )
-    test_length: int | None = _field(None, "Length to test at, if another.")
-    criterion: str = _field(
-        "squared", "Which numbers are wrong: squared or absolute error beyond .04."
+    test_length: int | None = _field(
+        None, "Length to test at, if not that of training."
+    )
+    criterion: str | None = _field(
+        None,
+        "In tasks that ask for a number: the error that may be at most .04, squared or "
+        "absolute, if not the task's own.",
     )
     text: str | None = _field(None, "Text file of the task text.")
     method: str = _field(
@@ -72,7 +78,9 @@ class Config:
     )
     optimizer: str = _field("sgd", "sgd, momentum, nesterov, adam or rmsprop.")
     learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
-    momentum: float = _field(0.9, "Of momentum and nesterov.", **_BELOW_ONE)
+    momentum: float = _field(
+        0.9, "Momentum coefficient of momentum and nesterov.", **_BELOW_ONE
+    )
     cell: str = _field("tanh", "tanh, sigmoid, relu, lstm or gru.")
     init: str = _field(
         "basic_tanh",
@@ -81,7 +89,7 @@ class Config:
     )
     hidden_size: int = _field(50, "Recurrent units.", **_COUNT)
     batch_size: int = _field(20, "Sequences in one update.", **_COUNT)
-    updates: int = _field(10_000, "The budget.", **_COUNT)
+    updates: int = _field(10_000, "Updates at most.", **_COUNT)
     test_every: int = _field(250, "Updates from one test to the next.", **_COUNT)
     test_size: int = _field(10_000, "Fresh sequences in one test.", **_COUNT)
     seeds: int = _field(3, "Networks trained together.", **_COUNT)
@@ -110,12 +118,12 @@ class Config:
           values: what a file held.
 
         Raises:
-          ValueError: if a field is unknown or its value of the wrong type.
+          InputError: if a field is unknown or its value of the wrong type.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f"a config has no field {unknown[0]!r}; it may have "
                 f"{', '.join(sorted(known))}"
             )
@@ -130,12 +138,15 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         value = float(value)
     kinds: Any = int if field.name == "length" else field.type
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ValueError(f"`{field.name}` must be {_kind(kinds)}, got {value!r}")
+        raise _refusal(field, f"must be {_kind(kinds)}, got {value!r}")
     is_allowed = field.metadata.get("is_allowed")
     if is_allowed is not None and not is_allowed(value):
-        allowed = field.metadata["allowed"]
-        raise ValueError(f"`{field.name}` must be {allowed}, got {value}")
+        raise _refusal(field, f"must be {field.metadata['allowed']}, got {value}")
     return value
+
+
+def _refusal(field: dataclasses.Field[Any], message: str) -> InputError:
+    return InputError(f"`{field.name}` {message}", field.name)
 
 
 def _kind(kinds: Any) -> str:

@@ -75,7 +75,7 @@ def _train(
 ) -> None:
     """Trains method after method, adding the runners to a list as they begin."""
     titles = [title(config) for config in configs]
-    with Bars(console, titles, configs[0].updates) as bars:
+    with Bars(console, titles) as bars:
         for index, config in enumerate(configs):
             runners.append(Runner(config))
             bars.train(index, runners[-1], check_interrupt)

@@ -5,6 +5,7 @@ import re
 import jax
 
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.input_error import InputError
 
 
 def make_mesh(text: str, config: Config) -> jax.sharding.Mesh:
@@ -15,25 +16,25 @@ def make_mesh(text: str, config: Config) -> jax.sharding.Mesh:
       config: of the run, whose seeds and sequences the devices share evenly.
 
     Raises:
-      ValueError: if it is no such text, there are too few devices, or they cannot
+      InputError: if it is no such text, there are too few devices, or they cannot
         share evenly.
     """
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
-        raise ValueError(
+        raise InputError(
             "a device mesh must be devices for the seeds x devices for the batch, "
             f"such as 2x4; got {text!r}"
         )
     seeds, batch = map(int, (text + "x1").split("x")[:2])
     count = jax.device_count()
     if seeds * batch > count:
-        raise ValueError(
+        raise InputError(
             f"a device mesh of {text} needs {seeds * batch} devices; "
             f"this machine has {count}"
         )
     for name, share in (("seeds", seeds), ("batch_size", batch)):
         whole = getattr(config, name)
         if whole % share:
-            raise ValueError(
+            raise InputError(
                 f"a device mesh of {text} needs a `{name}` that {share} divides, "
                 f"got {whole}"
             )

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optax_ltd.experiments.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.run import plain
 from optax_ltd.experiments.runner import Runner
 
 
@@ -27,11 +29,11 @@ class Reach(NamedTuple):
     error: np.ndarray
 
     def to_dict(self) -> dict[str, Any]:
-        """The same in lists."""
+        """The same in lists; null is what no number is."""
         return {
             "length": self.length,
-            "loss": self.loss.tolist(),
-            "error": self.error.tolist(),
+            "loss": plain(self.loss),
+            "error": plain(self.error),
         }
 
 
@@ -49,7 +51,7 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
       How they did, length by length.
 
     Raises:
-      ValueError: if it is no such folder or holds no state yet, or the task does not
+      InputError: if it is no such folder or holds no state yet, or the task does not
         have such a length.
     """
     config = dataclasses.replace(read_config(folder), test_size=test_size)
@@ -61,7 +63,7 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
             checkpoints.restore(runner)
         check_interrupt()
     if not runner.run.evaluations:
-        raise ValueError(f"{str(folder)!r} holds no state yet")
+        raise InputError(f"{str(folder)!r} holds no state yet")
     return reaches(runner, lengths)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from optax_ltd.experiments.input_error import InputError
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a file of JSON holds.
@@ -15,16 +17,16 @@ def read_json(path: Path) -> dict[str, Any]:
       path: the file.
 
     Raises:
-      ValueError: if it cannot be read or holds anything else.
+      InputError: if it cannot be read or holds anything else.
     """
     try:
         values = json.loads(path.read_text())
     except OSError as error:
-        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{str(path)!r} holds no JSON: {error}") from error
+        raise InputError(f"{str(path)!r} holds no JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(
+        raise InputError(
             f"{str(path)!r} must hold an object, got a {type(values).__name__}"
         )
     return values
@@ -38,17 +40,18 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
       values: what it shall hold.
 
     Raises:
-      ValueError: if it cannot be written, or a value is Inf or NaN.
+      OSError: if it cannot be written.
+      ValueError: if a number is Inf or NaN.
     """
     text = json_text(values) + "\n"
     beside = path.with_name(path.name + ".new")
     try:
         beside.write_text(text)
         os.replace(beside, path)
-    except OSError as error:
+    except OSError:
         with contextlib.suppress(OSError):
             beside.unlink()
-        raise ValueError(f"cannot write {str(path)!r}: {error.strerror}") from error
+        raise
 
 
 def json_text(value: Any, indent: str = "") -> str:

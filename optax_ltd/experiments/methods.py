@@ -9,6 +9,7 @@ import optax
 import optax_ltd as ltd
 from optax_ltd.experiments.choices import choose
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.input_error import InputError
 
 # In the order in which a gradient meets them.
 _GUARDS: Mapping[str, Callable[[Config, jax.Array], optax.GradientTransformation]] = {
@@ -38,6 +39,12 @@ _TITLES = {
     "flow": "Ω",
     "carry-clip": "carry clip",
 }
+# What the words for Ω may be.
+_FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
+    "flow_form": ("ratio", "squared_ratio"),
+    "flow_reduction": ("sum", "mean"),
+    "flow_params": ("all", "recurrent"),
+}
 NONE = "none"
 
 
@@ -48,7 +55,7 @@ def parts(config: Config) -> list[str]:
       config: of the run.
 
     Raises:
-      ValueError: if a part is unknown or named twice.
+      InputError: if a part is unknown or named twice.
     """
     if config.method == NONE:
         return []
@@ -56,9 +63,10 @@ def parts(config: Config) -> list[str]:
     for word in words:
         choose("method", word, {NONE: None, **_TITLES})
     if NONE in words or len(set(words)) < len(words):
-        raise ValueError(
+        raise InputError(
             f"`method` must be none, or name each of its parts once; "
-            f"got {config.method!r}"
+            f"got {config.method!r}",
+            "method",
         )
     return words
 
@@ -83,7 +91,7 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
       key: of the random steps; a state begun with another draws others.
 
     Raises:
-      ValueError: if optimiser, method or thresholds are unknown or out of range.
+      InputError: if optimiser or method are unknown.
     """
     named = parts(config)
     chosen = [guard for part, guard in _GUARDS.items() if part in named]
@@ -103,9 +111,11 @@ def flow_options(config: Config) -> dict[str, Any]:
       config: of the run.
 
     Raises:
-      ValueError: if the threshold of the carry clip is out of range.
+      InputError: if the method or a word for Ω is unknown.
     """
     named = parts(config)
+    for field, words in _FLOW_WORDS.items():
+        choose(field, getattr(config, field), dict.fromkeys(words))
     clip = ltd.clip_carry_gradient(max_norm=config.carry_max_norm)
     return {
         "flow_weight": config.flow_weight if "flow" in named else 0.0,

@@ -95,7 +95,7 @@ def make_network(
       flow: options of `optax_ltd.FlowRNN`.
 
     Raises:
-      ValueError: if the cell or the initial weights are unknown, or an option of Ω is.
+      InputError: if the cell or the initial weights are unknown.
     """
     init = choose("init", config.init, INITS)
     cell = choose("cell", config.cell, CELLS)(

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from optax_ltd.experiments import markdown
 from optax_ltd.experiments.cliff import cliff, cliff_figure, record_table
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.json_files import write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.studies import STUDIES
@@ -18,7 +19,6 @@ from optax_ltd.experiments.sweep import sweep
 CLIFF = "cliff"
 NAMES = (CLIFF, *STUDIES)
 _CLIFF_TITLE = "The cliff: figure 10.17 of Goodfellow, Bengio and Courville (2016)"
-_UPDATES = 10_000
 NO_LIMIT = 2**30  # as many as a config may have
 
 
@@ -30,7 +30,7 @@ class Budget(NamedTuple):
       seconds: for all runs together.
     """
 
-    updates: int = _UPDATES
+    updates: int
     seconds: float = math.inf
 
 
@@ -41,13 +41,14 @@ def parse_budget(text: str) -> Budget:
       text: what the user typed.
 
     Raises:
-      ValueError: if it is neither.
+      InputError: if it is neither.
     """
     found = re.fullmatch(r"([1-9]\d*)(min)?", text)
     if found is None:
-        raise ValueError(
-            "a budget must be updates of each run, such as 20000, or minutes for all, "
-            f"such as 30min; got {text!r}"
+        raise InputError(
+            "`budget` must be updates of each run, such as 20000, or minutes for all, "
+            f"such as 30min; got {text!r}",
+            "budget",
         )
     number = int(found[1])
     return Budget(NO_LIMIT, 60 * number) if found[2] else Budget(number)
@@ -68,7 +69,7 @@ def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
       The table, in Markdown.
 
     Raises:
-      ValueError: if the folder holds runs of another budget of updates; of another
+      InputError: if the folder holds runs of another budget of updates; of another
         time it keeps those that were made.
       KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """
@@ -120,10 +121,16 @@ def _verdict(runs: Mapping[str, Run]) -> str:
 
 
 def _budget(runs: Mapping[str, Run]) -> str:
-    given = sorted({run.config.updates for run in runs.values()})
-    if NO_LIMIT in given:
+    minutes = [
+        run.time_limit / 60 for run in runs.values() if run.time_limit < math.inf
+    ]
+    if minutes:
         made = [run.update for run in runs.values()]
-        return f"a time in which runs made {min(made):,} to {max(made):,} updates"
+        return (
+            f"{min(minutes):.3g} to {max(minutes):.3g} minutes a run, in which they "
+            f"made {min(made):,} to {max(made):,} updates"
+        )
+    given = sorted({run.config.updates for run in runs.values()})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
 
 

@@ -32,7 +32,7 @@ class Evaluation(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The same in lists; null is what no number is."""
         return {
-            name: values if name == "update" else [_plain(x) for x in values.tolist()]
+            name: values if name == "update" else plain(values)
             for name, values in self._asdict().items()
         }
 
@@ -61,6 +61,7 @@ class Run:
       seconds: Time spent on updates, without compilation and tests.
       reach: By length, the share of wrong answers of the networks that were kept, a
         number a seed.
+      time_limit: Seconds that all of it may take; the test then reached is the last.
     """
 
     config: Config
@@ -68,6 +69,7 @@ class Run:
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     reach: dict[int, list[float]] = dataclasses.field(default_factory=dict)
+    time_limit: float = math.inf
 
     @property
     def title(self) -> str:
@@ -111,6 +113,7 @@ class Run:
             "solved_below": self.solved_below,
             "solved_at": self.solved_at,
             "seconds": self.seconds,
+            "time_limit": self.time_limit if self.time_limit < math.inf else None,
             "reach": self.reach,
             "evaluations": [e.to_dict() for e in self.evaluations],
         }
@@ -126,14 +129,21 @@ class Run:
         Args:
           values: its fields.
         """
+        limit = values.get("time_limit")
         return cls(
             Config.from_dict(values["config"]),
             values["solved_below"],
             [Evaluation.from_dict(e) for e in values["evaluations"]],
             values["seconds"],
             {int(length): errors for length, errors in values["reach"].items()},
+            math.inf if limit is None else limit,
         )
 
 
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def plain(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON holds them; null is what no number is.
+
+    Args:
+      values: any number of them, [n].
+    """
+    return [value if math.isfinite(value) else None for value in values.tolist()]

@@ -46,7 +46,7 @@ def make_setup(config: Config) -> Setup:
       config: of the run.
 
     Raises:
-      ValueError: if anything in the config is unknown or out of range, or the text
+      InputError: if anything in the config is unknown or out of range, or the text
         cannot be read.
     """
     task = make_task(config)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.evaluate import reaches
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.json_files import read_json, write_json
 from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.setup import make_setup
@@ -30,17 +31,17 @@ def read_sweep(path: Path) -> dict[str, Config]:
       Configs by name, each of a grid's combinations.
 
     Raises:
-      ValueError: if it is no such file, or one of the configs cannot be run.
+      InputError: if it is no such file, or one of the configs cannot be run.
     """
     values = read_json(path)
     if set(values) - {"base", "grid"} or "grid" not in values:
-        raise ValueError(
+        raise InputError(
             f"{str(path)!r} must have the fields base and grid, got "
             f"{', '.join(map(repr, values)) or 'none'}"
         )
     base = values.get("base", {})
     if not isinstance(base, dict):
-        raise ValueError(f"base must have the fields of a config, got {base!r}")
+        raise InputError(f"base must have the fields of a config, got {base!r}")
     grids = values["grid"] if isinstance(values["grid"], list) else [values["grid"]]
     configs: dict[str, Config] = {}
     for grid in grids:
@@ -49,9 +50,9 @@ def read_sweep(path: Path) -> dict[str, Config]:
             make_setup(config)
             name = _name(choice)
             if configs.setdefault(name, config) != config:
-                raise ValueError(f"two runs of {str(path)!r} would be named {name!r}")
+                raise InputError(f"two runs of {str(path)!r} would be named {name!r}")
     if not configs:
-        raise ValueError(f"the grid of {str(path)!r} has no run")
+        raise InputError(f"the grid of {str(path)!r} has no run")
     return configs
 
 
@@ -76,7 +77,7 @@ def sweep(
       The runs by name, old ones and new ones.
 
     Raises:
-      ValueError: if the folder holds another run of that name.
+      InputError: if the folder holds another run of that name.
       KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def sweep(
     for name, config in configs.items():
         if name not in kept:
             console.print(name, highlight=False)
-            part = (deadline - time.monotonic()) / missing
+            part = max(0.0, deadline - time.monotonic()) / missing
             runner, ended = train(config, console, seconds=part)
             if not ended:
                 raise KeyboardInterrupt
@@ -103,7 +104,7 @@ def _kept(configs: Mapping[str, Config], folder: Path) -> Iterator[tuple[str, Ru
         if path.exists():
             run = Run.from_dict(read_json(path))
             if run.config != config:
-                raise ValueError(
+                raise InputError(
                     f"{str(path)!r} is of another config; give another folder"
                 )
             yield name, run
@@ -117,11 +118,11 @@ def _combinations(grid: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(grid, dict) or not all(
         isinstance(values, list) for values in grid.values()
     ):
-        raise ValueError(f"a grid must have lists of values, got {grid!r}")
+        raise InputError(f"a grid must have lists of values, got {grid!r}")
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(grid) - known)
     if unknown:
-        raise ValueError(f"a config has no field {unknown[0]!r}, as a grid has it")
+        raise InputError(f"a config has no field {unknown[0]!r}, as a grid has it")
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 

@@ -37,17 +37,18 @@ def train(
       The runner, and whether it came to its end.
 
     Raises:
-      ValueError: if anything in the config is unknown or out of range.
+      InputError: if anything in the config is unknown or out of range.
     """
     with deferred_interrupt() as check_interrupt:
         runner = Runner(config, mesh=mesh)
+        runner.run.time_limit = seconds
         try:
             with Checkpoints(folder) if folder else contextlib.nullcontext() as saving:
                 if saving:
                     saving.restore(runner)
                 after = _saved(runner, saving, check_interrupt)
-                with Bars(console, [title(config)], config.updates) as bars:
-                    bars.train(0, runner, after, seconds)
+                with Bars(console, [title(config)]) as bars:
+                    bars.train(0, runner, after)
         except KeyboardInterrupt:
             return runner, False
     return runner, True

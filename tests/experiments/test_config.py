@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.problem import make_task, make_test_task
 from optax_ltd.experiments.setup import make_setup
 
@@ -102,6 +104,38 @@ def test_words_without_a_meaning_are_named(field: str, value: object):
     config = Config.from_dict({"length": 10, "hidden_size": 2, field: value})
     with pytest.raises(ValueError, match=rf"^`?{field}\b"):
         make_setup(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        (Config(length=3), "length"),
+        (Config(test_length=3), "test_length"),
+        (Config(criterion="squared"), "criterion"),
+        (Config(task="adding", criterion="cubed"), "criterion"),
+        (Config(cell="mlp"), "cell"),
+    ],
+)
+def test_an_error_carries_the_field(config: Config, field: str):
+    with pytest.raises(InputError, match=f"^`{field}` ") as caught:
+        make_setup(config)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("task", "criterion", "chance"),
+    [
+        ("adding", None, 0.96**2),
+        ("adding", "squared", 0.8**2),
+        ("addition", None, 0.6**2),
+        ("addition", "absolute", 0.92**2),
+    ],
+)
+def test_the_criterion_is_the_tasks_own_unless_given(
+    task: str, criterion: str | None, chance: float
+):
+    made = make_task(Config(task=task, criterion=criterion))
+    np.testing.assert_allclose(made.chance_error, chance)
 
 
 def test_lengths_of_json_are_those_of_python():

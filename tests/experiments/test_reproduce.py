@@ -4,13 +4,14 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from optax_ltd.experiments import progress, sweep
 from optax_ltd.experiments import reproduce as module
-from optax_ltd.experiments import sweep
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.progress import Bars
 from optax_ltd.experiments.reproduce import Budget, parse_budget, reproduce
@@ -98,11 +99,36 @@ class PatientRunner:
 @pytest.mark.parametrize(("seconds", "updates"), [(0, 2), (-1, 2), (math.inf, 6)])
 def test_the_test_reached_when_time_is_out_is_the_last(seconds: float, updates: int):
     runner: Any = PatientRunner()
+    runner.run.time_limit = seconds
     if seconds == math.inf:
         runner.run.config = dataclasses.replace(runner.run.config, updates=6)
-    with Bars(QUIET, ["patient"], 6) as bars:
-        bars.train(0, runner, lambda: None, seconds)
+    with Bars(QUIET, ["patient"]) as bars:
+        bars.train(0, runner, lambda: None)
     assert runner.run.update == updates
+
+
+@pytest.mark.parametrize(
+    ("updates", "time_limit", "share"),
+    [(8, math.inf, 0.25), (module.NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5)],
+)
+def test_a_bar_shows_the_budget_that_is_spent_first(
+    updates: int, time_limit: float, share: float, monkeypatch: pytest.MonkeyPatch
+):
+    runner: Any = PatientRunner()
+    runner.run.config = dataclasses.replace(runner.run.config, updates=updates)
+    runner.run.time_limit = time_limit
+    clock = iter([100.0, 130.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock.__next__))
+
+    def interrupt_after_a_test() -> None:
+        if runner.run.evaluations:
+            raise KeyboardInterrupt
+
+    with Bars(QUIET, ["patient"]) as bars:
+        with pytest.raises(KeyboardInterrupt):
+            bars.train(0, runner, interrupt_after_a_test)
+        (task,) = bars._progress.tasks
+    assert (task.completed, task.total) == (share, 1)
 
 
 def test_a_budget_of_time_is_shared_by_the_runs(
@@ -135,5 +161,5 @@ def test_a_budget_is_updates_or_minutes(text: str, budget: Budget):
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "3 min", "3h", "1.5min", "1e4"])
 def test_another_budget_is_refused(text: str):
-    with pytest.raises(ValueError, match=f"budget must be updates .* got {text!r}"):
+    with pytest.raises(ValueError, match=f"`budget` must be updates .* got {text!r}"):
         parse_budget(text)

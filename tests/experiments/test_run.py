@@ -1,6 +1,7 @@
 """What is read off a run."""
 
 import json
+import math
 
 import numpy as np
 
@@ -45,6 +46,9 @@ def test_a_run_survives_json():
     made = made._replace(train_loss=np.array([np.nan, 1.5]), nonfinite=np.array([7, 0]))
     run = new_run(made, seconds=2.0)
     back = Run.from_dict(json.loads(json.dumps(run.record(), allow_nan=False)))
+    assert back.time_limit == math.inf
+    run.time_limit = 90.0
+    assert Run.from_dict(run.record()).time_limit == 90
     assert back.config == CONFIG
     assert (back.solved_below, back.seconds) == (0.01, 2.0)
     (got,) = back.evaluations

@@ -1,7 +1,7 @@
 """All tasks of Pascanu et al., by clip and Ω."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 
@@ -35,7 +35,7 @@ _MOMENTUM: dict[str, Any] = {
 
 
 def _configs(updates: int) -> dict[str, Config]:
-    rows = [(task, "squared", "") for task in PUBLISHED]
+    rows = [(task, "squared" if task in NUMBERS else None, "") for task in PUBLISHED]
     rows += [(task, "absolute", "-absolute") for task in NUMBERS]
     return {
         f"{task}-{length}{ending}": dataclasses.replace(
@@ -117,7 +117,7 @@ def _finding(runs: Runs) -> str:
     return f"All 5 seeds solved {len(by_all)} of {len(runs)} tasks and lengths.{told}"
 
 
-def _chance(criterion: str) -> str:
+def _chance(criterion: Literal["squared", "absolute"]) -> str:
     """The least share of addition and multiplication that a constant gets wrong."""
     made = (tasks.addition, tasks.multiplication)
     shares = [make(length=50, criterion=criterion).chance_error for make in made]

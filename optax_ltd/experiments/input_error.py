@@ -1,0 +1,14 @@
+"""What is wrong with what the user gave."""
+
+
+class InputError(ValueError):
+    """The user gave what cannot be; raised before anything is trained.
+
+    Attributes:
+      field: The field of a config, or the argument, that is wrong, if it is one. The
+        message has it in backticks.
+    """
+
+    def __init__(self, message: str, field: str | None = None):
+        super().__init__(message)
+        self.field = field

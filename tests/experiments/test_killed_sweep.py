@@ -1,0 +1,69 @@
+"""A sweep that is killed with SIGKILL loses the run in flight alone."""
+
+import dataclasses
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from optax_ltd.experiments import sweep as module
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.sweep import sweep
+from tests.cli_calls import CONFIG
+
+CONFIGS = {
+    f"seeds={seeds}": dataclasses.replace(CONFIG, seeds=seeds) for seeds in (1, 2)
+}
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from optax_ltd.experiments.runner import Runner
+from tests.experiments.test_killed_sweep import make
+
+advance = Runner.advance
+
+def killed(runner):
+    if runner.run.config.seeds == 2 and runner.run.update:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return advance(runner)
+
+Runner.advance = killed
+make(Path(sys.argv[1]))
+"""
+
+
+def make(folder: Path) -> list[str]:
+    return [name for name, _ in sweep(CONFIGS, folder, Console(file=io.StringIO()))]
+
+
+def test_a_killed_sweep_loses_the_run_in_flight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["seeds=1.json"]
+    kept = (tmp_path / "seeds=1.json").read_bytes()
+
+    trained: list[Config] = []
+    train = module.train
+
+    def seen(config: Config, *rest: Console, **options: float):
+        trained.append(config)
+        return train(config, *rest, **options)
+
+    monkeypatch.setattr(module, "train", seen)
+    assert make(tmp_path) == list(CONFIGS)
+    assert trained == [CONFIGS["seeds=2"]]
+    assert (tmp_path / "seeds=1.json").read_bytes() == kept

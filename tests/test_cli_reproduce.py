@@ -1,0 +1,90 @@
+"""The command that makes published results again, on each of them made small."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from optax_ltd.experiments import cliff, sweep
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.reproduce import CLIFF, NAMES
+from optax_ltd.experiments.studies import STUDIES, generalisation
+from tests.cli_calls import CONFIG, invoke, words_of
+
+LENGTHS = (10, 12)
+
+
+@pytest.fixture
+def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves of a study its first run, and little of that."""
+    if name == CLIFF:
+        sizes = {"_PIXELS": 11, "_STARTS": 2, "UPDATES": 3}
+        for size, value in sizes.items():
+            monkeypatch.setattr(cliff, size, value)
+        return
+    study = STUDIES[name]
+
+    def configs(updates: int) -> dict[str, Config]:
+        first, config = next(iter(study.configs(updates).items()))
+        sizes = {"hidden_size": 3, "batch_size": 2, "test_size": 10, "seeds": 2}
+        return {first: dataclasses.replace(config, **sizes)}
+
+    monkeypatch.setattr(generalisation, "LENGTHS", LENGTHS)
+    reach = LENGTHS if study.reach else ()
+    small = dataclasses.replace(study, configs=configs, reach=reach)
+    monkeypatch.setitem(STUDIES, name, small)
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("name", NAMES)
+def test_it_makes_a_picture_a_table_and_records(name: str, tmp_path: Path):
+    budget = () if name == CLIFF else ("--budget", 4)
+    result = invoke("reproduce", name, "--output", tmp_path, *budget)
+    assert result.exit_code == 0, result.output
+    records = ["cliff"] if name == CLIFF else STUDIES[name].configs(4)
+    written = {f"{name}.png", f"{name}.md", *(f"{record}.json" for record in records)}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    assert (tmp_path / f"{name}.md").read_text().startswith("## ")
+
+
+def test_reproduce_writes_where_it_says_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    study = dataclasses.replace(
+        STUDIES["clip-variants"],
+        configs=lambda updates: {"none": dataclasses.replace(CONFIG, updates=updates)},
+    )
+    monkeypatch.setitem(STUDIES, "clip-variants", study)
+    command = "reproduce", "clip-variants", "--budget", 2, "--output", tmp_path
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    assert "Budget: 2 updates a run" in words_of(result)
+    assert f"Wrote {tmp_path}/clip-variants.png" in result.output
+    names = ["clip-variants.md", "clip-variants.png", "none.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "train", interrupted)
+    again = invoke(*command)
+    assert again.exit_code == 0, again.output
+    (tmp_path / "none.json").unlink()
+    stopped = invoke(*command)
+    assert stopped.exit_code == 130
+    assert "goes on with the next run" in stopped.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
+        (("recipe", "--budget", "1h"), "--budget must be updates of each run, .* '1h'"),
+        (("cliff", "--budget", "5"), "--budget is for all but cliff"),
+    ],
+)
+def test_reproduce_names_what_is_wrong(arguments: tuple[str, ...], reason: str):
+    result = invoke("reproduce", *arguments)
+    assert result.exit_code == 2
+    assert re.search(reason, words_of(result))
