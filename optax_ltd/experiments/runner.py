@@ -66,12 +66,12 @@ class Runner:
         )
         train_loss = np.asarray(train_loss)
         run.seconds += time.perf_counter() - began
-        loss, error = self._test(self.members, jnp.int32(stop))
+        loss, wrong = self._test(self.members, jnp.int32(stop))
         evaluation = Evaluation(
             stop,
             train_loss,
             np.asarray(loss),
-            np.asarray(error),
+            np.asarray(wrong) / self.setup.test_task.test_size,
             _nonfinite_counts(self.members),
         )
         run.evaluations.append(evaluation)
@@ -87,8 +87,8 @@ class Runner:
             are drawn afresh.
         """
         test = self._compiled_test(task)
-        loss, error = test(self.kept, jnp.int32(_NO_UPDATE))
-        return np.asarray(loss), np.asarray(error)
+        loss, wrong = test(self.kept, jnp.int32(_NO_UPDATE))
+        return np.asarray(loss), np.asarray(wrong) / task.test_size
 
     @property
     def opt_state(self) -> optax.OptState:
@@ -140,4 +140,5 @@ def _nonfinite_counts(members: Member) -> np.ndarray:
     """Gradients of each seed with an Inf or a NaN so far, int [seeds]."""
     counts = ltd.metrics(members.opt_state)
     seen = [v for name, v in counts.items() if name.endswith("/nonfinite_count")]
-    return np.sum([np.zeros(len(members.data_key), int), *seen], axis=0)
+    # The first guard meets all of them, the next ones what it lets pass.
+    return np.max([np.zeros(len(members.data_key), int), *seen], axis=0)

@@ -70,7 +70,8 @@ def sweep(
       configs: by name.
       folder: where each run's record is written when the run ends.
       console: where progress goes.
-      seconds: how long all of it may take; each run gets its part of what is left.
+      seconds: how long all of it may take; each run gets its part of what is left,
+        and when nothing is left, those not yet begun are left for another time.
       lengths: at which the trained networks are tested, beside their own.
 
     Yields:
@@ -86,9 +87,12 @@ def sweep(
     missing = len(configs) - len(kept)
     for name, config in configs.items():
         if name not in kept:
-            console.print(name, highlight=False)
-            part = max(0.0, deadline - time.monotonic()) / missing
-            runner, ended = train(config, console, seconds=part)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                continue
+            made = len(configs) - missing
+            console.print(f"{name}, {made + 1} of {len(configs)}", highlight=False)
+            runner, ended = train(config, console, seconds=left / missing)
             if not ended:
                 raise KeyboardInterrupt
             kept[name] = run = runner.run

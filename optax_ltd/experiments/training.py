@@ -14,7 +14,6 @@ from optax_ltd.tasks import Batch, Task
 # What is tested at once: sequences whose carries stay in the cache, and time steps of
 # all of them, whose outputs stay in memory.
 _TEST_BATCH, _TEST_STEPS = 500, 50_000
-_NOISE = 1  # tells the key of random steps from the others of a seed
 
 
 class Member(NamedTuple):
@@ -52,8 +51,7 @@ class Trainer:
 
     def init(self, seed: jax.typing.ArrayLike) -> Member:
         """Returns the untrained member of a seed."""
-        init_key, *keys = jax.random.split(jax.random.key(seed), 3)
-        noise_key = jax.random.fold_in(jax.random.key(seed), _NOISE)
+        init_key, *keys, noise_key = jax.random.split(jax.random.key(seed), 4)
         network = self._setup.new_network(rngs=nnx.Rngs(init_key))
         _, params, rest = nnx.split(network, nnx.Param, ...)
         opt_state = self._setup.new_optimizer(noise_key).init(params)
@@ -104,7 +102,7 @@ class Trainer:
     def test(
         self, member: Member, update: jax.Array, task: Task
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns loss and share of wrong answers on fresh sequences, scalars."""
+        """Returns the loss on fresh sequences and how many came out wrong, scalars."""
         size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -115,7 +113,7 @@ class Trainer:
         count = -(-task.test_size // size)
         keys = jax.random.split(_key(member.test_key, update), count)
         loss, wrong = jax.lax.map(score, keys)
-        return jnp.mean(loss), jnp.mean(wrong.reshape(-1)[: task.test_size])
+        return jnp.mean(loss), jnp.sum(wrong.reshape(-1)[: task.test_size])
 
     def _spread(self, batch: Batch) -> Batch:
         """The batch over the devices of the mesh."""

@@ -27,8 +27,10 @@ def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
 
 
 def wrong_class(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Whether any answer of a sequence that counts is not the likeliest class."""
-    wrong = jnp.argmax(logits, axis=-1) != batch.targets
+    """Whether the likeliest class is wrong, or NaN, at any step that counts."""
+    # argmax would take a NaN for the likeliest.
+    likeliest = jnp.argmax(logits, axis=-1)
+    wrong = (likeliest != batch.targets) | jnp.isnan(logits).any(axis=-1)
     return wrong if wrong.ndim == 1 else jnp.any(wrong & batch.mask, axis=1)
 
 

@@ -50,6 +50,32 @@ def test_a_random_step_stands_before_the_clip():
     np.testing.assert_allclose(abs(made[0]), abs(made[1]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("method", "grads", "size"),
+    [
+        ("clip-random", [3.0, 4.0], 0.25),
+        ("random-step", [jnp.nan, 4.0], 0.125),
+        ("clip-random+random-step", [jnp.nan, 4.0], 0.125),
+    ],
+)
+def test_random_steps_have_the_size_of_their_own_option(
+    method: str, grads: list[float], size: float
+):
+    sizes = {"max_norm": 0.25, "step_size": 0.125, "max_value": 0.5}
+    made = step({"a": jnp.array(grads)}, method=method, **sizes)
+    np.testing.assert_allclose(np.linalg.norm(made), size, rtol=1e-6)
+    assert abs(made[0]) == abs(made[1])
+
+
+def test_each_guard_draws_steps_of_its_own():
+    optimizer = make_optimizer(Config(method="clip-random+random-step"), KEY)
+    guards = jax.tree.leaves(
+        optimizer.init(PARAMS), is_leaf=lambda node: hasattr(node, "key")
+    )
+    first, second = (np.asarray(g.key) for g in guards if hasattr(g, "key"))
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize("method", ["none", "clip-norm", "clip-value", "random-step"])
 def test_every_method_counts_what_is_not_finite(method: str):
     optimizer = make_optimizer(Config(method=method), KEY)
@@ -87,9 +113,10 @@ def test_the_layer_gets_the_options_of_the_flow():
     assert flow_options(Config.from_dict({"method": "flow", **fields})) == fields | {
         "carry_clip": None
     }
-    without = flow_options(Config.from_dict({"method": "carry-clip", **fields}))
+    fields |= {"method": "carry-clip", "carry_max_norm": 0.25}
+    without = flow_options(Config.from_dict(fields))
     assert without["flow_weight"] == 0
-    assert without["carry_clip"] is not None
+    assert without["carry_clip"] == ltd.clip_carry_gradient(max_norm=0.25)
 
 
 def test_the_weight_of_the_flow_halves_as_told():

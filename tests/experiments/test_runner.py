@@ -1,6 +1,7 @@
 """A runner against the loop that it stands for."""
 
 import dataclasses
+import json
 from typing import Any
 
 import jax
@@ -12,9 +13,11 @@ from flax import nnx
 import optax_ltd as ltd
 from optax_ltd.experiments import training
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.run import Run
 from optax_ltd.experiments.runner import Runner
 from optax_ltd.experiments.setup import make_setup
 from optax_ltd.experiments.training import Trainer
+from optax_ltd.tasks import Batch
 
 CONFIG = Config(
     method="clip-norm",
@@ -121,8 +124,8 @@ def test_model_before_training_is_kept(finished: Runner):
 def test_a_network_is_kept_as_it_first_solved_the_task():
     """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
     runner = Runner(CONFIG)
-    errors = iter([[0.5, 0.0], [0.0, 0.5], [0.5, 0.5]])
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(errors)))
+    wrong = iter([[20, 0], [0, 20], [20, 20]])
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)))
     made = []
     for _ in range(3):
         runner.advance()
@@ -132,13 +135,78 @@ def test_a_network_is_kept_as_it_first_solved_the_task():
         for kept, solved, last in zip(got, made[first], made[-1], strict=True):
             np.testing.assert_array_equal(kept, solved[seed])
             assert (kept != last[seed]).any()
+    kept, last = (
+        runner._compiled_test(TASK)(members, jnp.int32(2**31 - 1))
+        for members in (runner.kept, runner.members)
+    )
+    loss, error = runner.test(TASK)
+    np.testing.assert_array_equal(loss, kept[0])
+    np.testing.assert_array_equal(error, np.asarray(kept[1]) / TASK.test_size)
+    assert (loss != last[0]).any()
 
 
-def test_a_network_that_solved_nothing_is_kept_as_it_stands(finished: Runner):
-    assert finished.run.solved_at == [None, None]
-    kept, last = leaves_of(finished.kept), leaves_of(finished.members)
-    for got, want in zip(kept, last, strict=True):
-        np.testing.assert_array_equal(got, want)
+@pytest.mark.parametrize(("wrong", "solved_at"), [(1, None), (0, 2)])
+def test_the_threshold_itself_is_not_below_it_nor_in_a_record(
+    wrong: int, solved_at: int | None
+):
+    """Of 100 sequences one may not be wrong, for .01 is not below .01."""
+    config = dataclasses.replace(CONFIG, test_size=100)
+    runner = Runner(config)
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong, np.int32))
+    runner.advance()
+    kept = Run.from_dict(json.loads(json.dumps(runner.run.to_dict())))
+    for run in (runner.run, kept):
+        assert run.solved_at == [solved_at, solved_at]
+
+
+def test_every_test_and_every_update_draws_sequences_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The first input of each batch, of two updates, two tests and a late test."""
+    seen = []
+    config = dataclasses.replace(CONFIG, method="clip-random")
+    setup = make_setup(config)
+
+    def sample(key: jax.Array, batch_size: int) -> Batch:
+        raw = jax.random.key_data(key)
+        jax.debug.callback(lambda words: seen.append(tuple(words.tolist())), raw)
+        return setup.task.sample(key, batch_size)
+
+    watched = dataclasses.replace(setup.task, sample=sample)
+    trainer = Trainer(dataclasses.replace(setup, task=watched), 4, mesh=None)
+    member = trainer.init(0)
+    update = jax.jit(trainer.update)
+    test = jax.jit(lambda member, number: trainer.test(member, number, watched))
+    for number in (0, 1, 2):
+        update(member, jnp.int32(number))
+        test(member, jnp.int32(number))
+    runner = Runner(config)
+    monkeypatch.setattr(runner, "_trainer", trainer)
+    one = jax.tree.map(lambda leaf: leaf[None], member)
+    runner.members = runner.kept = one
+    runner.test(watched)
+    jax.effects_barrier()
+    assert len(seen) == len(set(seen)) == 3 * 2 + 1
+    assert tuple(key_of(member).tolist()) not in seen
+
+
+def test_the_weight_of_the_flow_follows_its_schedule():
+    """With a weight that has fallen to nothing, as without Ω."""
+    config = dataclasses.replace(CONFIG, method="flow", flow_decay=1.0)
+    trainers = [
+        trainer_of(dataclasses.replace(config, **changes))
+        for changes in ({}, {"flow_decay": 0.0}, {"flow_weight": 0.0})
+    ]
+    updates = [jax.jit(trainer.update) for trainer in trainers]
+    late, first = (
+        [leaves_of(update(trainers[0].init(0), jnp.int32(at))[0]) for update in updates]
+        for at in (10**9, 0)
+    )
+    for decayed, none in zip(late[0], late[2], strict=True):
+        np.testing.assert_allclose(decayed, none, rtol=1e-6)
+    for decayed, constant in zip(first[0], first[1], strict=True):
+        np.testing.assert_array_equal(decayed, constant)
+    assert any((a != b).any() for a, b in zip(first[0], first[2], strict=True))
 
 
 def test_nonfinite_gradients_are_counted_without_a_guard_too():
@@ -150,6 +218,16 @@ def test_nonfinite_gradients_are_counted_without_a_guard_too():
     runner = Runner(config, dataclasses.replace(setup, task=task))
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
+
+
+def test_a_gradient_that_two_guards_meet_is_counted_once():
+    config = dataclasses.replace(CONFIG, method="clip-value+clip-norm")
+    setup = make_setup(config)
+    task = dataclasses.replace(
+        setup.task, loss=lambda outputs, _: jnp.nan * outputs.sum()
+    )
+    runner = Runner(config, dataclasses.replace(setup, task=task))
+    np.testing.assert_array_equal(runner.advance().nonfinite, [2, 2])
 
 
 def key_of(member: training.Member) -> np.ndarray:
@@ -177,5 +255,5 @@ def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
         is_wrong=lambda outputs, batch: jnp.arange(len(batch.lengths)) == 0,
     )
     trainer = trainer_of(CONFIG)
-    _, error = trainer.test(trainer.init(0), jnp.int32(0), task)
-    np.testing.assert_allclose(error, 3 / 7, rtol=1e-6)
+    _, wrong = trainer.test(trainer.init(0), jnp.int32(0), task)
+    assert int(wrong) == 3
