@@ -20,6 +20,10 @@ def png_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def test_it_tells_its_version():
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", invoke("--version").output)
+
+
 def test_demo_shows_the_table_and_writes_the_pictures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -47,6 +47,7 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     for option, reason in (
         (["--length", 20], "--length 10, not 20"),
         (["--config", config_file], "no --config"),
+        (["--updates", 5], "--updates must be at least the 6 that were made; got 5"),
     ):
         refused = invoke(*resume, *option)
         assert refused.exit_code == 2
@@ -153,6 +154,9 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["--resume"], "--resume needs --checkpoint"),
         (["--checkpoint", "/no/folder", "--resume"], "no folder of checkpoints"),
         (["--speed", "9"], "No such option"),
+        (["--max-value", "0.1"], "--max-value is for clip-value; got method clip-norm"),
+        (["--momentum", "0.5"], "--momentum is for momentum and nesterov"),
+        (["--method", "none", "--flow-form", "ratio"], "--flow-form is for flow"),
     ],
 )
 def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):

@@ -2,9 +2,10 @@
 
 import json
 import re
+from pathlib import Path
 
 from benchmarks import reproduced
-from optax_ltd.experiments.studies import STUDIES
+from optax_ltd.experiments.studies import RESULTS, STUDIES
 
 
 def test_the_page_is_what_the_records_give():
@@ -17,6 +18,12 @@ def test_each_picture_is_there_and_told_in_a_sentence():
     assert [alt for alt, _ in pictures if not re.fullmatch(r"[A-Z].{20,}\.", alt)] == []
     paths = sorted(reproduced.FOLDER / path for _, path in pictures)
     assert paths == sorted(reproduced.FOLDER.glob("*/*.png"))
+
+
+def test_a_result_without_records_is_not_run_yet(tmp_path: Path):
+    text = reproduced.page(tmp_path)
+    assert text.count("Not run yet.") == len(RESULTS)
+    assert all(f"## {result.title}\n" in text for result in RESULTS.values())
 
 
 def test_each_record_is_of_a_run_that_its_study_has():

@@ -4,6 +4,8 @@ _EXTRA = {"matplotlib", "orbax", "rich", "typer"}
 
 try:
     from optax_ltd.cli.commands import app
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 except ModuleNotFoundError as error:
     missing = str(error.name).partition(".")[0]
     if missing not in _EXTRA:

@@ -1,8 +1,8 @@
 """The commands."""
 
-import shlex
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,20 +11,19 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from optax_ltd.cli.options import option_name, parse_lengths, takes_config
-from optax_ltd.experiments.checkpoints import (
-    read_config,
-    rewrite_config,
-    write_config,
-)
+from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
+from optax_ltd.experiments.budget import Budget, parse_budget
+from optax_ltd.experiments.checkpoints import rewrite_config, write_config
 from optax_ltd.experiments.choices import choose
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.demo import run_demo
 from optax_ltd.experiments.devices import make_mesh
 from optax_ltd.experiments.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.headline import headline
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.json_files import json_text, read_json, write_json
+from optax_ltd.experiments.methods import refuse_unused
 from optax_ltd.experiments.problem import TASKS
-from optax_ltd.experiments.reproduce import CLIFF, NAMES, Budget, parse_budget
 from optax_ltd.experiments.reproduce import reproduce as run_reproduce
 from optax_ltd.experiments.results_table import (
     reach_table,
@@ -32,6 +31,7 @@ from optax_ltd.experiments.results_table import (
     sweep_table,
 )
 from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.studies import RESULTS
 from optax_ltd.experiments.sweep import read_sweep
 from optax_ltd.experiments.sweep import sweep as run_sweep
 from optax_ltd.experiments.train import train as run_train
@@ -45,11 +45,31 @@ _Json = Annotated[
 _Folder = typer.Option(file_okay=False, writable=True, help="Folder for what it makes.")
 
 app = typer.Typer(
-    help="Learn what depends on the distant past.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("optax_ltd"))
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Learn what depends on the distant past."""
 
 
 @app.command()
@@ -106,11 +126,12 @@ def train(
     """
     given |= {} if task is None else {"task": task}
     with _usage_errors(given):
-        before = _saved_values(checkpoint, config) if resume else _file_values(config)
+        before = saved_values(checkpoint, config) if resume else _file_values(config)
         chosen = Config.from_dict(before | given)
         make_setup(chosen)
-        if resume:
-            _check_resumed(before, chosen)
+        refuse_unused(chosen, given)
+        if resume and checkpoint:
+            check_resumed(checkpoint, before, chosen)
         mesh = make_mesh(device_mesh, chosen) if device_mesh else None
     if save_config:
         with _writing("--save-config", save_config):
@@ -118,15 +139,15 @@ def train(
     if checkpoint:
         with _usage_errors(), _writing("--checkpoint", checkpoint):
             (rewrite_config if resume else write_config)(checkpoint, chosen)
-    runner, ended = run_train(
-        chosen, Console(stderr=as_json), mesh=mesh, folder=checkpoint
-    )
+    console = Console(stderr=as_json)
+    console.print(headline(chosen))
+    runner, ended = run_train(chosen, console, mesh=mesh, folder=checkpoint)
     if as_json:
         typer.echo(json_text(runner.run.record()))
     else:
         Console().print(results_table([runner.run]))
     if not ended:
-        _say_how_to_resume(checkpoint)
+        say_how_to_resume(checkpoint)
         raise typer.Exit(_INTERRUPTED)
 
 
@@ -172,7 +193,7 @@ def sweep(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help=", ".join(NAMES), show_default=False)],
+    name: Annotated[str, typer.Argument(help=", ".join(RESULTS), show_default=False)],
     budget: Annotated[
         str | None,
         typer.Option(
@@ -188,12 +209,12 @@ def reproduce(
         ),
     ] = None,
 ) -> None:
-    """Make a published result again: a picture, a table and a record of each run.
+    """Reproduce a published result: a picture, a table and a record of each run.
 
     Started again with the same budget it goes on where it stopped.
     """
     with _usage_errors(("budget",)):
-        choose("name", name, dict.fromkeys(NAMES))
+        choose("name", name, RESULTS)
         parsed = _parse_budget(name, budget)
     folder = output or Path(name)
     _make_folder(folder)
@@ -242,40 +263,10 @@ def _make_folder(folder: Path) -> None:
 
 
 def _parse_budget(name: str, text: str | None) -> Budget:
-    if name == CLIFF and text:
-        raise InputError("`budget` is for all but cliff, which has no runs", "budget")
+    if text and not RESULTS[name].takes_budget:
+        raise InputError(f"`budget` is for what has runs; {name} has none", "budget")
     return parse_budget(text or _BUDGET)
 
 
 def _file_values(config: Path | None) -> dict[str, Any]:
     return read_json(config) if config else {}
-
-
-def _saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]:
-    if checkpoint is None or config:
-        raise InputError("--resume needs --checkpoint, and no --config")
-    return read_config(checkpoint).to_dict()
-
-
-def _check_resumed(before: dict[str, Any], chosen: Config) -> None:
-    """A resumed run may get another budget; all else would make it another run."""
-    for name, value in chosen.to_dict().items():
-        if name != "updates" and value != before[name]:
-            raise InputError(
-                f"--resume goes on with {option_name(name)} {before[name]!r}, "
-                f"not {value!r}; "
-                "only --updates may change"
-            )
-
-
-def _say_how_to_resume(checkpoint: Path | None) -> None:
-    if checkpoint is None:
-        typer.echo(
-            "Interrupted. Nothing was saved, for want of --checkpoint.", err=True
-        )
-    else:
-        typer.echo(
-            "Interrupted. Go on with:\n"
-            f"  optax-ltd train --checkpoint {shlex.quote(str(checkpoint))} --resume",
-            err=True,
-        )

@@ -45,6 +45,11 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self._manager.close()
 
+    @property
+    def update(self) -> int:
+        """Updates made before the latest complete checkpoint; 0 if there is none."""
+        return self._manager.latest_step() or 0
+
     def save(self, runner: Runner) -> None:
         """Saves a runner as it stands.
 

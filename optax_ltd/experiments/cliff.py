@@ -1,17 +1,14 @@
-"""The cliff: two descents on the loss of a recurrent net with two parameters."""
+"""Descents on the loss of a recurrent net with two parameters, which has a cliff."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 import optax_ltd as ltd
-from optax_ltd import plots
-from optax_ltd.experiments import markdown
 from optax_ltd.experiments.environment import environment
 
 LENGTH = 50
@@ -28,8 +25,6 @@ LEARNING_RATE = 0.1
 MAX_NORM = 1.0
 UPDATES = 1000
 SOLVED_BELOW = 1e-3  # a loss; |σ(x) - 0.7| is then below 0.032
-
-_DRAWN = ("SGD", "SGD + clip")
 
 
 class Descent(NamedTuple):
@@ -229,68 +224,3 @@ def _outside(points: np.ndarray) -> np.ndarray:
     """Which points [..., 2] lie outside the picture."""
     low, high = np.array([W_RANGE, B_RANGE], points.dtype).T
     return ~((low <= points) & (points <= high)).all(axis=-1)
-
-
-def cliff_figure(result: Cliff) -> Figure:
-    """Draws the surface, and the descents with and without a clip.
-
-    Args:
-      result: what `cliff` returned.
-    """
-    paths = {
-        name: (result.descents[name].points, result.descents[name].losses)
-        for name in _DRAWN
-    }
-    return plots.loss_surface(result.w, result.b, result.losses, paths)
-
-
-def cliff_table(result: Cliff) -> str:
-    """What came out, as a table in Markdown under a line that tells of what.
-
-    Args:
-      result: what `cliff` returned.
-    """
-    return record_table(result.record())
-
-
-def record_table(record: Mapping[str, Any]) -> str:
-    """The same of a record.
-
-    Args:
-      record: what `Cliff.record` returned, also as read from JSON.
-    """
-    told = (
-        f"From {_point(record['start'])}, {record['updates']:,} updates with learning "
-        f"rate {record['learning_rate']:g}; threshold {record['max_norm']:g}. All "
-        "starts are spread evenly over the picture; solved is a final loss below "
-        f"{record['solved_below']:g}. Start, rate and threshold of the published "
-        "pictures are not known. This start is one from which plain descent is thrown "
-        "out; rate and threshold were chosen so that clipped descents arrive."
-    )
-    heads = (
-        "descent",
-        "largest gradient norm",
-        "leaves the picture at update",
-        "farthest point",
-        "final loss",
-        "of all starts, left the picture",
-        "of all starts, solved",
-    )
-    rows = [
-        (
-            name,
-            f"{values['largest_norm']:,.0f}",
-            "–" if values["left_at"] is None else f"{values['left_at']:,}",
-            _point(values["farthest"]),
-            f"{values['final_loss']:.2g}",
-            f"{values['left']} of {values['starts']}",
-            f"{values['solved']} of {values['starts']}",
-        )
-        for name, values in record["outcomes"].items()
-    ]
-    return f"{told}\n\n{markdown.table(heads, rows)}"
-
-
-def _point(values: Sequence[float]) -> str:
-    w, b = values
-    return f"w = {w:.4g}, b = {b:.4g}".replace("-", "−")

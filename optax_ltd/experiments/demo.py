@@ -8,9 +8,9 @@ from rich.console import Console
 
 from optax_ltd.experiments import figures
 from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.headline import headline
 from optax_ltd.experiments.interrupt import deferred_interrupt
 from optax_ltd.experiments.methods import title
-from optax_ltd.experiments.problem import make_task
 from optax_ltd.experiments.progress import Bars
 from optax_ltd.experiments.results_table import results_table
 from optax_ltd.experiments.runner import Runner
@@ -32,7 +32,8 @@ def run_demo(config: Config, output: Path, console: Console) -> bool:
     Returns:
       Whether the demo came to its end.
     """
-    console.print(_headline(config))
+    console.print(headline(config))
+    console.print("All methods start from the same weights and see the same sequences.")
     configs = [dataclasses.replace(config, method=method) for method in METHODS]
     runners: list[Runner] = []
     paths = output / "error_curves.png", output / "gradient_flow.png"
@@ -54,17 +55,6 @@ def run_demo(config: Config, output: Path, console: Console) -> bool:
         soft_wrap=True,
     )
     return True
-
-
-def _headline(config: Config) -> str:
-    task = make_task(config)
-    return (
-        f"[bold]{task.name}[/], {task.length} steps; "
-        f"{config.hidden_size} tanh units, seeds 0 to {config.seeds - 1} together, "
-        f"at most {config.updates:,} updates per method, all with the same initial "
-        f"weights and sequences.\nSolved: fewer than {task.solved_below:.0%} of "
-        f"{task.test_size:,} fresh sequences wrong (chance {task.chance_error:.0%})."
-    )
 
 
 def _train(

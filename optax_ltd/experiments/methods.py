@@ -1,6 +1,6 @@
 """The training methods that an experiment compares: what becomes of a gradient."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -47,6 +47,21 @@ _FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 NONE = "none"
 
+# Fields of a config that only these parts of a method, or optimisers, make use of.
+_USED_BY: Mapping[str, tuple[str, ...]] = {
+    "max_value": ("clip-value",),
+    "max_norm": ("clip-norm", "clip-random"),
+    "step_size": ("random-step",),
+    "carry_max_norm": ("carry-clip",),
+    "flow_weight": ("flow",),
+    "flow_decay": ("flow",),
+    "flow_form": ("flow",),
+    "flow_reduction": ("flow",),
+    "flow_params": ("flow",),
+    "flow_fraction": ("flow",),
+    "momentum": ("momentum", "nesterov"),
+}
+
 
 def parts(config: Config) -> list[str]:
     """What a method is a mix of.
@@ -69,6 +84,27 @@ def parts(config: Config) -> list[str]:
             "method",
         )
     return words
+
+
+def refuse_unused(config: Config, given: Iterable[str]) -> None:
+    """Refuses what the user asked for and would not get.
+
+    Args:
+      config: of the run.
+      given: the fields that the user gave.
+
+    Raises:
+      InputError: if its method or optimiser makes no use of one of them.
+    """
+    words = {*parts(config), config.optimizer}
+    for field in given:
+        users = _USED_BY.get(field)
+        if users and not words.intersection(users):
+            raise InputError(
+                f"`{field}` is for {' and '.join(users)}; got method {config.method} "
+                f"and optimizer {config.optimizer}",
+                field,
+            )
 
 
 def title(config: Config) -> str:

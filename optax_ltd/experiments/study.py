@@ -2,18 +2,25 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar
 
 from matplotlib.figure import Figure
+from rich.console import Console
 
+from optax_ltd.experiments import budget as budgets
+from optax_ltd.experiments import markdown
+from optax_ltd.experiments.budget import Budget
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.sweep import kept, sweep
 
 Runs = Mapping[str, Run]
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What `optax-ltd reproduce` does under one name.
+    """A result that training runs make.
 
     Attributes:
       title: What is reproduced, and whose it is.
@@ -38,3 +45,72 @@ class Study:
     remarks: str
     protocol: tuple[tuple[str, str, str], ...] = ()
     reach: tuple[int, ...] = ()
+    takes_budget: ClassVar[bool] = True
+
+    def make(self, folder: Path, budget: Budget, console: Console) -> Figure:
+        """Makes the runs that a folder does not hold yet, and draws all of them.
+
+        Args:
+          folder: where each run's record is written when the run ends.
+          budget: of the runs; it decides their configs.
+          console: where progress goes.
+
+        Raises:
+          InputError: if the folder holds runs of another budget of updates; of
+            another time it keeps those that were made.
+          KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
+        """
+        made = sweep(
+            self.configs(budget.updates),
+            folder,
+            console,
+            seconds=budget.seconds,
+            lengths=self.reach,
+        )
+        return self.figure(dict(made))
+
+    def runs(self, folder: Path) -> dict[str, Run]:
+        """The runs that a folder holds, of whatever budget.
+
+        Args:
+          folder: that `make` wrote to.
+        """
+        return kept(self.configs(1), folder)
+
+    def page(self, folder: Path) -> str:
+        """Title, finding, tables and remarks, in Markdown.
+
+        Args:
+          folder: that `make` wrote to.
+        """
+        return self.describe(self.runs(folder))
+
+    def describe(self, runs: Runs) -> str:
+        """The same of runs by name.
+
+        Args:
+          runs: one at least.
+        """
+        budget, count = budgets.told(runs.values()), len(self.configs(1))
+        parts = [f"## {self.title}", self.finding(runs), self.table(runs)]
+        if self.protocol:
+            rows = [[x.format(budget=budget) for x in row] for row in self.protocol]
+            parts.append(markdown.table(["", "here", "published"], rows))
+        told = [f"Budget: {budget}."]
+        if len(runs) < count:
+            told.append(f"{len(runs)} of the {count} runs have been made.")
+        told += [*_verdict(next(iter(runs.values()))), self.remarks]
+        return "\n\n".join([*parts, " ".join(told)]) + "\n"
+
+
+def _verdict(run: Run) -> list[str]:
+    """What counts as solved, where anything does."""
+    if not run.solved_below:
+        return []
+    return [
+        f"Solved: one of the tests, every {run.config.test_every:,} updates, found "
+        f"fewer than {100 * run.solved_below:g} % of {run.config.test_size:,} fresh "
+        "sequences wrong; in brackets the 95 % interval of Clopper and Pearson. A seed "
+        "trains on until all have solved the task or the budget is spent, and may lose "
+        "it again: *at the end* is the last test."
+    ]

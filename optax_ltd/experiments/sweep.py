@@ -83,10 +83,14 @@ def sweep(
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
-    kept = dict(_kept(configs, folder))
-    missing = len(configs) - len(kept)
+    runs = kept(configs, folder)
+    for name, run in runs.items():
+        if run.config != configs[name]:
+            path = str(_path(folder, name))
+            raise InputError(f"{path!r} is of another config; give another folder")
+    missing = len(configs) - len(runs)
     for name, config in configs.items():
-        if name not in kept:
+        if name not in runs:
             left = deadline - time.monotonic()
             if left <= 0:
                 continue
@@ -95,23 +99,34 @@ def sweep(
             runner, ended = train(config, console, seconds=left / missing)
             if not ended:
                 raise KeyboardInterrupt
-            kept[name] = run = runner.run
+            runs[name] = run = runner.run
             run.reach = {r.length: r.error.tolist() for r in reaches(runner, lengths)}
             write_json(_path(folder, name), run.record())
             missing -= 1
-        yield name, kept[name]
+        yield name, runs[name]
 
 
-def _kept(configs: Mapping[str, Config], folder: Path) -> Iterator[tuple[str, Run]]:
-    for name, config in configs.items():
+def kept(configs: Mapping[str, Config], folder: Path) -> dict[str, Run]:
+    """The runs that a folder holds.
+
+    Args:
+      configs: by the names that runs may have.
+      folder: that `sweep` wrote to.
+
+    Raises:
+      InputError: if a file of such a name is no record of a run.
+    """
+    runs = {}
+    for name in configs:
         path = _path(folder, name)
         if path.exists():
-            run = Run.from_dict(read_json(path))
-            if run.config != config:
+            try:
+                runs[name] = Run.from_dict(read_json(path))
+            except (KeyError, TypeError) as error:
                 raise InputError(
-                    f"{str(path)!r} is of another config; give another folder"
-                )
-            yield name, run
+                    f"{str(path)!r} must be the record of a run, or not be"
+                ) from error
+    return runs
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -28,10 +28,14 @@ def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
 
 def wrong_class(logits: jax.Array, batch: Batch) -> jax.Array:
     """Whether the likeliest class is wrong, or NaN, at any step that counts."""
-    # argmax would take a NaN for the likeliest.
-    likeliest = jnp.argmax(logits, axis=-1)
-    wrong = (likeliest != batch.targets) | jnp.isnan(logits).any(axis=-1)
+    wrong = not_likeliest(logits, batch.targets)
     return wrong if wrong.ndim == 1 else jnp.any(wrong & batch.mask, axis=1)
+
+
+def not_likeliest(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Whether logits [..., classes] are largest at another class, or hold a NaN."""
+    # argmax would take a NaN for the largest.
+    return (jnp.argmax(logits, -1) != targets) | jnp.isnan(logits).any(-1)
 
 
 def squared_error(outputs: jax.Array, batch: Batch) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from optax_ltd.tasks._checks import check_count
-from optax_ltd.tasks._scores import cross_entropy
+from optax_ltd.tasks._scores import cross_entropy, not_likeliest
 from optax_ltd.tasks._task import Batch, Task, last
 
 # Printable ASCII, the end of a line, and one class for everything else.
@@ -99,7 +99,7 @@ def text(
 
 
 def _last_is_wrong(logits: jax.Array, batch: Batch) -> jax.Array:
-    return jnp.argmax(last(logits, batch), -1) != last(batch.targets, batch)
+    return not_likeliest(last(logits, batch), last(batch.targets, batch))
 
 
 def _read(path: str | Path | None) -> bytes:

@@ -1,5 +1,7 @@
 """What a method makes of a gradient and asks of the recurrent layer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,7 +63,7 @@ def test_a_random_step_stands_before_the_clip():
 def test_random_steps_have_the_size_of_their_own_option(
     method: str, grads: list[float], size: float
 ):
-    sizes = {"max_norm": 0.25, "step_size": 0.125, "max_value": 0.5}
+    sizes: dict[str, Any] = {"max_norm": 0.25, "step_size": 0.125, "max_value": 0.5}
     made = step({"a": jnp.array(grads)}, method=method, **sizes)
     np.testing.assert_allclose(np.linalg.norm(made), size, rtol=1e-6)
     assert abs(made[0]) == abs(made[1])

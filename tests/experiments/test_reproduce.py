@@ -11,15 +11,17 @@ import pytest
 from rich.console import Console
 
 from optax_ltd.experiments import progress, sweep
-from optax_ltd.experiments import reproduce as module
+from optax_ltd.experiments.budget import Budget, parse_budget
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.progress import Bars
-from optax_ltd.experiments.reproduce import Budget, parse_budget, reproduce
+from optax_ltd.experiments.reproduce import reproduce
+from optax_ltd.experiments.studies import RESULTS
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.study import Study
 from tests.experiments.synthetic_runs import synthetic_run
 
 QUIET = Console(quiet=True)
+NO_LIMIT = parse_budget("1min").updates
 
 
 def _configs(updates: int) -> dict[str, Config]:
@@ -52,7 +54,7 @@ TINY = Study(
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(module.STUDIES, "tiny", TINY)
+    monkeypatch.setitem(RESULTS, "tiny", TINY)
 
 
 def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
@@ -85,7 +87,7 @@ class PatientRunner:
 
     def __init__(self):
         self.run = dataclasses.replace(
-            synthetic_run(Config(updates=module.NO_LIMIT), solved=0), evaluations=[]
+            synthetic_run(Config(updates=NO_LIMIT), solved=0), evaluations=[]
         )
 
     def compile(self) -> None:
@@ -109,7 +111,7 @@ def test_the_test_reached_when_time_is_out_is_the_last(seconds: float, updates: 
 
 @pytest.mark.parametrize(
     ("updates", "time_limit", "share"),
-    [(8, math.inf, 0.25), (module.NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5)],
+    [(8, math.inf, 0.25), (NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5)],
 )
 def test_a_bar_shows_the_budget_that_is_spent_first(
     updates: int, time_limit: float, share: float, monkeypatch: pytest.MonkeyPatch
@@ -144,8 +146,8 @@ def test_a_budget_of_time_is_shared_by_the_runs(
         return runner, True
 
     monkeypatch.setattr(sweep, "train", train)
-    monkeypatch.setitem(module.STUDIES, "tiny", dataclasses.replace(TINY, reach=()))
-    reproduce("tiny", tmp_path, Budget(module.NO_LIMIT, seconds=600.0), QUIET)
+    monkeypatch.setitem(RESULTS, "tiny", dataclasses.replace(TINY, reach=()))
+    reproduce("tiny", tmp_path, Budget(NO_LIMIT, seconds=600.0), QUIET)
     first, second = given
     assert 290 < first <= 300
     assert 590 < second <= 600  # the first took nothing of it
@@ -153,7 +155,7 @@ def test_a_budget_of_time_is_shared_by_the_runs(
 
 @pytest.mark.parametrize(
     ("text", "budget"),
-    [("200", Budget(200)), ("3min", Budget(module.NO_LIMIT, 180.0))],
+    [("200", Budget(200)), ("3min", Budget(NO_LIMIT, 180.0))],
 )
 def test_a_budget_is_updates_or_minutes(text: str, budget: Budget):
     assert parse_budget(text) == budget

@@ -8,7 +8,6 @@ import pytest
 
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.reproduce import page_of
 from optax_ltd.experiments.run import Evaluation, Run
 from optax_ltd.experiments.setup import make_setup
 from optax_ltd.experiments.studies import STUDIES, recipe
@@ -106,7 +105,7 @@ def test_the_recipe_tells_what_was_lost_since():
 @pytest.mark.parametrize("name", STUDIES)
 def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     runs = runs_of(name)
-    page = page_of(name, runs)
+    page = STUDIES[name].describe(runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
     budget = "100 or 400" if name == "recipe" else "400"
     assert f"Budget: {budget} updates a run. " in page
@@ -133,7 +132,7 @@ def test_a_budget_of_time_is_told_in_minutes_beside_what_was_made():
     first.time_limit = 90.0
     first.evaluations[-1] = first.evaluations[-1]._replace(update=1300)
     told = "Budget: 1.5 to 10 minutes a run, in which they made 400 to 1,300 updates. "
-    assert told in page_of("clip-variants", runs)
+    assert told in CLIP_VARIANTS.describe(runs)
 
 
 def test_figure_7_has_a_panel_for_each_initialisation_and_a_cell_for_each_run():
@@ -233,11 +232,11 @@ def test_the_picture_of_clips_has_the_fastest_threshold_of_each():
 def test_a_seed_that_no_longer_solves_is_told():
     runs = {"none": runs_of("clip-variants", solved=3)["none"]}
     (run,) = runs.values()
-    page = page_of("clip-variants", runs)
+    page = CLIP_VARIANTS.describe(runs)
     assert "| 3 of 5 (15–95 %) | 400 400 400 – – | 0.1 0.1 0.1 50.0 50.0 |" in page
     assert "1 of the 14 runs have been made. Solved: one of the tests, every " in page
     assert "fewer than 1 % of 10,000 fresh sequences wrong" in page
     run.evaluations.append(run.evaluations[0]._replace(update=600))
-    assert "| 3 of 5 (15–95 %), 0 at the end |" in page_of("clip-variants", runs)
+    assert "| 3 of 5 (15–95 %), 0 at the end |" in CLIP_VARIANTS.describe(runs)
     run.solved_below = 0.0
-    assert "Solved:" not in page_of("clip-variants", runs)
+    assert "Solved:" not in CLIP_VARIANTS.describe(runs)

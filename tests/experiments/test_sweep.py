@@ -117,6 +117,23 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch):
     assert not third.trained
 
 
+def test_what_is_no_record_is_refused(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "train", training := Training())
+    for contents in ("{}", '{"config": 3}'):
+        (tmp_path / "seeds=2.json").write_text(contents)
+        with pytest.raises(ValueError, match=r"seeds=2\.json' must be the record"):
+            make(tmp_path)
+    assert not training.trained
+
+
+def test_when_time_is_out_no_run_begins(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(module, "train", training := Training())
+    console = Console(file=io.StringIO())
+    assert not dict(sweep(CONFIGS, tmp_path, console, seconds=0.0))
+    assert not training.trained
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_record_of_another_config_is_refused(tmp_path: Path, monkeypatch):
     other = dataclasses.replace(CONFIGS["seeds=1"], learning_rate=0.3)
     record = json.dumps(Run(other, 0.01).record())

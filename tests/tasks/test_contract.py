@@ -166,3 +166,12 @@ def test_values_after_the_last_step():
     numbers = jnp.arange(6 * 14 * 2).reshape(6, 14, 2)
     expected = [numbers[i, n - 1] for i, n in enumerate(batch.lengths)]
     np.testing.assert_array_equal(tasks.last(numbers, batch), jnp.stack(expected))
+
+
+def test_an_answer_that_is_no_number_is_wrong_whatever_was_asked():
+    task = tasks.temporal_order(length=10)
+    batch = task.sample(jax.random.key(0), 50)
+    assert 0 in batch.targets
+    logits = jax.nn.one_hot(batch.targets, task.output_size)
+    assert not task.is_wrong(logits, batch).any()
+    assert task.is_wrong(logits.at[:, 3].set(jnp.nan), batch).all()

@@ -36,6 +36,16 @@ def test_windows_are_of_the_text_and_targets_one_character_on(page):
     assert len(set(windows)) > 30
 
 
+def test_the_first_and_the_last_window_are_drawn(tmp_path):
+    path = tmp_path / "page.txt"
+    path.write_text("a" + "b" * 9998 + "c")  # "c" is in a piece that is held out
+    task = tasks.text(path, length=970, split="test")
+    targets = np.asarray(task.sample(jax.random.key(0), 500).targets)
+    # Of 1,000 characters there are 30 windows; the last one alone ends with "c".
+    assert _characters(targets) == {"b", "c"}
+    assert 0 < np.mean(targets[:, -1] == ord("c") - 32) < 0.1
+
+
 def test_every_tenth_piece_is_held_out(page):
     train, test = (
         tasks.text(page, length=1, split=split).sample(jax.random.key(0), 2000)

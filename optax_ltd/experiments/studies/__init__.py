@@ -1,5 +1,6 @@
-"""Published results to make again, one a file."""
+"""Published results to reproduce, one a file."""
 
+from optax_ltd.experiments.studies.cliff import CliffStudy
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.generalisation import GENERALISATION
@@ -16,3 +17,4 @@ STUDIES: dict[str, Study] = {
     "clip-variants": CLIP_VARIANTS,
     "recipe": RECIPE,
 }
+RESULTS: dict[str, CliffStudy | Study] = {"cliff": CliffStudy(), **STUDIES}

@@ -20,6 +20,14 @@ SEARCH: dict[str, tuple[str, dict[str, Any]]] = {
     "basic-tanh": ("basic tanh", {"init": "basic_tanh"}),
     "smart-tanh": ("smart tanh", {"init": "smart_tanh"}),
     "no-flow": ("no Ω", {"method": "clip-norm"}),
+    "clip-value-.03": (
+        "clip by value, .03",
+        {"method": "clip-value+flow", "max_value": 0.03},
+    ),
+    "clip-value-.1": (
+        "clip by value, .1",
+        {"method": "clip-value+flow", "max_value": 0.1},
+    ),
     "flow-weight-1": ("Ω of weight 1", {"flow_weight": 1.0}),
     "flow-weight-4": ("Ω of weight 4", {"flow_weight": 4.0}),
     "flow-decay-5000": ("Ω that decays", {"flow_decay": 5000.0}),

@@ -1,0 +1,24 @@
+import re
+
+from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.headline import headline
+
+
+def words(config: Config) -> str:
+    return re.sub(r"\[/?\w*\]", "", headline(config))
+
+
+def test_it_tells_lengths_seeds_and_chance():
+    told = words(Config(length=(10, 100), test_length=80, test_size=300))
+    assert told.splitlines() == [
+        "temporal order, 10 to 100 steps, tested at 80; 50 tanh units, seeds 0 to 2 "
+        "together, at most 10,000 updates.",
+        "Solved: fewer than 1% of 300 fresh sequences wrong; by chance 75% of answers "
+        "are wrong.",
+    ]
+    told = words(Config(length=20, seeds=1, first_seed=7, cell="gru"))
+    assert "20 steps; 50 gru units, seed 7, at most" in told
+
+
+def test_text_is_never_solved():
+    assert "Nothing counts as solved; by chance" in words(Config(task="text"))
