@@ -76,7 +76,8 @@ def table(record: Mapping[str, Any]) -> str:
         "starts are spread evenly over the picture; solved is a final loss below "
         f"{record['solved_below']:g}. Start, rate and threshold of the published "
         "pictures are not known. This start is one from which plain descent is thrown "
-        "out; rate and threshold were chosen so that clipped descents arrive."
+        "out; rate and threshold were chosen so that clipped descents arrive. All of "
+        "it is in float32, on which norms at the edge of the cliff depend."
     )
     heads = (
         "descent",
