@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -71,6 +72,10 @@ def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
     assert record["config"]["method"] == "none"
     assert [e["update"] for e in record["evaluations"]] == [2, 4]
     assert set(record["reach"]) == {"10", "20"}
+    # Errors, that is whole numbers of the 10 sequences.
+    wrong = 10 * np.array(list(record["reach"].values()))
+    np.testing.assert_allclose(wrong, wrong.round())
+    assert wrong.max() <= 10
     assert record["environment"]["packages"]["jax"]
 
     def train(*_: object, **__: object) -> None:

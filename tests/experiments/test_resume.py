@@ -81,6 +81,7 @@ def test_the_networks_that_solved_come_back_too(tmp_path: Path):
         saved.save(runner)
     with Checkpoints(tmp_path) as saved:
         saved.restore(resumed := Runner(CONFIG))
+    assert resumed.run.seconds == runner.run.seconds > 0
     for got, want in zip(numbers(resumed.kept), untrained, strict=True):
         np.testing.assert_array_equal(got, want)
     for got, want in zip(numbers(resumed.members), trained, strict=True):

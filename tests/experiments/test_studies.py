@@ -177,6 +177,12 @@ def test_pathological_tasks_stand_beside_the_paper_by_both_criteria():
     ]
 
 
+def test_generalisation_trains_at_the_lengths_it_names():
+    for name, config in STUDIES["generalisation"].configs(400).items():
+        shortest, longest = config.lengths
+        assert name == f"{shortest}-{longest}-{config.init}"
+
+
 def test_generalisation_shows_each_length_beside_the_paper():
     table = STUDIES["generalisation"].table(runs_of("generalisation"))
     assert "| wrong at T = 5,000 | 0 | 25 25 25 25 25 |" in table
