@@ -5,9 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._sampling import Draw, integers, tenth
+from optax_ltd.tasks._checks import Length, check_length
+from optax_ltd.tasks._sampling import Draw, integers, nominal, sampler, tenth
+from optax_ltd.tasks._task import Score, Task
 
-INPUT_SIZE = 2
 MIN_LENGTH = 10  # below it, a tenth of the sequence is less than one step
 
 
@@ -17,24 +18,57 @@ def longest_time(length: int) -> int:
 
 
 def marked_pair(
+    name: str,
+    length: Length,
+    *,
     numbers: Callable[[jax.Array, tuple[int, int]], jax.Array],
     answer: Callable[[jax.Array, jax.Array], jax.Array],
-    time: int,
-) -> Draw:
-    """Makes the draw of a task about two marked numbers.
+    output_size: int,
+    loss: Score,
+    is_wrong: Score,
+    chance_error: float,
+) -> Task:
+    """Makes a task about two marked numbers.
 
     A sequence of nominal length L has T steps, L <= T < 1.1 L. Its second channel
     holds numbers; the first is 1 at a step before 0.1 T and at one from there up to
     0.5 T, and 0 elsewhere.
 
     Args:
+      name: of the task.
+      length: nominal.
       numbers: draws those of all steps, float32 [batch, time].
       answer: takes the first and the second marked number, [batch] each.
-      time: steps to which sequences are padded.
+      output_size: of the model.
+      loss: of the task.
+      is_wrong: of the task.
+      chance_error: of the task.
 
     Returns:
-      What `sampler` needs.
+      The task.
     """
+    lengths = check_length(length, at_least=MIN_LENGTH)
+    time = longest_time(lengths[1])
+    return Task(
+        name=name,
+        length=nominal(lengths),
+        time=time,
+        input_size=2,
+        output_size=output_size,
+        readout="last",
+        sample=sampler(_draw(numbers, answer, time), lengths),
+        loss=loss,
+        is_wrong=is_wrong,
+        chance_error=chance_error,
+    )
+
+
+def _draw(
+    numbers: Callable[[jax.Array, tuple[int, int]], jax.Array],
+    answer: Callable[[jax.Array, jax.Array], jax.Array],
+    time: int,
+) -> Draw:
+    """What `sampler` needs; sequences are padded to ``time``."""
 
     def draw(
         key: jax.Array, lengths: jax.Array

@@ -66,6 +66,6 @@ def wrong_number(criterion: Criterion) -> Score:
     return is_wrong
 
 
-def reach(criterion: Criterion) -> float:
+def tolerance(criterion: Criterion) -> float:
     """How far off an answer may be."""
     return TOLERANCE**0.5 if criterion == "squared" else TOLERANCE

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from optax_ltd.tasks._checks import Length, check_length
 from optax_ltd.tasks._sampling import integers, nominal, sampler, uniform
-from optax_ltd.tasks._scores import Criterion, reach, squared_error, wrong_number
+from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number
 from optax_ltd.tasks._task import Task
 
 _MIN_LENGTH = 2  # a step for each half
@@ -74,5 +74,5 @@ def adding(length: Length = 100, *, criterion: Criterion = "absolute") -> Task:
         loss=squared_error,
         is_wrong=wrong_number(criterion),
         # Nobody does better than 1, whose error has a triangular density.
-        chance_error=(1 - reach(criterion)) ** 2,
+        chance_error=(1 - tolerance(criterion)) ** 2,
     )

@@ -1,14 +1,9 @@
 """The addition task: the mean of two marked numbers."""
 
-from optax_ltd.tasks._checks import Length, check_length
-from optax_ltd.tasks._marked_pair import (
-    INPUT_SIZE,
-    MIN_LENGTH,
-    longest_time,
-    marked_pair,
-)
-from optax_ltd.tasks._sampling import nominal, sampler, uniform
-from optax_ltd.tasks._scores import Criterion, reach, squared_error, wrong_number
+from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._marked_pair import marked_pair
+from optax_ltd.tasks._sampling import uniform
+from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number
 from optax_ltd.tasks._task import Task
 
 
@@ -51,19 +46,14 @@ def addition(length: Length = 50, *, criterion: Criterion = "squared") -> Task:
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013.
     """
-    lengths = check_length(length, at_least=MIN_LENGTH)
-    time = longest_time(lengths[1])
-    draw = marked_pair(uniform, lambda a, b: (a + b) / 2, time)
-    return Task(
-        name="addition",
-        length=nominal(lengths),
-        time=time,
-        input_size=INPUT_SIZE,
+    return marked_pair(
+        "addition",
+        length,
+        numbers=uniform,
+        answer=lambda a, b: (a + b) / 2,
         output_size=1,
-        readout="last",
-        sample=sampler(draw, lengths),
         loss=squared_error,
         is_wrong=wrong_number(criterion),
         # Nobody does better than 1/2, whose error has a triangular density.
-        chance_error=(1 - 2 * reach(criterion)) ** 2,
+        chance_error=(1 - 2 * tolerance(criterion)) ** 2,
     )

@@ -2,15 +2,10 @@
 
 import math
 
-from optax_ltd.tasks._checks import Length, check_length
-from optax_ltd.tasks._marked_pair import (
-    INPUT_SIZE,
-    MIN_LENGTH,
-    longest_time,
-    marked_pair,
-)
-from optax_ltd.tasks._sampling import nominal, sampler, uniform
-from optax_ltd.tasks._scores import Criterion, reach, squared_error, wrong_number
+from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._marked_pair import marked_pair
+from optax_ltd.tasks._sampling import uniform
+from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number
 from optax_ltd.tasks._task import Task
 
 
@@ -49,20 +44,15 @@ def multiplication(length: Length = 50, *, criterion: Criterion = "squared") -> 
       Pascanu, Mikolov and Bengio, *On the difficulty of training recurrent neural
       networks*, 2013.
     """
-    lengths = check_length(length, at_least=MIN_LENGTH)
-    time = longest_time(lengths[1])
-    draw = marked_pair(uniform, lambda a, b: a * b, time)
     # The product has the distribution function z - z log z, steepest at 0: the answer
     # that is right most often is that at whose lower edge 0 lies.
-    covered = 2 * reach(criterion)
-    return Task(
-        name="multiplication",
-        length=nominal(lengths),
-        time=time,
-        input_size=INPUT_SIZE,
+    covered = 2 * tolerance(criterion)
+    return marked_pair(
+        "multiplication",
+        length,
+        numbers=uniform,
+        answer=lambda a, b: a * b,
         output_size=1,
-        readout="last",
-        sample=sampler(draw, lengths),
         loss=squared_error,
         is_wrong=wrong_number(criterion),
         chance_error=1 - (covered - covered * math.log(covered)),

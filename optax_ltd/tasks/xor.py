@@ -3,14 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._checks import Length, check_length
-from optax_ltd.tasks._marked_pair import (
-    INPUT_SIZE,
-    MIN_LENGTH,
-    longest_time,
-    marked_pair,
-)
-from optax_ltd.tasks._sampling import nominal, sampler
+from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._marked_pair import marked_pair
 from optax_ltd.tasks._scores import cross_entropy, wrong_class
 from optax_ltd.tasks._task import Task
 
@@ -47,22 +41,17 @@ def xor(length: Length = 50) -> Task:
       Martens and Sutskever, *Learning recurrent neural networks with Hessian-free
       optimization*, ICML 2011.
     """
-    lengths = check_length(length, at_least=MIN_LENGTH)
-    time = longest_time(lengths[1])
-
-    def bits(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-        return jax.random.randint(key, shape, 0, 2, jnp.int32).astype(jnp.float32)
-
-    draw = marked_pair(bits, lambda a, b: (a != b).astype(jnp.int32), time)
-    return Task(
-        name="xor",
-        length=nominal(lengths),
-        time=time,
-        input_size=INPUT_SIZE,
+    return marked_pair(
+        "xor",
+        length,
+        numbers=_bits,
+        answer=lambda a, b: (a != b).astype(jnp.int32),
         output_size=2,
-        readout="last",
-        sample=sampler(draw, lengths),
         loss=cross_entropy,
         is_wrong=wrong_class,
         chance_error=0.5,
     )
+
+
+def _bits(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+    return jax.random.randint(key, shape, 0, 2, jnp.int32).astype(jnp.float32)
