@@ -58,9 +58,11 @@ def _sources(entries: Sequence[Mapping[str, Any]]) -> str:
             for name, version in seen["packages"].items()
             if name in ("jax", "flax", "optax")
         )
+        commit = seen.get("commit")
         told.append(
             f"{seen['device']}, {seen['cores']} cores; Python {seen['python']}; "
-            f"{versions}; {seen['date']}."
+            f"{versions}; {seen['date']}, "
+            f"{f'commit {commit[:8]}' if commit else 'commit not recorded'}."
         )
     return "\n".join(dict.fromkeys(told)) + "\n"
 
