@@ -58,11 +58,12 @@ def _sources(entries: Sequence[Mapping[str, Any]]) -> str:
             for name, version in seen["packages"].items()
             if name in ("jax", "flax", "optax")
         )
+        cores = "1 core" if seen["cores"] == 1 else f"{seen['cores']} cores"
         commit = seen.get("commit")
+        commit = f"commit {commit[:8]}" if commit else "commit not recorded"
         told.append(
-            f"{seen['device']}, {seen['cores']} cores; Python {seen['python']}; "
-            f"{versions}; {seen['date']}, "
-            f"{f'commit {commit[:8]}' if commit else 'commit not recorded'}."
+            f"{seen['device']}, {cores}; Python {seen['python']}; {versions}; "
+            f"{seen['date']}, {commit}."
         )
     return "\n".join(dict.fromkeys(told)) + "\n"
 

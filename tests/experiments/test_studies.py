@@ -194,6 +194,18 @@ def test_language_is_in_bits():
     assert "| 1.44 (1.44 to 1.44) | 1.41 |" in table
 
 
+def test_language_tells_whether_the_lstm_did_better():
+    study = STUDIES["language"]
+    runs = runs_of("language")
+    assert "not so here, at this budget" in study.finding(
+        {"tanh-clip-flow": runs["tanh-clip-flow"]}
+    )
+    last = runs["lstm"].evaluations[-1]
+    runs["lstm"].evaluations[-1] = last._replace(test_loss=last.test_loss / 2)
+    assert study.finding(runs).endswith("than Ω; so it is here.")
+    assert ": LSTM, SGD 0.72, " in study.finding(runs)
+
+
 def test_each_row_of_the_search_changes_one_thing_of_the_recipe():
     configs = STUDIES["recipe"].configs(400)
     base = configs["search-recipe"]
