@@ -126,7 +126,8 @@ RECIPE = Study(
         "of T alone, orthogonal initial weights, SGD with learning rate .05, clip at "
         "1, Ω of weight 2 on the recurrent weights in the form of the authors' code. "
         "Each other row of the search changes it in one respect (momentum with a rate "
-        "to match), at T = 100 on seeds 100 to 102; the recipe is confirmed at T = 100 "
+        "to match), at T = 100 on seeds 100 to 102; clips by value were added when the "
+        "recipe had been chosen. The recipe is confirmed at T = 100 "
         "and 200 on seeds 0 to 4. All tests are at T itself. The run at T = 100 is "
         "that of temporal order among the tasks above, tested more often."
     ),
