@@ -203,7 +203,7 @@ def test_language_tells_whether_the_lstm_did_better():
     last = runs["lstm"].evaluations[-1]
     runs["lstm"].evaluations[-1] = last._replace(test_loss=last.test_loss / 2)
     assert study.finding(runs).endswith("than Ω; so it is here.")
-    assert ": LSTM, SGD 0.72, " in study.finding(runs)
+    assert ": LSTM, SGD 0.72; " in study.finding(runs)
 
 
 def test_each_row_of_the_search_changes_one_thing_of_the_recipe():

@@ -100,7 +100,7 @@ def _finding(runs: Runs) -> str:
         for name, run in runs.items()
     }
     ranked = sorted(held_out, key=lambda label: held_out[label])
-    told = ", ".join(f"{label} {held_out[label]:.2f}" for label in ranked)
+    told = "; ".join(f"{label} {held_out[label]:.2f}" for label in ranked)
     first = [name for name in ranked if "LSTM" in name or "Ω" in name][:1]
     verdict = (
         "so it is here" if "LSTM" in "".join(first) else "not so here, at this budget"
