@@ -14,7 +14,7 @@ from rich.console import Console
 from optax_ltd.experiments import sweep as module
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.sweep import sweep
-from tests.cli_calls import CONFIG
+from tests.cli.calls import CONFIG
 
 CONFIGS = {
     f"seeds={seeds}": dataclasses.replace(CONFIG, seeds=seeds) for seeds in (1, 2)

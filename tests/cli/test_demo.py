@@ -10,7 +10,7 @@ import pytest
 from optax_ltd.experiments import demo
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.run import Evaluation, Run
-from tests.cli_calls import invoke
+from tests.cli.calls import invoke
 
 
 def png_size(path: Path) -> tuple[int, int]:

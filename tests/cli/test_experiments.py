@@ -16,7 +16,7 @@ from optax_ltd.experiments.checkpoints import Checkpoints
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.evaluate import Reach
 from optax_ltd.experiments.runner import Runner
-from tests.cli_calls import CONFIG, invoke, words_of
+from tests.cli.calls import CONFIG, invoke, words_of
 
 
 @pytest.fixture

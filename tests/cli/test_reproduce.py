@@ -9,7 +9,7 @@ import pytest
 from optax_ltd.experiments import cliff, sweep
 from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.studies import RESULTS, STUDIES, generalisation
-from tests.cli_calls import CONFIG, invoke, words_of
+from tests.cli.calls import CONFIG, invoke, words_of
 
 LENGTHS = (10, 12)
 
