@@ -41,6 +41,7 @@ def make(folder: Path) -> list[str]:
     return [name for name, _ in sweep(CONFIGS, folder, Console(file=io.StringIO()))]
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_loses_the_run_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
