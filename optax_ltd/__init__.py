@@ -1,14 +1,14 @@
 """Optax for long-term dependencies: gradients that survive and that arrive."""
 
 from optax_ltd import initializers, linen, plots, tasks
-from optax_ltd._flax.flow_rnn import FlowRNN
-from optax_ltd._flax.value_and_grad import gradient_flow, value_and_grad
-from optax_ltd._norms.tree_norm import global_norm
+from optax_ltd._flax.nnx.flow_rnn import FlowRNN
+from optax_ltd._flax.nnx.value_and_grad import gradient_flow, value_and_grad
+from optax_ltd._numerics.tree_norm import global_norm
 from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.information_flow import flow_gains, flow_penalty
-from optax_ltd._recurrent.lyapunov_exponents import lyapunov_exponents
-from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+from optax_ltd._recurrent.flow.information_flow import flow_gains, flow_penalty
+from optax_ltd._recurrent.flow.lyapunov_exponents import lyapunov_exponents
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
 from optax_ltd._transforms.clip_by_average_norm import clip_by_average_norm
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm

@@ -20,15 +20,14 @@ EVERYWHERE = {"jax", "jaxlib", "numpy", "chex"}
 # A room is a file or folder of the package; "" is optax_ltd/__init__.py, the public
 # surface. Each may import from the rooms listed for it, and from no other.
 ARROWS = {
-    "_norms": set(),
-    "initializers": {"_norms"},
+    "_numerics": set(),
+    "initializers": {"_numerics"},
     "tasks": set(),
-    "_transforms": {"_norms"},
-    "_recurrent": {"_norms"},
-    "_second_order": {"_norms", "_recurrent"},
-    "_flax": {"_norms", "_recurrent"},
+    "_transforms": {"_numerics"},
+    "_recurrent": {"_numerics"},
+    "_flax": {"_numerics", "_recurrent"},
     "linen": {"_flax"},
-    "plots": {"_norms", "_recurrent"},
+    "plots": {"_numerics", "_recurrent"},
 }
 ARROWS[""] = set(ARROWS)
 ARROWS["experiments"] = {"", *ARROWS}
@@ -37,7 +36,6 @@ ARROWS["cli"] = {"experiments", *ARROWS}
 # What a room may import from outside, beside the standard library and EVERYWHERE.
 OUTSIDE = {
     "_transforms": {"optax"},
-    "_second_order": {"optax"},
     "_flax": {"flax"},
     "linen": {"flax"},
     "plots": {"matplotlib"},
@@ -108,8 +106,8 @@ def test_imports_run_downwards(path: Path):
         ("_recurrent/x.py", "from optax_ltd import _flax"),
         ("_transforms/x.py", "def f():\n    from optax_ltd._recurrent import unroll"),
         ("_transforms/x.py", "from .. import metrics"),
-        ("_norms/x.py", "from .._transforms import metrics"),
-        ("tasks/x.py", "import optax_ltd._norms"),
+        ("_numerics/x.py", "from .._transforms import metrics"),
+        ("tasks/x.py", "import optax_ltd._numerics"),
         ("plots.py", "import flax.nnx"),
         ("_flax/linen/x.py", "from ... import experiments"),
         ("__init__.py", "from . import experiments"),
@@ -122,7 +120,7 @@ def test_an_import_upwards_is_seen(file: str, line: str):
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("_recurrent/x.py", "from .unroll import unroll\nfrom .. import _norms"),
+        ("_recurrent/x.py", "from .unroll import unroll\nfrom .. import _numerics"),
         ("_flax/linen/x.py", "from ..._recurrent import unroll\nfrom .y import z"),
         ("experiments/x.py", "import optax_ltd as ltd"),
         (

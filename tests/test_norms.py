@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import optax_ltd as ltd
-from optax_ltd._norms.tree_norm import tree_norm
+from optax_ltd._numerics.tree_norm import tree_norm
 
 steady = settings(derandomize=True, deadline=None, max_examples=50)
 jitted_norm = jax.jit(tree_norm)

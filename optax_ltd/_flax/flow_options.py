@@ -5,14 +5,14 @@ from typing import Any, Protocol
 import jax
 
 from optax_ltd._flax.sequences import check_return_carry
-from optax_ltd._recurrent import information_flow
 from optax_ltd._recurrent.carry_clip import check_carry_clip
+from optax_ltd._recurrent.flow import information_flow
 from optax_ltd._recurrent.flow_config import (
     FlowConfig,
     check_flow_fraction,
     check_flow_weight,
 )
-from optax_ltd._recurrent.truncation import check_truncate
+from optax_ltd._recurrent.loop.truncation import check_truncate
 
 
 class _Layer(Protocol):

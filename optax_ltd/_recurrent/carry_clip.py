@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.example_norms import append_axes, norms
+from optax_ltd._numerics.example_norms import append_axes, norms
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_ltd._recurrent import information_flow
 from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.truncation import check_truncate
+from optax_ltd._recurrent.flow import information_flow
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.loop.truncation import check_truncate
 
 
 class FlowConfig(NamedTuple):

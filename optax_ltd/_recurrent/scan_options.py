@@ -3,7 +3,7 @@
 import dataclasses
 
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
 
 
 @dataclasses.dataclass(frozen=True)

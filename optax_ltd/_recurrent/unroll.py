@@ -6,15 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.leaves import inexact, partition
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell_program import as_pair
+from optax_ltd._recurrent.cell.program import as_pair
+from optax_ltd._recurrent.cell.settled_carry import trace_settled
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.flow_config import FlowConfig
-from optax_ltd._recurrent.flow_loop import flow_loop
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.leaves import inexact, partition
-from optax_ltd._recurrent.plain_loop import plain_loop
-from optax_ltd._recurrent.settled_carry import trace_settled
+from optax_ltd._recurrent.loop.flow_loop import flow_loop
+from optax_ltd._recurrent.loop.plain_loop import plain_loop
 
 
 def unroll(

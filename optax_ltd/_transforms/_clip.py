@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optax_ltd._norms.tree_norm import TreeNorm
+from optax_ltd._numerics.tree_norm import TreeNorm
 from optax_ltd._transforms._record import GradientRecord, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 

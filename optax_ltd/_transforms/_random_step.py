@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optax_ltd._norms.shards import (
+from optax_ltd._numerics.layouts import laid_out, layout
+from optax_ltd._numerics.shards import (
     Axes,
     shard_count,
     shard_key,
     split_axes,
 )
-from optax_ltd._norms.tree_norm import entry_count, is_inexact, real_dtype, tree_norm
+from optax_ltd._numerics.tree_norm import entry_count, is_inexact, real_dtype, tree_norm
 from optax_ltd._transforms._key import typed_key
-from optax_ltd._transforms._layout import laid_out, layout
 
 Direction: TypeAlias = Literal["signs", "sphere"]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._norms.tree_norm import TreeNorm
+from optax_ltd._numerics.tree_norm import TreeNorm
 from optax_ltd._transforms._window import empty_window, push
 
 RECENT = 64  # How many gradients the windows of a record span.

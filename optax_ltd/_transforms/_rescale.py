@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._norms.tree_norm import TreeNorm, is_inexact
+from optax_ltd._numerics.tree_norm import TreeNorm, is_inexact
 
 
 class Rescaling(NamedTuple):

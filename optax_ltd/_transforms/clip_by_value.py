@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from optax_ltd._norms.shards import Axes, AxisName, check_axis_name, max_over_shards
-from optax_ltd._norms.tree_norm import TreeNorm, is_inexact, real_dtype
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name, max_over_shards
+from optax_ltd._numerics.tree_norm import TreeNorm, is_inexact, real_dtype
 from optax_ltd._transforms._arguments import check_nonnegative
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, threshold_in

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from optax_ltd._recurrent.report import GradientFlow
+from optax_ltd._recurrent.flow.report import GradientFlow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

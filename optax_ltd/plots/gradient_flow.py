@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from optax_ltd._recurrent.report import GradientFlow
+    from optax_ltd._recurrent.flow.report import GradientFlow
 
 
 def gradient_flow(

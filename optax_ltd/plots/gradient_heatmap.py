@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
-    from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+    from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 
 _NONE = "#c6c6c6"
 _NONFINITE = "#d55e00"

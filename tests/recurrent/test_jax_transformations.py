@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd._recurrent import time_blocks
+from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import B, T, case, loss_of, simple
 from tests.recurrent.oracles import assert_close, flow_loss, quick_jit
 

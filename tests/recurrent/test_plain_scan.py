@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd._recurrent import plain_scan, time_blocks
+from optax_ltd._recurrent.loop import plain_scan, time_blocks
 from tests.recurrent.cells import B, Case, H, T, case, loss_of, lstm
 from tests.recurrent.oracles import assert_close, quick_jit
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from optax_ltd._recurrent import time_blocks
+from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import case, loss_of
 from tests.recurrent.oracles import flow_loss, quick_jit
 

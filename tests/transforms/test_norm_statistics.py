@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_ltd._norms.tree_norm import tree_norm
+from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._norm_statistics import (
     counted_norm,
     first_moments,

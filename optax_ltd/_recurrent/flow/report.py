@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecord
 
 
 @jax.tree_util.register_dataclass

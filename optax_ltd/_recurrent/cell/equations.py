@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from optax_ltd._recurrent import known_values
-from optax_ltd._recurrent.leaves import Leaves, combine, partition
+from optax_ltd._numerics.leaves import Leaves, combine, partition
+from optax_ltd._recurrent.cell import known_values
 
 _JIT_NAMES = ("jit", "pjit")
 # Primitives whose outputs are those of a jaxpr within, or of one of several.

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from optax_ltd._recurrent import known_values
-from optax_ltd._recurrent.equation_groups import EquationGroups
-from optax_ltd._recurrent.equations import (
+from optax_ltd._numerics.leaves import Leaves
+from optax_ltd._recurrent.cell import known_values
+from optax_ltd._recurrent.cell.equation_groups import EquationGroups
+from optax_ltd._recurrent.cell.equations import (
     evaluate,
     evaluate_over_time,
     has_custom_vjp,
     run_inlined,
 )
-from optax_ltd._recurrent.leaves import Leaves
 
 
 class _Stage(NamedTuple):

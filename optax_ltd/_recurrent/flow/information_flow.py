@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.example_norms import divide, norms, plain_norms
-from optax_ltd._recurrent.leaves import combine, inexact, partition
+from optax_ltd._numerics.example_norms import divide, norms, plain_norms
+from optax_ltd._numerics.leaves import combine, inexact, partition
 
 FlowForm = Literal["ratio", "squared_ratio"]
 FlowReduction = Literal["sum", "mean"]

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from optax_ltd._flax.flow_record_variable import FlowRecordVariable
-from optax_ltd._flax.flow_rnn import FlowRNN
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+from optax_ltd._flax.nnx.flow_rnn import FlowRNN
+from optax_ltd._flax.nnx.record_variable import FlowRecordVariable
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 
 # The axes of a record whose layer has not been called.
 _UNSEEN = (0, 0)

@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
-from optax_ltd._recurrent.backward_pass import Stream
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.leaves import Leaves
+from optax_ltd._numerics.leaves import Leaves
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.loop.backward_pass import Stream
 
 
 def streams(

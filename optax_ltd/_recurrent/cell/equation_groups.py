@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from optax_ltd._recurrent import known_values
+from optax_ltd._recurrent.cell import known_values
 
 # Below this contraction length a product of the inputs is cheaper inside the loop.
 _LONG_CONTRACTION = 64

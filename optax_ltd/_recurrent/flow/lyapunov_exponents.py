@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.cell_program import as_pair
-from optax_ltd._recurrent.leaves import Leaves, combine, inexact, partition
+from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
+from optax_ltd._recurrent.cell.program import as_pair
 
 
 def lyapunov_exponents(

@@ -19,13 +19,13 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import JaxprEqn
 
-from optax_ltd._recurrent.backward_pass import Stream, Trajectory
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.equations import inner_jaxprs
-from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
-from optax_ltd._recurrent.leaves import Leaves, combine, inexact, partition
-from optax_ltd._recurrent.time_blocks import in_blocks
-from optax_ltd._recurrent.truncation import stop_at
+from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
+from optax_ltd._recurrent.cell.equations import inner_jaxprs
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.loop.backward_pass import Stream, Trajectory
+from optax_ltd._recurrent.loop.forward_pass import carries_before, forward_pass
+from optax_ltd._recurrent.loop.time_blocks import in_blocks
+from optax_ltd._recurrent.loop.truncation import stop_at
 
 # Whatever is linearised keeps its arguments only: the slopes follow from the values
 # that the forward pass kept, and are cheaper to compute again than to store.

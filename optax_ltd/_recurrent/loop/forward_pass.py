@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import Stream
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.leaves import Leaves
+from optax_ltd._numerics.leaves import Leaves
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.loop.backward_pass import Stream
 
 
 def forward_pass(

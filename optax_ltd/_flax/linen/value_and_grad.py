@@ -7,10 +7,10 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from optax_ltd._flax.flow_record_variable import check_same_lead
-from optax_ltd._flax.linen_flow_rnn import FlowRNN
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.report import GradientFlow, LayerFlow
+from optax_ltd._flax.linen.flow_rnn import FlowRNN
+from optax_ltd._flax.nnx.record_variable import check_same_lead
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 
 _Leads = dict[str, tuple[int, ...]]
 

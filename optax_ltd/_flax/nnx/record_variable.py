@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from optax_ltd._recurrent.flow_record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecord
 
 
 class FlowRecordVariable(nnx.Variable):

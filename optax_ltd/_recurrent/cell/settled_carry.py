@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.cell_program import CellProgram, trace_cell
+from optax_ltd._recurrent.cell.program import CellProgram, trace_cell
 
 
 def trace_settled(
@@ -22,7 +22,7 @@ def trace_settled(
       params: tree of arrays.
       carry: tree of arrays, ``[B, ...]``.
       x: tree of arrays or ShapeDtypeStructs, one time step, ``[B, ...]``.
-      hoist: as in :func:`~optax_ltd._recurrent.cell_program.trace_cell`.
+      hoist: as in :func:`~optax_ltd._recurrent.cell.program.trace_cell`.
 
     Returns:
       The carry, and the program at that carry. Floating leaves and Python numbers are

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from optax_ltd._norms.shards import (
+from optax_ltd._numerics.shards import (
     Axes,
     AxisName,
     check_axis_name,

@@ -5,14 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import Stream
-from optax_ltd._recurrent.cell_program import CellProgram
+from optax_ltd._numerics.leaves import Leaves
+from optax_ltd._recurrent.cell.program import CellProgram
 from optax_ltd._recurrent.flow_config import FlowConfig
-from optax_ltd._recurrent.leaves import Leaves
-from optax_ltd._recurrent.plain_scan import plain_scan
-from optax_ltd._recurrent.segments import scan_in_segments
-from optax_ltd._recurrent.streams import stream
-from optax_ltd._recurrent.truncation import truncation_steps
+from optax_ltd._recurrent.loop.backward_pass import Stream
+from optax_ltd._recurrent.loop.plain_scan import plain_scan
+from optax_ltd._recurrent.loop.segments import scan_in_segments
+from optax_ltd._recurrent.loop.streams import stream
+from optax_ltd._recurrent.loop.truncation import truncation_steps
 
 
 def plain_loop(

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.example_norms import append_axes
+from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.example_norms import append_axes
-from optax_ltd._recurrent.information_flow import StepFlow
-from optax_ltd._recurrent.leaves import Flags, Leaves, combine, inexact, partition
-from optax_ltd._recurrent.time_blocks import in_blocks
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.flow.information_flow import StepFlow
+from optax_ltd._recurrent.loop.time_blocks import in_blocks
 
 
 class Stream(NamedTuple):
@@ -169,7 +169,7 @@ class Penalty(NamedTuple):
 
     Attributes:
       flow: norms, gains and activity.
-      slope: ``[T, B]``, from :func:`~optax_ltd._recurrent.information_flow.slope`.
+      slope: ``[T, B]``, from :func:`~optax_ltd._recurrent.flow.information_flow.slope`.
     """
 
     flow: StepFlow

@@ -6,11 +6,11 @@ import jax
 from flax import linen as nn
 
 from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
-from optax_ltd._flax.linen_scans import flax_scan, flow_scan
+from optax_ltd._flax.linen.scans import flax_scan, flow_scan
 from optax_ltd._flax.sequences import ReturnCarry, Sequences
 from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
-from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 
 _NAMED = ("all", "recurrent")
 

@@ -7,12 +7,12 @@ import jax
 from flax import nnx
 
 from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
-from optax_ltd._flax.flow_record_variable import FlowRecordVariable, record_of
-from optax_ltd._flax.pure_cell import check_flow_params, pure_cell
+from optax_ltd._flax.nnx.pure_cell import check_flow_params, pure_cell
+from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, record_of
 from optax_ltd._flax.sequences import ReturnCarry, Sequences
 from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
-from optax_ltd._recurrent.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.unroll import unroll_with_state
 
 

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import (
+from optax_ltd._numerics.leaves import Flags, Leaves, combine
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.flow.information_flow import (
+    StepFlow,
+    measure,
+    slope,
+    term_weight,
+)
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.loop.backward_pass import (
     Penalty,
     Signals,
     Stream,
@@ -13,23 +22,14 @@ from optax_ltd._recurrent.backward_pass import (
     error_signals,
     loop_cotangents,
 )
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.differentiation_guards import (
+from optax_ltd._recurrent.loop.forward_pass import carries_before, forward_pass
+from optax_ltd._recurrent.loop.guards import (
     first_order_only,
     with_both_tangents,
 )
-from optax_ltd._recurrent.flow_observation import observe
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.forward_pass import carries_before, forward_pass
-from optax_ltd._recurrent.information_flow import (
-    StepFlow,
-    measure,
-    slope,
-    term_weight,
-)
-from optax_ltd._recurrent.leaves import Flags, Leaves, combine
+from optax_ltd._recurrent.loop.observation import observe
+from optax_ltd._recurrent.loop.truncation import truncation_steps
 from optax_ltd._recurrent.scan_options import ScanOptions
-from optax_ltd._recurrent.truncation import truncation_steps
 
 
 class FlowArrays(NamedTuple):

@@ -6,16 +6,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import Stream
-from optax_ltd._recurrent.cell_program import CellProgram
-from optax_ltd._recurrent.differentiation_guards import reverse_only
+from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
+from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.flow_scan import FlowArrays, flow_scan
-from optax_ltd._recurrent.leaves import Flags, Leaves, combine, inexact, partition
+from optax_ltd._recurrent.loop.backward_pass import Stream
+from optax_ltd._recurrent.loop.flow_scan import FlowArrays, flow_scan
+from optax_ltd._recurrent.loop.guards import reverse_only
+from optax_ltd._recurrent.loop.segments import scan_in_segments
+from optax_ltd._recurrent.loop.streams import streams
 from optax_ltd._recurrent.scan_options import ScanOptions
-from optax_ltd._recurrent.segments import scan_in_segments
-from optax_ltd._recurrent.streams import streams
 
 
 class _Timed(NamedTuple):

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from optax_ltd._recurrent.cell_program import as_pair
-from optax_ltd._recurrent.leaves import combine, partition
+from optax_ltd._numerics.leaves import combine, partition
+from optax_ltd._recurrent.cell.program import as_pair
 
 _NAMED = ("all", "recurrent")
 

@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._recurrent.backward_pass import Signals, Trajectory
-from optax_ltd._recurrent.example_norms import append_axes, norms
-from optax_ltd._recurrent.flow_record import FlowRecord
-from optax_ltd._recurrent.information_flow import StepFlow, omega
-from optax_ltd._recurrent.leaves import Leaves, partition
+from optax_ltd._numerics.example_norms import append_axes, norms
+from optax_ltd._numerics.leaves import Leaves, partition
+from optax_ltd._recurrent.flow.information_flow import StepFlow, omega
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.loop.backward_pass import Signals, Trajectory
+from optax_ltd._recurrent.loop.truncation import truncation_steps
 from optax_ltd._recurrent.scan_options import ScanOptions
-from optax_ltd._recurrent.truncation import truncation_steps
 
 
 def observe(

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from optax_ltd._recurrent.time_blocks import block_length, cut, joined
+from optax_ltd._recurrent.loop.time_blocks import block_length, cut, joined
 
 
 def scan_in_segments(

@@ -8,7 +8,7 @@ from flax import linen as nn
 from flax.core import FrozenDict, lift, unfreeze
 from flax.linen.transforms import lift_transform
 
-from optax_ltd._recurrent.cell_program import as_pair
+from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.flow_config import FlowConfig
 from optax_ltd._recurrent.unroll import unroll_with_state
 

@@ -1,1 +1,0 @@
-"""Safe norms of whole trees, and of trees whose leaves are split over devices."""

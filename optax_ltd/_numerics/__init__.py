@@ -1,0 +1,1 @@
+"""The ground floor: norms, shards, layouts, leaves, dtypes and argument checks."""

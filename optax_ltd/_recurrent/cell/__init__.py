@@ -1,0 +1,1 @@
+"""A cell as a traced program, cut by what each equation depends on."""

@@ -1,0 +1,1 @@
+"""What the error signal does along time: Ω, records, reports and exponents."""

@@ -1,0 +1,1 @@
+"""The program over time, forward and backward, with Ω and without."""
