@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.dtypes import widened
+
 
 def norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     """L2 norms over all features, each scaled by its largest entry first.
@@ -20,17 +22,13 @@ def norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     return jnp.where(usable, largest * scaled, largest)
 
 
-def _wide(leaf: jax.Array) -> jax.Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-
-
 def _square(x: jax.Array) -> jax.Array:
     return x.real**2 + x.imag**2 if jnp.iscomplexobj(x) else x**2
 
 
 def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
     tops = [
-        jnp.max(jnp.abs(_wide(x)), axis=_features(x, lead), initial=0) for x in leaves
+        jnp.max(jnp.abs(widened(x)), axis=_features(x, lead), initial=0) for x in leaves
     ]
     top = tops[0]
     for other in tops[1:]:
@@ -40,7 +38,7 @@ def _largest(leaves: list[jax.Array], lead: int) -> jax.Array:
 
 def plain_norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     """L2 norms over all features, for numbers whose squares can be represented."""
-    squares = [jnp.sum(_square(_wide(x)), axis=_features(x, lead)) for x in leaves]
+    squares = [jnp.sum(_square(widened(x)), axis=_features(x, lead)) for x in leaves]
     total = sum(squares[1:], squares[0])
     # The derivative at zero is zero, not that of a square root.
     return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1)), total)
@@ -52,7 +50,7 @@ def divide(x: jax.Array, by: jax.Array, where: jax.Array) -> jax.Array:
     # A division may be compiled to a product with the reciprocal, and that of the
     # largest floats is flushed to zero.
     small = jnp.where(safe > 2.0**100, 2.0**-32, 1.0)
-    quotient = _wide(x) * append_axes(small, x) / append_axes(safe * small, x)
+    quotient = widened(x) * append_axes(small, x) / append_axes(safe * small, x)
     return jnp.where(append_axes(where, x), quotient, 0)
 
 

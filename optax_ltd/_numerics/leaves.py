@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
+from optax_ltd._numerics.dtypes import is_inexact
 
 Leaves = list[Any]
 Flags = tuple[bool, ...]
@@ -11,7 +11,7 @@ Flags = tuple[bool, ...]
 
 def inexact(leaves: Sequence[Any]) -> Flags:
     """Whether each leaf is floating or complex, and so can have a gradient."""
-    return tuple(bool(jnp.issubdtype(x.dtype, jnp.inexact)) for x in leaves)
+    return tuple(map(is_inexact, leaves))
 
 
 def partition(flags: Flags, leaves: Sequence[Any]) -> tuple[Leaves, Leaves]:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optax_ltd._numerics.dtypes import is_inexact, real_dtype
 from optax_ltd._numerics.shards import (
     Axes,
     AxisName,
@@ -57,17 +58,6 @@ class TreeNorm(NamedTuple):
     def finite(self) -> jax.Array:
         """Whether every entry of the tree is finite."""
         return jnp.isfinite(self.root)
-
-
-def is_inexact(leaf: Any) -> bool:
-    """Whether a leaf has a direction: floating or complex, not integer or float0."""
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-    return jnp.issubdtype(dtype, jnp.inexact)
-
-
-def real_dtype(dtype: Any) -> np.dtype:
-    """The dtype that arithmetic on such leaves is done in: float32 or wider."""
-    return jnp.finfo(jnp.promote_types(dtype, jnp.float32)).dtype
 
 
 def tree_norm(tree: ArrayTree, axes: Axes = ()) -> TreeNorm:

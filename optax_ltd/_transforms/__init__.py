@@ -1,1 +1,1 @@
-"""Gradient transformations, one a file. They import `_norms` and optax alone."""
+"""Gradient transformations, one a file. They import `_numerics` and optax alone."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_ltd._transforms._arguments import refusal
+from optax_ltd._numerics.checks import refusal
 
 SeedOrKey: TypeAlias = int | jax.Array | np.ndarray | np.integer
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from optax_ltd._numerics.dtypes import is_inexact, real_dtype
 from optax_ltd._numerics.layouts import laid_out, layout
 from optax_ltd._numerics.shards import (
     Axes,
@@ -26,7 +27,7 @@ from optax_ltd._numerics.shards import (
     shard_key,
     split_axes,
 )
-from optax_ltd._numerics.tree_norm import entry_count, is_inexact, real_dtype, tree_norm
+from optax_ltd._numerics.tree_norm import entry_count, tree_norm
 from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]

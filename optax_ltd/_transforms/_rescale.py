@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.tree_norm import TreeNorm, is_inexact
+from optax_ltd._numerics.dtypes import is_inexact
+from optax_ltd._numerics.tree_norm import TreeNorm
 
 
 class Rescaling(NamedTuple):

@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.dtypes import widened
+
 
 def empty_window(size: int) -> jax.Array:
     """A window that holds nothing, as a fresh array."""
@@ -38,7 +40,7 @@ def push(window: jax.Array, value: jax.Array, when: jax.Array) -> jax.Array:
 
 def bounded(value: jax.Array, dtype: Any) -> jax.Array:
     """A number in another dtype, Inf as the largest number that both dtypes have."""
-    wide = value.astype(jnp.promote_types(value.dtype, jnp.float32))
+    wide = widened(value)
     end = min(float(jnp.finfo(wide.dtype).max), float(jnp.finfo(dtype).max))
     return jnp.minimum(wide, end).astype(dtype)
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_ltd._numerics.checks import check_count, check_nonnegative
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._arguments import check_count, check_nonnegative
 from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
     OUTLIER,

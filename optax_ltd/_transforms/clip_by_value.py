@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from optax_ltd._numerics.checks import check_nonnegative
+from optax_ltd._numerics.dtypes import is_inexact, real_dtype, widened
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name, max_over_shards
-from optax_ltd._numerics.tree_norm import TreeNorm, is_inexact, real_dtype
-from optax_ltd._transforms._arguments import check_nonnegative
+from optax_ltd._numerics.tree_norm import TreeNorm
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, threshold_in
 from optax_ltd._transforms._transformation import transformation
@@ -98,7 +99,7 @@ def clip_by_value(
 
 def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:
     threshold = threshold_in(real_dtype(leaf.dtype), max_delta)
-    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    wide = widened(leaf)
     if jnp.iscomplexobj(leaf):
         lift = _lift(leaf)
         above = (jnp.abs(wide * lift) > threshold * lift) & jnp.isfinite(leaf)
@@ -142,7 +143,7 @@ def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
 
 
 def _largest(leaf: jax.Array, lift: float) -> jax.Array:
-    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) * lift
+    wide = widened(leaf) * lift
     # Between devices a maximum may lose a NaN, which a sum keeps. A selection inside
     # the maximum instead would cost XLA's vectorised loop.
     lost = jnp.isnan(jnp.sum(wide * 0))

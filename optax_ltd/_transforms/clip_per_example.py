@@ -10,10 +10,11 @@ import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
+from optax_ltd._numerics.checks import check_nonnegative
+from optax_ltd._numerics.dtypes import is_inexact, real_dtype
 from optax_ltd._numerics.layouts import laid_out, layout
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
-from optax_ltd._numerics.tree_norm import TreeNorm, is_inexact, real_dtype, tree_norm
-from optax_ltd._transforms._arguments import check_nonnegative
+from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
 from optax_ltd._transforms._record import (
     GradientRecord,
     init_record,

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optax_ltd._numerics.checks import check_choice, check_nonnegative
+from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.shards import AxisName, check_axis_name
-from optax_ltd._numerics.tree_norm import is_inexact, tree_norm
-from optax_ltd._transforms._arguments import check_choice, check_nonnegative
+from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
 from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record

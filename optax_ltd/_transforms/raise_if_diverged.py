@@ -6,7 +6,7 @@ import jax
 import jax.core
 import numpy as np
 
-from optax_ltd._transforms._arguments import check_count
+from optax_ltd._numerics.checks import check_count
 from optax_ltd._transforms._record import GradientRecord, leaf_paths, path_checksum
 from optax_ltd._transforms.metrics import records
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.dtypes import is_inexact, widened
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.cell.program import as_pair
 
@@ -100,7 +101,7 @@ def lyapunov_exponents(
       Engelken, Wolf & Abbott, `Lyapunov spectra of chaotic recurrent neural networks
       <https://arxiv.org/abs/2006.02427>`_, 2023.
     """
-    params, carry, inputs = jax.tree.map(_widened, (params, carry, inputs))
+    params, carry, inputs = jax.tree.map(_as_array, (params, carry, inputs))
     vectors = _start(carry, num_exponents)
     due, counts = _schedule(inputs, warmup, qr_every)
 
@@ -117,12 +118,10 @@ def lyapunov_exponents(
     return jnp.sort(at[2] / jnp.sum(counts), descending=True)
 
 
-def _widened(leaf: Any) -> jax.Array:
+def _as_array(leaf: Any) -> jax.Array:
     """An array, floating ones in at least float32."""
     leaf = jnp.asarray(leaf)
-    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return leaf
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    return widened(leaf) if is_inexact(leaf) else leaf
 
 
 def _start(carry: Any, num_exponents: int | None) -> jax.Array:

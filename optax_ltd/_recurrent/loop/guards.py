@@ -3,9 +3,10 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+from optax_ltd._numerics.dtypes import is_inexact
 
 _WHY = (
     "Ω holds the error signals constant and is added in the backward pass only "
@@ -53,12 +54,12 @@ ad.primitive_jvps[_reverse_only_p] = _reverse_only_jvp
 
 def reverse_only(x: jax.Array) -> jax.Array:
     """``x``; forward-mode differentiation through it raises NotImplementedError."""
-    return _reverse_only_p.bind(x) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    return _reverse_only_p.bind(x) if is_inexact(x) else x
 
 
 def with_both_tangents(x: jax.Array, same: jax.Array) -> jax.Array:
     """``x``; its tangent is the sum of those of ``x`` and ``same``."""
-    return _first(x, same) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    return _first(x, same) if is_inexact(x) else x
 
 
 @jax.custom_jvp

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optax_ltd._numerics.dtypes import is_inexact
+
 
 def truncation_steps(time_index: jax.Array, truncate: int | None) -> jax.Array | None:
     """``[T]``, the first step of each window but the first; None without windows.
@@ -32,8 +34,6 @@ def stop_at(stop: jax.Array | None, carry: list[Any]) -> list[Any]:
     if stop is None:
         return carry
     return [
-        jnp.where(stop, jax.lax.stop_gradient(h), h)
-        if jnp.issubdtype(h.dtype, jnp.inexact)
-        else h
+        jnp.where(stop, jax.lax.stop_gradient(h), h) if is_inexact(h) else h
         for h in carry
     ]
