@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax.nnx.nn.recurrent import flip_sequences
 
+from optax_ltd._numerics.checks import refusal
+
 ReturnCarry = bool | Literal["all"]
 
 
@@ -109,8 +111,16 @@ class Sequences(NamedTuple):
 def check_return_carry(return_carry: Any) -> None:
     """Raises ValueError unless this is a boolean or ``"all"``."""
     if return_carry not in (False, True, "all"):
-        raise ValueError(
-            f"return_carry must be True, False or 'all', got {return_carry!r}"
+        raise refusal("return_carry", "True, False or 'all'", return_carry)
+
+
+def check_cell(cell: Any, module: type, api: str) -> None:
+    """Raises TypeError unless the cell is a module of this API of Flax."""
+    if not isinstance(cell, module):
+        kind, a = (cell, "the class") if isinstance(cell, type) else (type(cell), "a")
+        raise TypeError(
+            f"`cell` must be a recurrent cell of {api}; got {a} "
+            f"{kind.__module__}.{kind.__qualname__}."
         )
 
 
@@ -118,8 +128,8 @@ def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> None:
     dtype, shape = jnp.result_type(lengths), jnp.shape(lengths)
     if not jnp.issubdtype(dtype, jnp.integer) or shape != batch:
         raise ValueError(
-            f"seq_lengths must be integers of shape [*batch] = {batch}, "
-            f"got {dtype} {shape}"
+            f"`seq_lengths` must be integers of shape [*batch] = {batch}; "
+            f"got {dtype} {shape}."
         )
 
 

@@ -6,11 +6,13 @@ under `optax.inject_hyperparams`), so only their shape and dtype are.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+_Error = TypeVar("_Error", bound=Exception)
 
 
 def check_nonnegative(
@@ -90,13 +92,16 @@ def check_count(name: str, value: Any, *, at_least: int) -> int:
     return int(value)
 
 
-def refusal(name: str, required: str, value: Any) -> ValueError:
+def refusal(
+    name: str, required: str, value: Any, *, error: type[_Error] = ValueError
+) -> _Error:
     """The error for an argument, naming it, what is required and what came.
 
     Args:
       name: the argument's name.
       required: what it must be.
       value: what the caller gave.
+      error: the kind of error.
 
     Returns:
       The error, to be raised.
@@ -105,7 +110,7 @@ def refusal(name: str, required: str, value: Any) -> ValueError:
         came = f"an array of shape {value.shape} and dtype {value.dtype}"
     else:
         came = f"{value!r} ({type(value).__name__})"
-    return ValueError(f"`{name}` must be {required}; got {came}.")
+    return error(f"`{name}` must be {required}; got {came}.")
 
 
 def _check_scalar(name: str, value: Any, required: str) -> None:

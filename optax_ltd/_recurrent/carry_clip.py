@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd._numerics.example_norms import append_axes, norms
 
 
@@ -90,19 +91,17 @@ def clip_carry_gradient(
     given = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(given) != 1:
         raise ValueError(
-            f"clip_carry_gradient needs either max_norm or max_value, got {bounds}"
+            f"clip_carry_gradient must be given `max_norm` or `max_value`; got {bounds}"
         )
     for name, bound in given.items():
         number = isinstance(bound, int | float) and not isinstance(bound, bool)
         if not (number and math.isfinite(bound) and bound > 0):
-            raise ValueError(f"{name} must be a finite number > 0, got {bound!r}")
+            raise refusal(name, "a finite number > 0", bound)
     return CarryClip(max_norm, max_value)
 
 
-def check_carry_clip(carry_clip: Any) -> None:
-    """Raises TypeError unless this is None or a :class:`CarryClip`."""
+def check_carry_clip(name: str, carry_clip: Any) -> None:
+    """Requires None or a :class:`CarryClip`; raises TypeError."""
     if carry_clip is not None and not isinstance(carry_clip, CarryClip):
-        raise TypeError(
-            "carry_clip must be None or what optax_ltd.clip_carry_gradient returns, "
-            f"got {carry_clip!r}"
-        )
+        required = "None or what optax_ltd.clip_carry_gradient returns"
+        raise refusal(name, required, carry_clip, error=TypeError)

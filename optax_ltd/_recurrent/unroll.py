@@ -1,22 +1,28 @@
 """A recurrent cell unrolled over time, with Ω in its backward pass."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.leaves import inexact, partition
-from optax_ltd._recurrent.carry_clip import CarryClip
+from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
-from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
 from optax_ltd._recurrent.flow.record import FlowRecord
-from optax_ltd._recurrent.flow_config import FlowConfig
-from optax_ltd._recurrent.loop.flow_loop import flow_loop
-from optax_ltd._recurrent.loop.plain_loop import plain_loop
+from optax_ltd._recurrent.loop.with_flow import scan_with_flow
+from optax_ltd._recurrent.loop.without_flow import scan_without_flow
+from optax_ltd._recurrent.options import OptionKeywords, Options, takes_options
 
 
+@takes_options(
+    flow_weight="""It may be a scalar array, and an array counts as on, whatever its
+    value. With the Python number 0, forward mode and higher derivatives work. The
+    gradient with respect to the weight itself is zero.""",
+    flow_params="a tree of booleans, a prefix of ``params``.",
+    flow_fraction="It needs a ``flow_key``.",
+)
 def unroll(
     cell_fn: Callable[..., Any],
     params: Any,
@@ -24,17 +30,9 @@ def unroll(
     inputs: Any,
     *,
     mask: jax.Array | None = None,
-    flow_weight: jax.typing.ArrayLike = 0.0,
-    flow_form: FlowForm = "ratio",
-    flow_reduction: FlowReduction = "sum",
-    flow_params: Any = "all",
-    flow_fraction: float = 1.0,
     flow_key: jax.Array | None = None,
-    carry_clip: CarryClip | None = None,
     flow_record: FlowRecord | None = None,
-    truncate: int | None = None,
-    remat: bool = False,
-    unroll: int = 1,
+    **options: Unpack[OptionKeywords],
 ) -> tuple[Any, Any]:
     r"""Runs a cell over time; its gradient carries ``flow_weight`` · ∇Ω.
 
@@ -65,30 +63,11 @@ def unroll(
       inputs: tree of ``[T, B, ...]``.
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
-      flow_weight: number or scalar array. With the Python number 0 Ω is off, and
-        forward mode and higher derivatives work; an array counts as on, whatever its
-        value. The gradient with respect to the weight itself is zero.
-      flow_form: ``"ratio"`` as in the paper, or ``"squared_ratio"`` as in the authors'
-        code, (‖δJ‖²/‖δ‖² − 1)².
-      flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
-        that count as in the code.
-      flow_params: which parameters Ω acts on: ``"all"``, ``"recurrent"`` (those that
-        enter a matrix product or convolution with the carry) or a tree of booleans, a
-        prefix of ``params``.
-      flow_fraction: share of the time steps at which Ω is differentiated, drawn without
-        replacement; the gradient of Ω is unbiased. What a record tells of Ω is of all.
-      flow_key: PRNG key of that draw; required if ``flow_fraction`` < 1. Give a new one
-        at each update.
-      carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
-        step of back-propagation through time, with Ω on or off; or None.
+      flow_key: PRNG key of the steps that ``flow_fraction`` draws. Give a new one at
+        each update.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
         backward pass saw of the error signal.
-      truncate: truncated back-propagation through time: the state is carried on, but
-        the error signal stops at the beginning of every window of so many steps. None
-        for the whole sequence.
-      remat: whether the backward pass runs the cell again instead of keeping what every
-        step computed. Beside inputs and outputs, memory then grows as √T.
-      unroll: steps unrolled in each loop, as in ``jax.lax.scan``.
+      **options: the fields of ``Options``.
 
     Returns:
       The final carry, and the outputs stacked to ``[T, B, ...]``.
@@ -118,26 +97,19 @@ def unroll(
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
     """
-    flow = FlowConfig(
-        flow_weight,
-        flow_form,
-        flow_reduction,
-        flow_params,
-        flow_fraction,
-        flow_key,
-        mask,
-        carry_clip,
-        truncate,
-        remat,
-        flow_record,
-    )
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
         new_carry, y = as_pair(cell_fn(params, carry, x))
         return new_carry, state, y
 
     carry, _, outputs = unroll_with_state(
-        without_state, params, carry, (), inputs, flow=flow, unroll=unroll
+        without_state,
+        params,
+        carry,
+        (),
+        inputs,
+        options=Options(**options),
+        call=Call(1, mask, flow_key, flow_record),
     )
     return carry, outputs
 
@@ -149,9 +121,8 @@ def unroll_with_state(
     state: Any,
     inputs: Any,
     *,
-    flow: FlowConfig,
-    num_batch_dims: int = 1,
-    unroll: int = 1,
+    options: Options,
+    call: Call,
 ) -> tuple[Any, Any, Any]:
     """As :func:`unroll`, with a state that steps hand on beside the hidden state.
 
@@ -161,17 +132,16 @@ def unroll_with_state(
       carry: tree of ``[*batch, ...]``.
       state: tree of arrays; it has no part in δ and J, and no gradient with Ω on.
       inputs: tree of ``[T, *batch, ...]``.
-      flow: what to do about Ω.
-      num_batch_dims: how many axes after time are batch.
-      unroll: steps unrolled in each loop.
+      options: of the layer.
+      call: the arrays of this call.
 
     Returns:
       The final carry, the final state, and the outputs stacked over time.
     """
     _check_length(inputs)
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
-    lead = _lead(inputs, carry, num_batch_dims)
-    flow.check(lead)
+    lead = _lead(inputs, carry, call.num_batch_dims)
+    call.check(options, lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
         new_carry, new_state, y = cell_fn(params, *both, x)
@@ -185,21 +155,21 @@ def unroll_with_state(
 
     x = jax.tree.map(one, inputs)
     (carry, state), program = trace_settled(
-        cell, params, (carry, state), x, hoist=not flow.remat
+        cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
-    if flow.off:
-        final, outputs = plain_loop(program, params, start, inputs, flow, unroll)
+    if options.flow_off and options.carry_clip is None and call.record is None:
+        final, outputs = scan_without_flow(program, params, start, inputs, options)
     else:
         is_hidden = inexact(jax.tree.leaves(carry))
         if not any(is_hidden):
             raise ValueError(
-                "Ω needs a carry with at least one floating leaf, got none"
+                "`carry` must have a floating leaf for Ω, a clip or a record; got none."
             )
         _check_batch(carry, lead[1:])
         is_hidden += (False,) * len(jax.tree.leaves(state))
-        final, outputs = flow_loop(
-            program, is_hidden, params, start, inputs, flow, lead, unroll
+        final, outputs = scan_with_flow(
+            program, is_hidden, params, start, inputs, options, call, lead
         )
     return (
         *jax.tree.unflatten(tree, final),
@@ -223,8 +193,8 @@ def _check_batch(carry: Any, batch: tuple[int, ...]) -> None:
     batches = {h.shape[: len(batch)] for h in _hidden(carry)}
     if batches != {batch}:
         raise ValueError(
-            "Ω needs the same batch axes in front of each floating leaf of the carry, "
-            f"got {sorted(batches)}"
+            "`carry` must have the same batch axes in front of each floating leaf; got "
+            f"{sorted(batches)}."
         )
 
 
@@ -232,6 +202,6 @@ def _check_length(inputs: Any) -> None:
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
-            "inputs must have a leaf, and the same time axis in front of each, "
-            f"got leading axes {sorted(lengths)}"
+            "`inputs` must have a leaf, and the same time axis in front of each; got "
+            f"leading axes {sorted(lengths)}."
         )

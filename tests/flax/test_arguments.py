@@ -30,18 +30,17 @@ BAD_WEIGHTS = [
 
 @pytest.mark.parametrize(("weight", "error"), BAD_WEIGHTS)
 def test_flow_weight_of_the_layer_and_of_the_call(weight: Any, error: Any):
-    message = r"flow_weight must be a .*got "
+    message = r"`flow_weight` must be a .*; got "
     with pytest.raises(error, match=message) as of_layer:
         simple_layer(flow_weight=weight)
     with pytest.raises(error, match=message) as of_call:
         simple_layer()(X, flow_weight=weight)
-    assert repr(weight) in str(of_layer.value)
     assert str(of_layer.value) == str(of_call.value)
 
 
 @pytest.mark.parametrize("name", ["flow_form", "flow_reduction"])
 def test_form_and_reduction(name: str):
-    with pytest.raises(ValueError, match=f"{name} must be one of .* got 'median'"):
+    with pytest.raises(ValueError, match=f"`{name}` must be one of .*; got 'median'"):
         simple_layer(**{name: "median"})
 
 
@@ -54,7 +53,7 @@ def test_flow_params_that_select_nothing(chosen: Any):
 
 
 def test_carry_clip_that_is_a_number():
-    with pytest.raises(TypeError, match=r"carry_clip must be None or .* got 1\.0"):
+    with pytest.raises(TypeError, match=r"`carry_clip` must be None or .*; got 1\.0"):
         simple_layer(carry_clip=1.0)
 
 
@@ -66,7 +65,7 @@ def test_carry_clip_that_is_a_number():
     ],
 )
 def test_cell_of_another_api(cell: Any, got: str):
-    message = r"cell must be a recurrent cell of flax\.nnx .* got " + re.escape(got)
+    message = r"`cell` must be a recurrent cell of flax\.nnx .*; got " + re.escape(got)
     with pytest.raises(TypeError, match=message):
         ltd.FlowRNN(cell)
 
@@ -77,7 +76,7 @@ def test_seq_lengths(time_major: bool):
     layer = simple_layer(time_major=time_major)
     batch = X.shape[0]
     for bad in (np.ones(batch + 1, np.int32), np.ones(batch, np.float32)):
-        message = f"[*batch] = ({batch},), got {bad.dtype} {bad.shape}"
+        message = f"[*batch] = ({batch},); got {bad.dtype} {bad.shape}"
         with pytest.raises(ValueError, match="seq_lengths .*" + re.escape(message)):
             layer(x, seq_lengths=jnp.asarray(bad))
 
@@ -91,7 +90,7 @@ def test_numbers_of_numpy():
 def test_custom_state_axes():
     axes = nnx.StateAxes({nnx.Param: None, ...: nnx.Carry})
     layer = simple_layer(state_axes=axes, flow_weight=1.0)
-    with pytest.raises(ValueError, match=r"need the default state_axes.* got "):
+    with pytest.raises(ValueError, match=r"`state_axes` must be the default .*; got "):
         layer(X)
 
 
@@ -121,7 +120,7 @@ def test_what_a_cell_returns(weight: float):
 @pytest.mark.parametrize("report", [ltd.gradient_flow, _value_and_grad])
 def test_a_model_without_a_flow_rnn(report: Any):
     model = nnx.RNN(nnx.SimpleCell(F, H, rngs=nnx.Rngs(0)))
-    message = r"one optax_ltd.FlowRNN .*optax_ltd.linen .* got a RNN without one"
+    message = r"one optax_ltd.FlowRNN .*optax_ltd.linen .*; got a RNN without one"
     with pytest.raises(ValueError, match=message):
         report(squares, model, X)
 
@@ -129,7 +128,7 @@ def test_a_model_without_a_flow_rnn(report: Any):
 def test_one_report_needs_one_shape():
     layer = simple_layer(flow_weight=1.0)
     loss = lambda model, x: jnp.sum(model(x)) + jnp.sum(model(x[:, :3]))
-    message = re.escape("required (5, 3), got (3, 3)")
+    message = re.escape("(5, 3); got (3, 3)")
     with pytest.raises(ValueError, match=message):
         ltd.value_and_grad(loss)(layer, X)
     assert layer.flow_record is None

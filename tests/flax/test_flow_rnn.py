@@ -220,7 +220,7 @@ def _with(layer: ltd.FlowRNN, cell: Any) -> ltd.FlowRNN:
 
 
 def test_return_carry_is_a_boolean_or_all():
-    message = "return_carry must be True, False or 'all', got 'last'"
+    message = "`return_carry` must be True, False or 'all'; got 'last'"
     wrong: Any = "last"
     with pytest.raises(ValueError, match=message):
         simple_layer(return_carry=wrong)

@@ -254,21 +254,21 @@ def test_a_cell_with_dropout():
 def test_bad_arguments():
     layer: Any = ltd.linen.FlowRNN
     cell, variables = OwnCell(), own_params()
-    with pytest.raises(ValueError, match=r"flow_weight must be .* got -1"):
+    with pytest.raises(ValueError, match=r"`flow_weight` must be .* got -1"):
         layer(cell, flow_weight=-1)
-    with pytest.raises(ValueError, match=r"flow_fraction must be .* got 0"):
+    with pytest.raises(ValueError, match=r"`flow_fraction` must be .* got 0"):
         layer(cell, flow_fraction=0)
-    with pytest.raises(ValueError, match=r"flow_form must be .* got 'median'"):
+    with pytest.raises(ValueError, match=r"`flow_form` must be .* got 'median'"):
         layer(cell, flow_form="median")
-    with pytest.raises(ValueError, match=r"return_carry must be .* got 'last'"):
+    with pytest.raises(ValueError, match=r"`return_carry` must be .* got 'last'"):
         layer(cell, return_carry="last")
-    with pytest.raises(ValueError, match=r"return_carry must be .* got 'last'"):
+    with pytest.raises(ValueError, match=r"`return_carry` must be .* got 'last'"):
         layer(cell).apply(variables, X, return_carry="last")
-    with pytest.raises(ValueError, match=r"flow_params must be one of .* got 'some'"):
+    with pytest.raises(ValueError, match=r"`flow_params` must be one of .* got 'some'"):
         layer(cell, flow_params="some")
-    with pytest.raises(TypeError, match=r"carry_clip must be .* got 1\.0"):
+    with pytest.raises(TypeError, match=r"`carry_clip` must be .* got 1\.0"):
         layer(cell, carry_clip=1.0)
-    with pytest.raises(TypeError, match=r"cell .* flax\.linen .* got a flax\.nnx\."):
+    with pytest.raises(TypeError, match=r"`cell` .* flax\.linen .* got a flax\.nnx\."):
         layer(nnx.SimpleCell(3, 4, rngs=nnx.Rngs(0)))
 
 
@@ -277,7 +277,7 @@ def test_bad_arguments():
     [
         ({"h": True}, r"prefix of the cell's parameters \['h/kernel', .* got "),
         ({"h": 1, "i": 0}, "tree of booleans .* got "),
-        (False, "must select at least one of .* got False"),
+        (False, "must be a selection of at least one of .*; got False"),
     ],
 )
 def test_flow_params_that_do_not_fit(chosen: Any, message: str):

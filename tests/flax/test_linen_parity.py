@@ -173,7 +173,9 @@ def test_collections_with_a_value_for_each_step():
     variables = {"params": variables["params"]}
     outs = [m.apply(variables, X, mutable="intermediates") for m in (found, expected)]
     assert_equal(outs[0], outs[1])
-    with pytest.raises(ValueError, match=r"need variable_axes=\{\}, .* got Frozen"):
+    with pytest.raises(
+        ValueError, match=r"`variable_axes` must be \{\} .*; got Frozen"
+    ):
         found.apply(variables, X, flow_weight=1.0)
 
 

@@ -83,5 +83,5 @@ def test_a_carried_state_between_calls_is_the_same_as_windows_in_one():
 
 @each_layer
 def test_a_bad_window(run: Any):
-    with pytest.raises(ValueError, match="truncate must be None or an integer >= 1"):
+    with pytest.raises(ValueError, match="`truncate` must be None or an int >= 1"):
         run(truncate=0)

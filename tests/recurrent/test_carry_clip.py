@@ -102,12 +102,12 @@ def test_nan_is_not_hidden() -> None:
 )
 def test_exactly_one_bound(bounds: dict[str, float]) -> None:
     with pytest.raises(
-        ValueError, match=r"^clip_carry_gradient needs either max_norm or"
+        ValueError, match=r"^clip_carry_gradient must be given `max_norm` or"
     ):
         ltd.clip_carry_gradient(**bounds)
 
 
 @pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan"), True, "1"])
 def test_bound_out_of_range(bound: Any) -> None:
-    with pytest.raises(ValueError, match=r"^max_value must be a finite number > 0"):
+    with pytest.raises(ValueError, match=r"^`max_value` must be a finite number > 0"):
         ltd.clip_carry_gradient(max_value=bound)

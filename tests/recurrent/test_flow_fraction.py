@@ -76,13 +76,16 @@ def test_every_step_drawn_is_every_step() -> None:
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan"), True, "half"])
 def test_fraction_out_of_range(fraction: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"^flow_fraction must be a number in \(0, 1\]"
+        ValueError, match=r"^`flow_fraction` must be a number in \(0, 1\]"
     ):
         _gradient(jax.random.key(0), flow_weight=1.0, flow_fraction=fraction)
 
 
 def test_fraction_needs_a_key() -> None:
-    with pytest.raises(ValueError, match=r"^flow_fraction=0.5 needs flow_key"):
+    with pytest.raises(
+        ValueError,
+        match=r"^`flow_key` must be a PRNG key with flow_fraction=0.5; got None",
+    ):
         _gradient(None, flow_weight=1.0, flow_fraction=0.5)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd._recurrent.loop import plain_scan, time_blocks
+from optax_ltd._recurrent.loop import time_blocks, without_flow
 from tests.recurrent.cells import B, Case, H, T, case, loss_of, lstm
 from tests.recurrent.oracles import assert_close, quick_jit
 
@@ -273,7 +273,7 @@ def test_a_cell_with_rules_or_loops_of_its_own_is_left_to_jax(cell: Any):
 
     assert_close(grad(ltd.unroll), grad(_scan), RTOL, ATOL)
     jaxpr = jax.make_jaxpr(cell)(c.params, c.carry, c.inputs[0])
-    assert any(map(plain_scan._opaque, jaxpr.jaxpr.eqns))
+    assert any(map(without_flow._opaque, jaxpr.jaxpr.eqns))
 
 
 def test_effects_happen_once():

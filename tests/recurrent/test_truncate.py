@@ -128,7 +128,7 @@ def test_forward_mode_stops_as_well():
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True, "4"])
 def test_a_bad_window(bad: Any):
     made = _case("simple")
-    message = f"truncate must be None or an integer >= 1, got {bad!r}"
+    message = f"`truncate` must be None or an int >= 1; got {bad!r}"
     with pytest.raises(ValueError, match=message):
         _truncated(made, made.params, made.inputs, truncate=bad)
 

@@ -1,20 +1,36 @@
 """``nn.RNN`` of Linen with Pascanu's regulariser in its backward pass."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from flax import linen as nn
 
-from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
-from optax_ltd._flax.linen.scans import flax_scan, flow_scan
-from optax_ltd._flax.sequences import ReturnCarry, Sequences
+from optax_ltd._flax.linen.scans import scan_cell, scan_cell_with_flow
+from optax_ltd._flax.sequences import (
+    ReturnCarry,
+    Sequences,
+    check_cell,
+    check_return_carry,
+)
+from optax_ltd._numerics.checks import refusal
+from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.options import (
+    FlowForm,
+    FlowReduction,
+    NamedParams,
+    Options,
+    takes_options,
+)
 
-_NAMED = ("all", "recurrent")
 
-
+@takes_options(
+    flow_params="""like the mask of ``optax.masked``, a tree of booleans that is a
+    prefix of the cell's parameters or a function that returns one given the
+    parameters.""",
+    flow_fraction='It draws from the random stream ``"flow"``.',
+)
 class FlowRNN(nn.RNN):
     r"""A drop-in for :class:`flax.linen.RNN` that keeps gradients from vanishing.
 
@@ -38,30 +54,12 @@ class FlowRNN(nn.RNN):
         returns that of every step, with time on the axis where the outputs have it.
       reverse: whether to process the sequence backwards.
       keep_order: whether what comes out of a reversed sequence has the input's order.
-      unroll: steps unrolled in each loop.
       variable_axes: collections with a value for each step; only with Ω off.
       variable_broadcast: collections that steps share.
       variable_carry: collections that each step hands on to the next.
       split_rngs: whether the steps have keys of their own in a random stream, as in
         ``{"params": False, "dropout": True}``, or share one.
-      flow_weight: the factor of Ω, a number >= 0; 0 turns Ω off.
-      flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the
-        authors' code's (g² − 1)².
-      flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
-        that count as in the code.
-      flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
-        (the matrices multiplied with the carry, as in the code) or, like the mask of
-        ``optax.masked``, a tree of booleans that is a prefix of the cell's parameters
-        or a function that returns one given the parameters.
-      flow_fraction: share of the time steps at which Ω is differentiated, in (0, 1],
-        drawn anew at each call from the random stream ``"flow"``; unbiased.
-      carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
-        step of back-propagation through time; it acts with Ω on or off.
-      truncate: truncated back-propagation through time: the state is carried on, but
-        the error signal stops at the beginning of every window of so many steps. None
-        for the whole sequence.
-      remat: whether the backward pass runs the cell again instead of keeping what every
-        step computed. Beside inputs and outputs, memory then grows as √T.
+      **options: the fields of ``Options``.
 
     Raises:
       ValueError: if an option is none of these.
@@ -96,8 +94,8 @@ class FlowRNN(nn.RNN):
     def __post_init__(self) -> None:
         """Checks the options."""
         check_cell(self.cell, nn.Module, "flax.linen (optax_ltd.FlowRNN is for nnx)")
-        check_options(self)
-        _check_flow_params(self.flow_params)
+        check_return_carry(self.return_carry)
+        _check_flow_params(Options.of(self).flow_params)
         super().__post_init__()
 
     def __call__(
@@ -141,7 +139,7 @@ class FlowRNN(nn.RNN):
           NotImplementedError: on forward-mode or second derivatives while Ω or a
             ``carry_clip`` is on.
         """
-        weight = self.flow_weight if flow_weight is None else flow_weight
+        options = Options.of(self).reweighted(flow_weight)
         sequences = Sequences.of(
             self,
             inputs,
@@ -155,47 +153,58 @@ class FlowRNN(nn.RNN):
         if initial_carry is None:
             key = jax.random.key(0) if init_key is None else init_key
             initial_carry = self.cell.initialize_carry(key, inputs.shape[1:])
+        every_carry = sequences.every_carry
         if self._creates_params():
-            scanned = flax_scan(
-                self, self.cell, initial_carry, inputs, sequences.every_carry
-            )
+            scanned = scan_cell(self, self.cell, initial_carry, inputs, every_carry)
             return sequences.leave(*scanned)
-        draws = self.flow_fraction < 1 and not is_zero(weight)
-        key = self.make_rng("flow") if draws else None
-        flow = flow_config(self, weight, key, sequences.mask(inputs.shape[0]))
-        return sequences.leave(*self._scan(initial_carry, inputs, flow, sequences))
+        num_batch_dims = sequences.num_batch_dims
+        call = Call(
+            num_batch_dims,
+            mask=sequences.mask(len(inputs)),
+            key=self.make_rng("flow") if options.draws else None,
+            record=self.flow_record(inputs.shape[: 1 + num_batch_dims]),
+        )
+        scanned = self._scan(initial_carry, inputs, options, call, every_carry)
+        return sequences.leave(*scanned)
+
+    def flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
+        """The record of one call; ``ltd.linen.value_and_grad`` answers in its place.
+
+        Args:
+          lead: time and batch axes of the call.
+        """
+        del lead
+        return None
 
     def _creates_params(self) -> bool:
         missing = "params" not in self.cell.variables
         return missing and self.is_mutable_collection("params")
 
     def _scan(
-        self, carry: Any, inputs: jax.Array, flow: FlowConfig, sequences: Sequences
+        self,
+        carry: Any,
+        inputs: jax.Array,
+        options: Options,
+        call: Call,
+        every_carry: bool,
     ) -> tuple[Any, Any]:
         """Final carry, and outputs over time; if wished beside every carry."""
-        every_carry = sequences.every_carry
-        if self.variable_axes:
-            if not flow.changes_nothing:
-                raise ValueError(
-                    "Ω, truncate and remat need variable_axes={}, with which steps "
-                    f"share parameters; got {self.variable_axes!r}"
-                )
-            return flax_scan(self, self.cell, carry, inputs, every_carry)
-        flow = flow._replace(params=self.flow_params)
-        return flow_scan(
-            self,
-            self.cell,
-            carry,
-            inputs,
-            every_carry,
-            flow=flow,
-            num_batch_dims=sequences.num_batch_dims,
-        )
+        if not self.variable_axes:
+            return scan_cell_with_flow(
+                self, self.cell, carry, inputs, every_carry, options=options, call=call
+            )
+        if not options.changes_nothing or call.record is not None:
+            raise ValueError(
+                "`variable_axes` must be {} for Ω, a clip, truncate and remat, so that "
+                f"steps share parameters; got {self.variable_axes!r}."
+            )
+        return scan_cell(self, self.cell, carry, inputs, every_carry)
 
 
 def _check_flow_params(flow_params: Any) -> None:
-    if isinstance(flow_params, str) and flow_params not in _NAMED:
-        raise ValueError(
-            f"flow_params must be one of {_NAMED}, a tree of booleans or a function "
-            f"that returns one, got {flow_params!r}"
+    if isinstance(flow_params, str) and flow_params not in get_args(NamedParams):
+        required = (
+            f"one of {get_args(NamedParams)}, a tree of booleans or a function that "
+            "returns one"
         )
+        raise refusal("flow_params", required, flow_params)

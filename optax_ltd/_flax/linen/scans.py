@@ -1,5 +1,6 @@
 """A Linen cell over time: through ``unroll``, or through Flax's own ``nn.scan``."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -8,12 +9,14 @@ from flax import linen as nn
 from flax.core import FrozenDict, lift, unfreeze
 from flax.linen.transforms import lift_transform
 
+from optax_ltd._numerics.checks import refusal
+from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
-from optax_ltd._recurrent.flow_config import FlowConfig
+from optax_ltd._recurrent.options import Options
 from optax_ltd._recurrent.unroll import unroll_with_state
 
 
-class _Options(Protocol):
+class _Layer(Protocol):
     """Those fields of ``nn.RNN`` that its scan takes."""
 
     @property
@@ -28,30 +31,30 @@ class _Options(Protocol):
     def split_rngs(self) -> Mapping[Any, bool]: ...
 
 
-def flax_scan(
-    options: _Options, cell: nn.RNNCellBase, carry: Any, inputs: Any, every_carry: bool
+def scan_cell(
+    layer: _Layer, cell: nn.RNNCellBase, carry: Any, inputs: Any, every_carry: bool
 ) -> tuple[Any, Any]:
-    """As :func:`flow_scan` without a flow; it may also create the cell's variables."""
+    """Scans a cell by Flax's own ``nn.scan``; it may create the cell's variables."""
     scan = nn.scan(
         _step(every_carry),
-        unroll=options.unroll,
-        variable_axes=options.variable_axes,
-        variable_broadcast=options.variable_broadcast,
-        variable_carry=options.variable_carry,
-        split_rngs=options.split_rngs,
+        unroll=layer.unroll,
+        variable_axes=layer.variable_axes,
+        variable_broadcast=layer.variable_broadcast,
+        variable_carry=layer.variable_carry,
+        split_rngs=layer.split_rngs,
     )
     return scan(cell, carry, inputs)
 
 
-def flow_scan(
-    options: _Options,
+def scan_cell_with_flow(
+    layer: _Layer,
     cell: nn.RNNCellBase,
     carry: Any,
     inputs: Any,
     every_carry: bool,
     *,
-    flow: FlowConfig,
-    num_batch_dims: int,
+    options: Options,
+    call: Call,
 ) -> tuple[Any, Any]:
     """Scans a bound cell over time, with Ω in its backward pass.
 
@@ -60,13 +63,13 @@ def flow_scan(
     each step has keys of its own of the streams that are split.
 
     Args:
-      options: the layer's.
+      layer: the layer.
       cell: a cell whose variables exist.
       carry: tree of ``[*batch, ...]``.
       inputs: ``[time, *batch, *features]``.
       every_carry: whether to return the carry of each step beside its output.
-      flow: what to do about Ω.
-      num_batch_dims: how many axes after time are batch.
+      options: of the layer.
+      call: the arrays of this call.
 
     Returns:
       The final carry, and the outputs over time.
@@ -78,7 +81,7 @@ def flow_scan(
         ) -> Any:
             broadcast, carried = map(list, variables)
             state, fixed = _by_mutability(cell, carried)
-            each, shared = _keys(rngs, options.split_rngs, x.shape[0])
+            each, shared = _keys(rngs, layer.split_rngs, x.shape[0])
 
             def step(params: Any, carry: Any, state: Any, at: Any) -> Any:
                 broadcast, fixed, shared = params
@@ -97,14 +100,15 @@ def flow_scan(
                 step,
                 *start,
                 (x, each),
-                flow=flow._replace(params=_chosen(flow.params, broadcast)),
-                num_batch_dims=num_batch_dims,
-                unroll=options.unroll,
+                options=dataclasses.replace(
+                    options, flow_params=_chosen(options.flow_params, broadcast)
+                ),
+                call=call,
             )
             return (final, outputs), (tuple(state),)
 
-        groups = options.variable_broadcast, options.variable_carry
-        return lift.pack(run, groups, groups[1:], tuple(options.split_rngs))
+        groups = layer.variable_broadcast, layer.variable_carry
+        return lift.pack(run, groups, groups[1:], tuple(layer.split_rngs))
 
     return lift_transform(transform, _step(every_carry))(cell, carry, inputs)
 
@@ -145,10 +149,11 @@ def _chosen(flow_params: Any, broadcast: list[Any]) -> Any:
     if isinstance(flow_params, str):
         return flow_params
     if len(broadcast) != 1 or "params" not in broadcast[0]:
-        raise ValueError(
-            "flow_params must be 'all' or 'recurrent' for a cell without parameters of "
-            f"its own or with a module from outside, got {flow_params!r}"
+        required = (
+            "'all' or 'recurrent' for a cell without parameters of its own or with a "
+            "module from outside"
         )
+        raise refusal("flow_params", required, flow_params)
     (collections,) = broadcast
     params = unfreeze(collections["params"])
     mask = flow_params(params) if callable(flow_params) else flow_params
@@ -169,13 +174,11 @@ def _broadcast_mask(mask: Any, params: Any) -> Any:
         if not all(isinstance(flag, bool) for flag in jax.tree.leaves(flags)):
             raise TypeError
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            "flow_params must be 'all', 'recurrent', a tree of booleans that is a "
-            f"prefix of the cell's parameters {paths}, or a function of them that "
-            f"returns one; got {mask!r}"
-        ) from error
-    if not any(jax.tree.leaves(flags)):
-        raise ValueError(
-            f"flow_params must select at least one of {paths}, got {mask!r}"
+        required = (
+            "'all', 'recurrent', a tree of booleans that is a prefix of the cell's "
+            f"parameters {paths}, or a function of them that returns one"
         )
+        raise refusal("flow_params", required, mask) from error
+    if not any(jax.tree.leaves(flags)):
+        raise refusal("flow_params", f"a selection of at least one of {paths}", mask)
     return flags

@@ -65,8 +65,8 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
         jax.eval_shape(shapes_alone, params)
         if not leads:
             raise ValueError(
-                "loss_fn must call at least one optax_ltd.linen.FlowRNN for its error "
-                "signals to be seen, got none; none can be seen under flax.linen.jit"
+                "`loss_fn` must call at least one optax_ltd.linen.FlowRNN, outside of "
+                "flax.linen.jit, for its error signals to be seen; got none."
             )
         records = {path: FlowRecord.zeros(lead) for path, lead in leads.items()}
         leads.clear()
@@ -127,20 +127,18 @@ def _hand_out(
 ) -> Any:
     """Notes the time and batch axes of each layer, and gives it its record if made."""
     layer = context.module
-    if not (isinstance(layer, FlowRNN) and context.method_name == "_scan"):
+    if not (isinstance(layer, FlowRNN) and context.method_name == "flow_record"):
         return call(*args, **kwargs)
-    carry, inputs, flow, sequences = args
+    (lead,) = args
     path = "/".join(layer.path)
-    lead = inputs.shape[: 1 + sequences.num_batch_dims]
     check_same_lead(leads.setdefault(path, lead), lead)
-    flow = flow._replace(record=records.get(path))
-    return call(carry, inputs, flow, sequences, **kwargs)
+    return records.get(path)
 
 
 def _check_seen(leads: _Leads, records: dict[str, FlowRecord]) -> None:
     unseen = sorted(records.keys() - leads.keys())
     if unseen:
         raise ValueError(
-            "a FlowRNN under flax.linen.jit cannot be seen, for its first trace is "
-            f"kept: use jax.jit around the whole step; got {unseen}"
+            "a FlowRNN must not be under flax.linen.jit to be seen, for its first "
+            f"trace is kept: use jax.jit around the whole step; got {unseen}."
         )

@@ -1,21 +1,29 @@
 """``nnx.RNN`` with Pascanu's information-flow regulariser in its backward pass."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 from flax import nnx
 
-from optax_ltd._flax.flow_options import check_cell, check_options, flow_config
 from optax_ltd._flax.nnx.pure_cell import check_flow_params, pure_cell
 from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, record_of
-from optax_ltd._flax.sequences import ReturnCarry, Sequences
-from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
-from optax_ltd._recurrent.flow_config import FlowConfig, is_zero
+from optax_ltd._flax.sequences import (
+    ReturnCarry,
+    Sequences,
+    check_cell,
+    check_return_carry,
+)
+from optax_ltd._recurrent.call import Call
+from optax_ltd._recurrent.options import OptionKeywords, Options, takes_options
 from optax_ltd._recurrent.unroll import unroll_with_state
 
 
+@takes_options(
+    flow_params="an ``nnx`` filter.",
+    flow_fraction="It draws from the ``flow`` stream of ``rngs``.",
+)
 class FlowRNN(nnx.RNN):
     r"""A drop-in for :class:`flax.nnx.RNN` that keeps gradients from vanishing.
 
@@ -45,27 +53,10 @@ class FlowRNN(nnx.RNN):
         returns that of every step, with time on the axis where the outputs have it.
       reverse: whether to process the sequence backwards.
       keep_order: whether what comes out of a reversed sequence has the input's order.
-      unroll: steps unrolled in each loop.
       state_axes: as in ``nnx.RNN``; anything but the default only with Ω off.
       broadcast_rngs: random streams that every step shares.
       rngs: source of the initial carry.
-      flow_weight: the factor of Ω, a number >= 0; 0 turns Ω off.
-      flow_form: ``"ratio"``, the paper's (g − 1)², or ``"squared_ratio"``, the
-        authors' code's (g² − 1)². The code also holds the unit's slope constant; here
-        ∇Ω follows it.
-      flow_reduction: ``"sum"`` over time as in the paper, or ``"mean"`` over the steps
-        that count as in the code. A weight does not carry over from one to the other.
-      flow_params: which of the cell's parameters Ω acts on: ``"all"``, ``"recurrent"``
-        (the matrices multiplied with the carry, as in the code) or an ``nnx`` filter.
-      flow_fraction: share of the time steps at which Ω is differentiated, in (0, 1],
-        drawn anew at each call from the ``flow`` stream of ``rngs``; unbiased.
-      carry_clip: from :func:`clip_carry_gradient`, a bound on the error signal at each
-        step of back-propagation through time; it acts with Ω on or off.
-      truncate: truncated back-propagation through time: the state is carried on, but
-        the error signal stops at the beginning of every window of so many steps. None
-        for the whole sequence.
-      remat: whether the backward pass runs the cell again instead of keeping what every
-        step computed. Beside inputs and outputs, memory then grows as √T.
+      **options: the fields of ``Options``.
 
     Raises:
       ValueError: if an option is none of these.
@@ -88,6 +79,11 @@ class FlowRNN(nnx.RNN):
       <https://www.deeplearningbook.org>`_, 2016, Eq. (10.52).
     """
 
+    if TYPE_CHECKING:  # The options are attributes, by names that no checker can see.
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __init__(
         self,
         cell: nnx.RNNCellBase,
@@ -96,44 +92,30 @@ class FlowRNN(nnx.RNN):
         return_carry: ReturnCarry = False,
         reverse: bool = False,
         keep_order: bool = False,
-        unroll: int = 1,
         state_axes: Mapping[str, Any] | None = None,
         broadcast_rngs: nnx.filterlib.Filter = None,
         rngs: nnx.Rngs | nnx.RngStream | bool = True,
-        flow_weight: float = 0.0,
-        flow_form: FlowForm = "ratio",
-        flow_reduction: FlowReduction = "sum",
-        flow_params: nnx.filterlib.Filter = "all",
-        flow_fraction: float = 1.0,
-        carry_clip: CarryClip | None = None,
-        truncate: int | None = None,
-        remat: bool = False,
+        **options: Unpack[OptionKeywords],
     ):
         check_cell(cell, nnx.Module, "flax.nnx (optax_ltd.linen has a layer for Linen)")
-        check_flow_params(cell, flow_params)
+        check_return_carry(return_carry)
+        checked = Options(**options)
+        check_flow_params(cell, checked.flow_params)
         super().__init__(
             cell,
             time_major=time_major,
             return_carry=return_carry,  # pyright: ignore[reportArgumentType]
             reverse=reverse,
             keep_order=keep_order,
-            unroll=unroll,
             state_axes=state_axes,
             broadcast_rngs=broadcast_rngs,
             rngs=rngs,
         )
         self._custom_state_axes = state_axes is not None
-        self.flow_weight = flow_weight
-        self.flow_form: FlowForm = flow_form
-        self.flow_reduction: FlowReduction = flow_reduction
-        self.flow_params = flow_params
-        self.flow_fraction = flow_fraction
-        self.carry_clip = carry_clip
-        self.truncate = truncate
-        self.remat = remat
-        check_options(self)
+        for name, option in checked.items():
+            setattr(self, name, option)
         self.flow_rngs: nnx.RngStream | None = nnx.data(None)
-        if flow_fraction < 1:
+        if checked.flow_fraction < 1:
             given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow
             self.flow_rngs = given.fork()
         self.flow_record: FlowRecordVariable | None = nnx.data(None)
@@ -179,7 +161,7 @@ class FlowRNN(nnx.RNN):
           NotImplementedError: on forward-mode or second derivatives while Ω or a
             ``carry_clip`` is on.
         """
-        flow_weight = self.flow_weight if flow_weight is None else flow_weight
+        options = Options.of(self).reweighted(flow_weight)
         sequences = Sequences.of(
             self,
             inputs,
@@ -192,12 +174,16 @@ class FlowRNN(nnx.RNN):
         inputs = sequences.enter(inputs)
         if initial_carry is None:
             initial_carry = self._initial_carry(inputs.shape[1:], rngs)
-        key = None
-        if self.flow_rngs is not None and not is_zero(flow_weight):
-            key = self.flow_rngs()
-        flow = flow_config(self, flow_weight, key, sequences.mask(inputs.shape[0]))
+        num_batch_dims = sequences.num_batch_dims
+        call = Call(
+            num_batch_dims,
+            mask=sequences.mask(len(inputs)),
+            key=self.flow_rngs() if self.flow_rngs and options.draws else None,
+            record=record_of(self.flow_record, inputs.shape[: 1 + num_batch_dims]),
+        )
         scan = self._flax_scan if self._custom_state_axes else self._scan
-        return sequences.leave(*scan(initial_carry, inputs, flow, sequences))
+        scanned = scan(initial_carry, inputs, options, call, sequences.every_carry)
+        return sequences.leave(*scanned)
 
     def _initial_carry(
         self, shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None
@@ -211,22 +197,21 @@ class FlowRNN(nnx.RNN):
         self,
         carry: Any,
         inputs: jax.Array,
-        flow: FlowConfig,
-        sequences: Sequences,
+        options: Options,
+        call: Call,
+        every_carry: bool,
     ) -> tuple[Any, Any]:
         """Final carry, and outputs over time; if wished beside every carry."""
-        lead = inputs.shape[: 1 + sequences.num_batch_dims]
-        flow = flow._replace(record=record_of(self.flow_record, lead))
         broadcast = self.broadcast_rngs
 
         @nnx.split_rngs(splits=1, only=broadcast, squeeze=True)
         def run(cell: nnx.Module) -> tuple[Any, Any]:
             x = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
-            pure = pure_cell(cell, carry, x, self.flow_params, broadcast)
+            pure = pure_cell(cell, carry, x, options.flow_params, broadcast)
 
             def step(params: Any, carry: Any, state: Any, x: Any) -> Any:
                 carry, state, y = pure(params, carry, state, x)
-                return carry, state, (carry, y) if sequences.every_carry else y
+                return carry, state, (carry, y) if every_carry else y
 
             final, state, outputs = unroll_with_state(
                 step,
@@ -234,9 +219,8 @@ class FlowRNN(nnx.RNN):
                 carry,
                 pure.state,
                 inputs,
-                flow=flow._replace(params=pure.flow_params),
-                num_batch_dims=sequences.num_batch_dims,
-                unroll=self.unroll,
+                options=dataclasses.replace(options, flow_params=pure.flow_params),
+                call=call,
             )
             pure.write_back(state)
             return final, outputs
@@ -244,18 +228,23 @@ class FlowRNN(nnx.RNN):
         return run(self.cell)
 
     def _flax_scan(
-        self, carry: Any, inputs: jax.Array, flow: FlowConfig, sequences: Sequences
+        self,
+        carry: Any,
+        inputs: jax.Array,
+        options: Options,
+        call: Call,
+        every_carry: bool,
     ) -> tuple[Any, Any]:
         """As :meth:`_scan` by ``nnx.RNN``, for steps that do not share parameters."""
-        if not flow.changes_nothing or self.flow_record is not None:
+        if not options.changes_nothing or call.record is not None:
             raise ValueError(
-                "Ω, truncate and remat need the default state_axes, in which steps "
-                f"share parameters; got {self.state_axes!r}"
+                "`state_axes` must be the default for Ω, a clip, truncate and remat, "
+                f"so that steps share parameters; got {self.state_axes!r}."
             )
-        if sequences.every_carry:
+        if every_carry:
             raise ValueError(
-                "the carry of every step, and that of the last valid one, need the "
-                f"default state_axes, got {self.state_axes!r}"
+                "`state_axes` must be the default for the carry of every step, and for "
+                f"that of the last valid one; got {self.state_axes!r}."
             )
         scanned: Any = super().__call__(
             inputs,

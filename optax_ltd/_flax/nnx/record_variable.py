@@ -38,6 +38,6 @@ def check_same_lead(first: tuple[int, ...], lead: tuple[int, ...]) -> None:
     """Raises ValueError unless two calls of a layer have the same axes."""
     if first != lead:
         raise ValueError(
-            "one report needs every call of a shared FlowRNN to have the same time "
-            f"and batch axes: required {first}, got {lead}"
+            "every call of a shared FlowRNN must have the same time and batch axes for "
+            f"one report: {first}; got {lead}."
         )

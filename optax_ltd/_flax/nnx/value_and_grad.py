@@ -112,9 +112,9 @@ def _layers(model: Any) -> dict[str, FlowRNN]:
     }
     if not layers:
         raise ValueError(
-            "the model must hold at least one optax_ltd.FlowRNN for its error signals "
-            "to be seen (optax_ltd.linen has this function for Linen models), got a "
-            f"{type(model).__name__} without one"
+            "`model` must hold at least one optax_ltd.FlowRNN for its error signals "
+            "to be seen (optax_ltd.linen has this function for Linen models); got a "
+            f"{type(model).__name__} without one."
         )
     return layers
 

@@ -7,18 +7,15 @@ Eq. (9) of Pascanu, Mikolov & Bengio (2013), https://arxiv.org/abs/1211.5063.
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import check_choice
 from optax_ltd._numerics.example_norms import divide, norms, plain_norms
 from optax_ltd._numerics.leaves import combine, inexact, partition
-
-FlowForm = Literal["ratio", "squared_ratio"]
-FlowReduction = Literal["sum", "mean"]
-FORMS: tuple[str, ...] = ("ratio", "squared_ratio")
-REDUCTIONS: tuple[str, ...] = ("sum", "mean")
+from optax_ltd._recurrent.options import FlowForm, FlowReduction
 
 
 class StepFlow(NamedTuple):
@@ -71,14 +68,12 @@ def slope(flow: StepFlow, form: FlowForm, scale: jax.Array) -> jax.Array:
     return jnp.where(flow.active & (g > 0), factor * scale, 0)
 
 
-def term_weight(
-    active: jax.Array, reduction: FlowReduction, num_batch_dims: int = 1
-) -> jax.Array:
+def term_weight(active: jax.Array, reduction: FlowReduction) -> jax.Array:
     """The factor of each (t, b) term in Ω: 1/B, or one over the number of terms."""
     if reduction == "sum":
-        batch = active.shape[1 : 1 + num_batch_dims]
+        num_examples = max(1, math.prod(active.shape[1:]))
         # Not weakly typed: a weight in half precision must not round it.
-        return jnp.asarray(1 / max(1, math.prod(batch)), jnp.result_type(float))
+        return jnp.asarray(1 / num_examples, jnp.result_type(float))
     return 1 / jnp.maximum(1, jnp.sum(active))
 
 
@@ -87,12 +82,11 @@ def omega(
     active: jax.Array,
     form: FlowForm,
     reduction: FlowReduction,
-    num_batch_dims: int = 1,
 ) -> jax.Array:
     """Ω, a scalar, from gains and what counts."""
     ratio = gains if form == "ratio" else gains**2
     terms = jnp.where(active, (ratio - 1) ** 2, 0)
-    return term_weight(active, reduction, num_batch_dims) * jnp.sum(terms)
+    return term_weight(active, reduction) * jnp.sum(terms)
 
 
 def flow_gains(
@@ -191,21 +185,12 @@ def flow_penalty(
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eq. (9).
     """
-    check_form(form, reduction, prefix="")
+    check_choice("form", form, get_args(FlowForm))
+    check_choice("reduction", reduction, get_args(FlowReduction))
     if mask is not None:
         check_mask(mask, gains.shape)
     active = jnp.ones(gains.shape, bool) if mask is None else mask
     return omega(gains, active, form, reduction)
-
-
-def check_form(form: str, reduction: str, prefix: str = "flow_") -> None:
-    """Raises ValueError unless both name a known variant of Ω."""
-    for name, value, known in (
-        ("form", form, FORMS),
-        ("reduction", reduction, REDUCTIONS),
-    ):
-        if value not in known:
-            raise ValueError(f"{prefix}{name} must be one of {known}, got {value!r}")
 
 
 def check_mask(mask: jax.Array, lead: tuple[int, ...]) -> None:
@@ -213,5 +198,5 @@ def check_mask(mask: jax.Array, lead: tuple[int, ...]) -> None:
     dtype, shape = jnp.result_type(mask), jnp.shape(mask)
     if dtype != jnp.bool_ or shape != lead:
         raise ValueError(
-            f"mask must be boolean of shape [T, B] = {lead}, got {dtype} {shape}"
+            f"`mask` must be boolean of shape [T, B] = {lead}; got {dtype} {shape}."
         )

@@ -13,68 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.example_norms import append_axes
-from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
+from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.cell.program import CellProgram
 from optax_ltd._recurrent.flow.information_flow import StepFlow
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
-
-
-class Stream(NamedTuple):
-    """What the loop reads of the parameters, and of the inputs over time."""
-
-    constants: Leaves
-    ahead: Leaves
-
-
-class Trajectory(NamedTuple):
-    """What the forward pass leaves behind.
-
-    Attributes:
-      program: the cell.
-      is_hidden: which carry leaves belong to the hidden state h.
-      stream: what the loop read.
-      carries: the carry leaves before each step, over time.
-      saved: costly values of each step, over time.
-    """
-
-    program: CellProgram
-    is_hidden: Flags
-    stream: Stream
-    carries: Leaves
-    saved: Leaves
-
-    def is_side_output(self, outputs: Leaves) -> Flags:
-        """Whether each output leaf has a gradient and is no hidden state."""
-        aliased = self.program.output_is_carry
-        return tuple(
-            has_gradient and (i is None or not self.is_hidden[i])
-            for has_gradient, i in zip(inexact(outputs), aliased, strict=True)
-        )
-
-    def side_outputs(self, outputs: Leaves) -> Leaves:
-        """Those of the output leaves that have a gradient and are no hidden state."""
-        return partition(self.is_side_output(outputs), outputs)[0]
-
-    def moving(self, carry: Leaves, outputs: Leaves) -> tuple[Leaves, Leaves]:
-        """The hidden state, and the outputs beside it."""
-        return partition(self.is_hidden, carry)[0], self.side_outputs(outputs)
-
-    def at(self, steps: jax.Array) -> "Trajectory":
-        """The same at some time steps only."""
-        ahead, carries, saved = jax.tree.map(
-            lambda x: x[steps], (self.stream.ahead, self.carries, self.saved)
-        )
-        stream = self.stream._replace(ahead=ahead)
-        return self._replace(stream=stream, carries=carries, saved=saved)
-
-    def through_outputs(self, cotangents: Leaves) -> Leaves:
-        """What the loss reads of each hidden leaf through the outputs, or None."""
-        read = [None] * len(self.is_hidden)
-        for y, i in zip(cotangents, self.program.output_is_carry, strict=True):
-            if i is not None:
-                read[i] = y if read[i] is None else read[i] + y
-        return partition(self.is_hidden, read)[0]
+from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
 
 
 class Signals(NamedTuple):

@@ -7,9 +7,10 @@ from optax_ltd._numerics.example_norms import append_axes, norms
 from optax_ltd._numerics.leaves import Leaves, partition
 from optax_ltd._recurrent.flow.information_flow import StepFlow, omega
 from optax_ltd._recurrent.flow.record import FlowRecord
-from optax_ltd._recurrent.loop.backward_pass import Signals, Trajectory
+from optax_ltd._recurrent.loop.backward_pass import Signals
+from optax_ltd._recurrent.loop.trajectory import Trajectory
 from optax_ltd._recurrent.loop.truncation import truncation_steps
-from optax_ltd._recurrent.scan_options import ScanOptions
+from optax_ltd._recurrent.options import Options
 
 
 def observe(
@@ -19,7 +20,7 @@ def observe(
     flow: StepFlow,
     clipped: jax.Array | None,
     time_index: jax.Array,
-    options: ScanOptions,
+    options: Options,
 ) -> FlowRecord:
     """The record of one backward pass.
 
@@ -30,12 +31,11 @@ def observe(
       flow: norms and gains of the signals.
       clipped: ``[T, B]``, which steps ``carry_clip`` changed, or None.
       time_index: ``[T]``, the number of each step in its sequence.
-      options: static choices of the scan.
+      options: of the layer.
 
     Returns:
       The record.
     """
-    terms = options.form, options.reduction, options.num_batch_dims
     seen = FlowRecord(
         error_norms=flow.error_norms,
         gains=jnp.where(flow.active, flow.gains, 0),
@@ -43,7 +43,7 @@ def observe(
         clipped=jnp.zeros_like(flow.active) if clipped is None else clipped,
         dropped_norms=_dropped_norms(signals, flow, time_index, options.truncate),
         state_broken=_broken(trajectory, final, flow.gains.ndim),
-        omega=omega(flow.gains, flow.active, *terms),
+        omega=omega(flow.gains, flow.active, options.flow_form, options.flow_reduction),
         calls=jnp.sum(time_index == 0),
     )
     return jax.tree.map(lambda x: x.astype(jnp.float32), seen)

@@ -1,12 +1,14 @@
 """The two paths by which parameters reach the loop: with Ω, and without."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd._numerics.leaves import Leaves
 from optax_ltd._recurrent.cell.program import CellProgram
-from optax_ltd._recurrent.loop.backward_pass import Stream
+from optax_ltd._recurrent.loop.trajectory import Stream
+from optax_ltd._recurrent.options import NamedParams
 
 
 def streams(
@@ -35,17 +37,16 @@ def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
         chosen = list(program.recurrent_params)
         if not any(chosen):
             raise ValueError(
-                "flow_params='recurrent' needs a parameter in a matrix product or "
-                "convolution with the carry, got none; name them by a tree of booleans"
+                "`flow_params` must be 'all' or a tree of booleans for a cell without "
+                "a matrix product or convolution with the carry; got 'recurrent'."
             )
     else:
         named = isinstance(flow_params, str)
         flags = [flow_params] if named else jax.tree.leaves(flow_params)
         if not all(isinstance(flag, bool) for flag in flags):
-            raise ValueError(
-                "flow_params must be 'all', 'recurrent' or a tree of booleans that is "
-                f"a prefix of params, got {flow_params!r}"
-            )
+            words = " or ".join(map(repr, get_args(NamedParams)))
+            required = f"{words}, or a tree of booleans that is a prefix of `params`"
+            raise refusal("flow_params", required, flow_params)
         chosen = _broadcast(flow_params, params)
     return chosen + [False] * len(program.closed_over)
 
@@ -54,7 +55,5 @@ def _broadcast(flow_params: Any, params: Any) -> list[bool]:
     try:
         return jax.tree.leaves(jax.tree.broadcast(flow_params, params))
     except ValueError as error:
-        raise ValueError(
-            "flow_params must be a prefix of params, required one of "
-            f"{jax.tree.structure(params)}, got {flow_params!r}"
-        ) from error
+        required = f"a prefix of `params`, {jax.tree.structure(params)}"
+        raise refusal("flow_params", required, flow_params) from error

@@ -1,4 +1,4 @@
-"""A scan over a cell without Ω: JAX's own, with a directional derivative of ours.
+"""The cell over time without Ω: JAX's own scan, with a derivative of ours.
 
 Differentiated step by step, a scan keeps what each equation of the cell needs and adds
 up the parameters' gradient in the loop. Here the tangent of the hidden state is
@@ -22,17 +22,50 @@ from jax.extend.core import JaxprEqn
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.cell.equations import inner_jaxprs
 from optax_ltd._recurrent.cell.program import CellProgram
-from optax_ltd._recurrent.loop.backward_pass import Stream, Trajectory
-from optax_ltd._recurrent.loop.forward_pass import carries_before, forward_pass
+from optax_ltd._recurrent.loop.forward_pass import forward_pass
+from optax_ltd._recurrent.loop.segments import scan_in_segments
+from optax_ltd._recurrent.loop.streams import stream
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
-from optax_ltd._recurrent.loop.truncation import stop_at
+from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
+from optax_ltd._recurrent.loop.truncation import stop_at, truncation_steps
+from optax_ltd._recurrent.options import Options
 
 # Whatever is linearised keeps its arguments only: the slopes follow from the values
 # that the forward pass kept, and are cheaper to compute again than to store.
 _from_kept_values = partial(jax.checkpoint, prevent_cse=False)
 
 
-def plain_scan(
+def scan_without_flow(
+    program: CellProgram, params: Any, carry: Leaves, inputs: Any, options: Options
+) -> tuple[Leaves, Leaves]:
+    """Scans the cell over time; every derivative of it exists.
+
+    Args:
+      program: the cell.
+      params: tree of arrays.
+      carry: initial carry leaves.
+      inputs: tree of ``[T, *batch, ...]``.
+      options: where the error signal stops, and what is computed again.
+
+    Returns:
+      Final carry leaves, and outputs stacked over time.
+    """
+    param_leaves = [*jax.tree.leaves(params), *program.closed_over]
+    x = jax.tree.leaves(inputs)
+    constants, ahead = stream(program, param_leaves, x)
+    time_index = jnp.arange(x[0].shape[0])
+    stops = truncation_steps(time_index, options.truncate)
+
+    def run(carry: Leaves, timed: Any) -> tuple[Leaves, Leaves]:
+        ahead, stops, time_index = timed
+        read = Stream(constants, ahead)
+        return _scan(program, read, carry, stops, len(time_index), options.unroll)
+
+    timed = (ahead, stops, time_index)
+    return scan_in_segments(run, carry, timed) if options.remat else run(carry, timed)
+
+
+def _scan(
     program: CellProgram,
     stream: Stream,
     carry: Leaves,
@@ -40,19 +73,7 @@ def plain_scan(
     length: int,
     unroll: int,
 ) -> tuple[Leaves, Leaves]:
-    """Scans the cell over time; every derivative of it exists.
-
-    Args:
-      program: the cell.
-      stream: what the loop reads.
-      carry: initial carry leaves.
-      stops: ``[T]``, the steps that hand no error signal to the step before, or None.
-      length: the number of time steps.
-      unroll: steps unrolled in each loop.
-
-    Returns:
-      Final carry leaves, and outputs stacked over time.
-    """
+    """One scan; ``stops`` are the steps that hand nothing back to the step before."""
     loop = partial(jax.lax.scan, length=length, unroll=unroll)
 
     def scan(stream: Stream, carry: Leaves, stops: Any) -> tuple[Leaves, Leaves]:
@@ -70,12 +91,8 @@ def plain_scan(
     @partial(run.defjvp, symbolic_zeros=True)
     def run_jvp(primals: Any, tangents: Any) -> Any:
         stream, start, stops = primals
-        final, outputs, hidden, saved = forward_pass(
-            program, stream, start, length, unroll
-        )
-        carries = carries_before(program, start, outputs, hidden)
-        saved = program.saved(outputs, saved)
-        trajectory = Trajectory(program, is_hidden, stream, carries, saved)
+        final, outputs, kept = forward_pass(program, stream, start, length, unroll)
+        trajectory = Trajectory.of(program, is_hidden, stream, start, outputs, kept)
         moved = _tangents(trajectory, loop, (final, outputs), stops, *tangents[:2])
         return (final, outputs), moved
 

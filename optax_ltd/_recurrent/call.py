@@ -1,0 +1,59 @@
+"""What one call of a recurrent layer brings beside its options."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from optax_ltd._numerics.checks import refusal
+from optax_ltd._recurrent.flow.information_flow import check_mask
+from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.options import Options
+
+
+class Call(NamedTuple):
+    """One call: where its batch is, and its arrays.
+
+    Attributes:
+      num_batch_dims: how many axes after time are batch.
+      mask: ``[T, *batch]`` boolean, the steps that count in Ω, or None for all.
+      key: PRNG key of the steps at which Ω is differentiated, or None.
+      record: zeros whose cotangent is what the backward pass saw, or None.
+    """
+
+    num_batch_dims: int = 1
+    mask: jax.Array | None = None
+    key: jax.Array | None = None
+    record: FlowRecord | None = None
+
+    def check(self, options: Options, lead: tuple[int, ...]) -> None:
+        """Raises ValueError that names what does not fit.
+
+        Args:
+          options: of the layer.
+          lead: time and batch axes.
+        """
+        if options.draws and self.key is None:
+            required = f"a PRNG key with flow_fraction={options.flow_fraction}"
+            raise refusal("flow_key", required, None)
+        if self.mask is not None:
+            check_mask(self.mask, lead)
+        if self.record is not None and self.record.gains.shape != lead:
+            raise ValueError(
+                f"`flow_record` must be FlowRecord.zeros({lead}); got one for "
+                f"{self.record.gains.shape}."
+            )
+
+    def steps(self, share: float, index: jax.Array) -> jax.Array | None:
+        """The places in ``index`` at which Ω is differentiated; None for all of them.
+
+        Args:
+          share: of the steps.
+          index: ``[T]``, the numbers of the steps in their sequence.
+        """
+        length = index.shape[0]
+        if share == 1 or self.key is None or length == 0:
+            return None
+        key = jax.random.fold_in(self.key, index[0])
+        count = max(1, round(share * length))
+        return jnp.sort(jax.random.choice(key, length, (count,), replace=False))
