@@ -16,7 +16,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._numerics.leaves import Leaves
 from optax_ltd._recurrent.cell import known_values
-from optax_ltd._recurrent.cell.equation_groups import EquationGroups
+from optax_ltd._recurrent.cell.equation_groups import EquationGroups, Group
 from optax_ltd._recurrent.cell.equations import (
     evaluate,
     evaluate_over_time,
@@ -229,28 +229,26 @@ def _cut(
     carry = tuple(invars[start + num_params : start + num_params + num_carry])
     xs = tuple(invars[start + num_params + num_carry :])
 
-    group = EquationGroups(params, xs, carry, hoist=hoist)
+    groups = EquationGroups(params, xs, carry, hoist=hoist)
     for equation in jaxpr.eqns:
-        group.add(equation)
-    in_loop = group.equations[2]
-    read = _reads(in_loop, jaxpr.outvars)
-    constants = tuple(v for v in group.variables(0) if v in read)
-    ahead = tuple(v for v in group.variables(1) if v in read)
+        groups.add(equation)
+    once, ahead, step = (tuple(groups.equations[group]) for group in Group)
+    read = _reads(step, jaxpr.outvars)
+    constants, from_inputs = (
+        tuple(v for v in groups.variables(group) if v in read)
+        for group in (Group.ONCE, Group.AHEAD)
+    )
     carry_out, outputs = jaxpr.outvars[:num_carry], jaxpr.outvars[num_carry:]
     return CellProgram(
         closed_over=closed_over,
         output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
-        recurrent_params=group.meet_carry(params)[:num_params],
+        recurrent_params=groups.meet_carry(params)[:num_params],
         output_tree=output_tree,
-        _once=_Stage(params, tuple(group.equations[0]), constants),
-        _ahead=_Stage(
-            (*params, *xs), (*group.equations[0], *group.equations[1]), ahead
-        ),
-        _step=_Stage(
-            (*constants, *carry, *ahead), tuple(in_loop), tuple(jaxpr.outvars)
-        ),
+        _once=_Stage(params, once, constants),
+        _ahead=_Stage((*params, *xs), (*once, *ahead), from_inputs),
+        _step=_Stage((*constants, *carry, *from_inputs), step, tuple(jaxpr.outvars)),
         _num_carry=num_carry,
-        _kept=known_values.worth_keeping(in_loop),
+        _kept=known_values.worth_keeping(step),
     )
 
 
