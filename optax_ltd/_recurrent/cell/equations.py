@@ -6,14 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal
 
 from optax_ltd._numerics.leaves import Leaves, combine, partition
 from optax_ltd._recurrent.cell import known_values
+from optax_ltd._recurrent.cell.aliases import inner_jaxprs, origins
 
 _JIT_NAMES = ("jit", "pjit")
-# Primitives whose outputs are those of a jaxpr within, or of one of several.
-_INNER = (*_JIT_NAMES, "checkpoint", "remat2", "cond")
 
 
 def evaluate(
@@ -105,8 +104,9 @@ def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leave
             outs = run_inlined(inner.jaxpr, inner.consts, operands)
         else:
             outs = _bind(equation, operands)
-            outs = [outs[i] for i in _first_of_same(equation)]
         values.update(zip(equation.outvars, outs, strict=True))
+        same = [values[v] for v in origins(equation)]
+        values.update(zip(equation.outvars, same, strict=True))
     return [_read(values, v) for v in jaxpr.outvars]
 
 
@@ -117,40 +117,6 @@ def has_custom_vjp(equation: JaxprEqn) -> bool:
     return any(
         has_custom_vjp(e) for inner in inner_jaxprs(equation) for e in inner.eqns
     )
-
-
-def inner_jaxprs(equation: JaxprEqn) -> list[Jaxpr]:
-    """The jaxprs that an equation runs."""
-    values = equation.params.values()
-    parts = [p for v in values for p in (v if isinstance(v, tuple) else (v,))]
-    closed = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in parts]
-    return [p for p in closed if isinstance(p, Jaxpr)]
-
-
-def _first_of_same(equation: JaxprEqn) -> list[int]:
-    """For each output the first one that is the very same value.
-
-    An equation with a jaxpr within, such as `jax.checkpoint`, writes two variables
-    where that jaxpr returns one of them twice.
-    """
-    if equation.primitive.name not in _INNER:
-        return list(range(len(equation.outvars)))
-    params = equation.params
-    bodies = params["branches"] if "branches" in params else [params["jaxpr"]]
-    first: dict[Any, int] = {}
-    returned = zip(*map(_returned, bodies), strict=True)
-    return [first.setdefault(values, i) for i, values in enumerate(returned)]
-
-
-def _returned(closed: Any) -> list[Any]:
-    """The outputs of a jaxpr, equal where they are the very same value."""
-    jaxpr = getattr(closed, "jaxpr", closed)
-    same: dict[Any, Any] = {}
-    for equation in jaxpr.eqns:
-        written = equation.outvars
-        for v, i in zip(written, _first_of_same(equation), strict=True):
-            same[v] = written[i]
-    return [id(v) if isinstance(v, Literal) else same.get(v, v) for v in jaxpr.outvars]
 
 
 def _read(values: Mapping[Any, Any], atom: Any) -> Any:

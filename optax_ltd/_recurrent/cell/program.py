@@ -16,6 +16,7 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._numerics.leaves import Leaves
 from optax_ltd._recurrent.cell import known_values
+from optax_ltd._recurrent.cell.aliases import index_of
 from optax_ltd._recurrent.cell.equation_groups import EquationGroups, Group
 from optax_ltd._recurrent.cell.equations import (
     evaluate,
@@ -241,7 +242,7 @@ def _cut(
     carry_out, outputs = jaxpr.outvars[:num_carry], jaxpr.outvars[num_carry:]
     return CellProgram(
         closed_over=closed_over,
-        output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
+        output_is_carry=tuple(index_of(v, carry_out) for v in outputs),
         recurrent_params=groups.meet_carry(params)[:num_params],
         output_tree=output_tree,
         _once=_Stage(params, once, constants),
@@ -255,10 +256,3 @@ def _cut(
 def _reads(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> set[Any]:
     read = {v for e in equations for v in e.invars if not isinstance(v, Literal)}
     return read | {v for v in outvars if not isinstance(v, Literal)}
-
-
-def _index_of(variable: Any, variables: Sequence[Any]) -> int | None:
-    for i, other in enumerate(variables):
-        if variable is other:
-            return i
-    return None
