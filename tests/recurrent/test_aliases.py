@@ -41,7 +41,11 @@ def twice(x: jax.Array, y: jax.Array) -> Any:
 
 def within(x: jax.Array, y: jax.Array) -> Any:
     z, same = jax.checkpoint(twice)(x, y)
-    return z + 1, same, jax.jit(lambda z, y: (y, z))(z, y)
+    return z + 1, z, jax.jit(lambda z, y: (y, z))(same, y)
+
+
+def handed_on(x: jax.Array, y: jax.Array) -> Any:
+    return jax.checkpoint(lambda x, y: (x * y, y))(x, y)
 
 
 def pair(x: jax.Array, y: jax.Array) -> Any:
@@ -64,6 +68,7 @@ CASES = {
         by_branch(lambda x, y: (y, x), lambda x, y: (y, y)),
         [1, 3],
     ),
+    "calls within branches": (by_branch(handed_on, handed_on), [2, 1]),
     "crossed over in a loop": (
         lambda x, y: jax.lax.fori_loop(0, 3, lambda _, xy: (xy[1], xy[0] + 1), (x, y)),
         [2, 3],
