@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._numerics.leaves import Leaves, combine, partition
 from optax_ltd._recurrent.cell import known_values
@@ -19,7 +19,7 @@ def evaluate(
     equations: Sequence[JaxprEqn],
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
-    known: Mapping[int, Any] | None = None,
+    known: Mapping[Var, Any] | None = None,
 ) -> Leaves:
     """Runs equations in order, at one time step.
 
@@ -27,7 +27,7 @@ def evaluate(
       equations: of one flat jaxpr.
       environment: the value of every variable that they read and do not write.
       outputs: the variables and literals wanted.
-      known: by ``id`` of an equation, the value it is known to give.
+      known: the values that are known of variables that costly equations write.
 
     Returns:
       The values of ``outputs``.
@@ -40,7 +40,7 @@ def evaluate_over_time(
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
     over_time: Collection[Any],
-    known: Mapping[int, Any] | None = None,
+    known: Mapping[Var, Any] | None = None,
 ) -> Leaves:
     """As :func:`evaluate`, for all time steps at once.
 
@@ -69,7 +69,7 @@ def _evaluate(
     equations: Sequence[JaxprEqn],
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
-    known: Mapping[int, Any],
+    known: Mapping[Var, Any],
     timed: set[Any],
 ) -> Leaves:
     values = dict(environment)
@@ -78,13 +78,14 @@ def _evaluate(
         flags = tuple(
             not isinstance(v, Literal) and v in timed for v in equation.invars
         )
-        if id(equation) in known:
+        given = [known[v] for v in equation.outvars if v in known]
+        if given:
 
             def again(*args: Any, equation: Any = equation, flags: Any = flags) -> Any:
                 return _apply(equation, args, flags)[0]
 
             name = equation.primitive.name
-            outs = [known_values.known(name, again, args, known[id(equation)])]
+            outs = [known_values.known(name, again, args, *given)]
         else:
             outs = _apply(equation, args, flags)
         values.update(zip(equation.outvars, outs, strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal, Var
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
 # Derivative of a unary function in terms of its own value.
@@ -28,8 +28,8 @@ _LINEAR = (
 )
 
 
-def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[JaxprEqn, ...]:
-    """The equations whose values the derivatives of all of them need and are costly."""
+def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[Var, ...]:
+    """The variables whose values the derivatives of all of them need and are costly."""
     needed: set[Any] = set()
     for equation in reversed(equations):
         name = equation.primitive.name
@@ -37,11 +37,8 @@ def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[JaxprEqn, ...]:
             needed.update(equation.outvars)
         elif name not in _LINEAR or any(v in needed for v in equation.outvars):
             needed.update(v for v in equation.invars if not isinstance(v, Literal))
-    return tuple(e for e in equations if _costly(e) and e.outvars[0] in needed)
-
-
-def _costly(equation: JaxprEqn) -> bool:
-    return equation.primitive.name in (*PRODUCTS, *_FROM_VALUE)
+    costly = [e for e in equations if e.primitive.name in (*PRODUCTS, *_FROM_VALUE)]
+    return tuple(v for e in costly for v in e.outvars if v in needed)
 
 
 def known(

@@ -33,12 +33,12 @@ class _Stage(NamedTuple):
     equations: tuple[JaxprEqn, ...]
     outputs: tuple[Any, ...]
 
-    def __call__(self, values: Leaves, known: dict[int, Any] | None = None) -> Leaves:
+    def __call__(self, values: Leaves, known: dict[Var, Any] | None = None) -> Leaves:
         environment = dict(zip(self.inputs, values, strict=True))
         return evaluate(self.equations, environment, self.outputs, known)
 
     def over_time(
-        self, constants: Leaves, timed: Leaves, known: dict[int, Any] | None = None
+        self, constants: Leaves, timed: Leaves, known: dict[Var, Any] | None = None
     ) -> Leaves:
         environment = dict(zip(self.inputs, [*constants, *timed], strict=True))
         at_each_step = self.inputs[len(constants) :]
@@ -69,7 +69,7 @@ class CellProgram:
     _ahead: _Stage
     _step: _Stage
     _num_carry: int
-    _kept: tuple[JaxprEqn, ...]
+    _kept: tuple[Var, ...]
 
     @property
     def carry_dtypes(self) -> tuple[Any, ...]:
@@ -132,18 +132,18 @@ class CellProgram:
     def saved(self, outputs: Leaves, hidden: Leaves) -> Leaves:
         """All costly values, from the outputs and what :meth:`step_and_save` gave."""
         names = [*self._step.outputs[self._num_carry :], *self._hidden()]
-        by_name = {id(v): x for v, x in zip(names, [*outputs, *hidden], strict=True)}
-        return [by_name[id(e.outvars[0])] for e in self._kept]
+        pairs = zip(names, [*outputs, *hidden], strict=True)
+        values = {v: x for v, x in pairs if not isinstance(v, Literal)}
+        return [values[v] for v in self._kept]
 
     def _hidden(self) -> list[Var]:
         outputs = self._step.outputs[self._num_carry :]
-        kept = [e.outvars[0] for e in self._kept]
-        return [v for v in kept if all(v is not y for y in outputs)]
+        return [v for v in self._kept if index_of(v, outputs) is None]
 
-    def _known(self, saved: Leaves | None) -> dict[int, Any] | None:
+    def _known(self, saved: Leaves | None) -> dict[Var, Any] | None:
         if saved is None:
             return None
-        return {id(e): value for e, value in zip(self._kept, saved, strict=True)}
+        return dict(zip(self._kept, saved, strict=True))
 
     def _parted(self, out: Leaves) -> tuple[Leaves, Leaves]:
         return out[: self._num_carry], out[self._num_carry :]
