@@ -20,7 +20,7 @@ class PureCell:
     Attributes:
       params: ``(chosen, other, constants)``: the parameters that ``flow_params``
         selects, the other parameters, and variables that a step reads but never
-        changes.
+        changes. Arrays of any shape, as in ``state``: none is over time or batch.
       state: variables that a step changes, such as random counters.
       flow_params: which parts of ``params`` Ω acts on, as ``unroll`` takes it.
     """
@@ -38,7 +38,10 @@ class PureCell:
     def __call__(
         self, params: Any, carry: Any, state: list[Any], x: Any
     ) -> tuple[Any, list[Any], Any]:
-        """One step: ``(params, carry, state, x) -> (carry, state, y)``."""
+        """One step: ``(params, carry, state, x) -> (carry, state, y)``.
+
+        Carry, x and y are ``[*batch, ...]``.
+        """
         chosen, other, constants = params
         rest = combine(self._changes, state, constants)
         carry, rest, y = _step(self, (chosen, other), carry, rest, x)

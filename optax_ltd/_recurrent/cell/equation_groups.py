@@ -30,6 +30,10 @@ class Group(enum.IntEnum):
 class EquationGroups:
     """The equations of one step, each in the earliest group that has what it reads.
 
+    Groups are ordered by time, so that group is the latest among those of what the
+    equation reads; what it writes belongs to the same group, and one pass in order
+    sorts all. A later group is always right too, only slower.
+
     Attributes:
       of: the group of each variable.
       from_carry: the variables that depend on the carry.
@@ -57,8 +61,10 @@ class EquationGroups:
         """Sorts the next equation in."""
         reads = [v for v in equation.invars if not isinstance(v, Literal)]
         group = max((self.of[v] for v in reads), default=Group.ONCE)
+        # Ahead of the loop the values of all T steps lie in memory at once.
         if group == Group.AHEAD and not (self._hoist and _worth_hoisting(equation)):
             group = Group.STEP
+        # An effect happens as often as the cell runs, and in the order of its steps.
         if equation.effects:
             group = Group.STEP
         self.equations[group].append(equation)
@@ -77,6 +83,7 @@ class EquationGroups:
             reads = {v for v in e.invars if not isinstance(v, Literal)}
             if e.primitive.name in known_values.PRODUCTS and reads & self.from_carry:
                 met |= {v for v in reads if self.of[v] == Group.ONCE}
+        # What meets it may be a function of parameters, such as W + Wᵀ: back to those.
         for e in reversed(self.equations[Group.ONCE]):
             if any(v in met for v in e.outvars):
                 met |= {v for v in e.invars if not isinstance(v, Literal)}
@@ -86,8 +93,10 @@ class EquationGroups:
 def _worth_hoisting(equation: JaxprEqn) -> bool:
     """Whether doing this for all time steps at once saves more than its values cost.
 
-    A product over a long axis reads its weights once instead of every step; one over a
-    short axis would only trade a few multiplications for a large array.
+    A product over an axis of n reads its weights once instead of every step, and does
+    2n operations for each value that it writes to memory and the loop reads back. Below
+    some n the way through memory takes longer than they do. Anything else may leave the
+    loop if it makes no more values than it reads.
     """
     shapes: list[Any] = [v.aval for v in equation.invars]
     results: list[Any] = [v.aval for v in equation.outvars]

@@ -1,4 +1,9 @@
-"""Evaluating the equations of a traced step, for one time step or for all at once."""
+"""Evaluating the equations of a traced step, for one time step or for all at once.
+
+Given the carry before each step, no step depends on another, so that an equation at all
+steps at once is that equation under ``jax.vmap`` over time: T small products become one
+large one.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -95,7 +100,11 @@ def _evaluate(
 
 
 def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leaves:
-    """Evaluates a jaxpr with every inner jit opened, so that aliases show."""
+    """Evaluates a jaxpr with every inner jit opened, and one name for one value.
+
+    Traced again it is flat: equations within a jit fall into groups of their own, and
+    an output that is a carry is that carry's variable, also behind a checkpoint.
+    """
     inputs = [*jaxpr.constvars, *jaxpr.invars]
     values: dict[Any, Any] = dict(zip(inputs, [*consts, *args], strict=True))
     for equation in jaxpr.eqns:
@@ -148,7 +157,12 @@ def _apply(
 def _draws(
     equation: JaxprEqn, args: Sequence[Any], over_time: tuple[bool, ...]
 ) -> bool:
-    """Whether this reads keys that draw other numbers together than one by one."""
+    """Whether this reads keys that draw other numbers together than one by one.
+
+    Under ``vmap`` each threefry key draws what it would draw alone. Keys of XLA's own
+    generators (``rbg``) do not, and the backward pass would see other noise than the
+    forward pass, whose loop takes them one by one.
+    """
 
     def is_own(x: Any) -> bool:
         is_key = jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)

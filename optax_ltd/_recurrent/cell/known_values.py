@@ -14,7 +14,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import JaxprEqn, Literal, Var
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-# Derivative of a unary function in terms of its own value.
+# f' as a function of y = f(a) where that is arithmetic alone: tanh' = 1 - tanh²,
+# σ' = σ (1 - σ), exp' = exp. Then f is not computed again, and a is not wanted at all.
 _FROM_VALUE: dict[str, Callable[[Any], Any]] = {
     "tanh": lambda y: 1 - y * y,
     "logistic": lambda y: y * (1 - y),
@@ -29,7 +30,20 @@ _LINEAR = (
 
 
 def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[Var, ...]:
-    """The variables whose values the derivatives of all of them need and are costly."""
+    """The variables of costly values that the derivatives of all equations read.
+
+    This is the liveness analysis of a compiler, with derivatives as the readers. An
+    equation's derivative reads nothing if the equation is linear, its value if that is
+    enough, and its operands otherwise. A value that is read and not kept has to be
+    computed again, which reads operands in turn; so the walk goes backwards, and meets
+    each equation when all readers of its value are known.
+
+    Args:
+      equations: of one flat jaxpr, in order.
+
+    Returns:
+      The variables to keep the values of. One too few costs time, and no correctness.
+    """
     needed: set[Any] = set()
     for equation in reversed(equations):
         name = equation.primitive.name
@@ -68,6 +82,8 @@ def known(
         out = given(value, *args)
         if name in _FROM_VALUE:
             return out, _FROM_VALUE[name](out) * directions[0]
+        # A product is linear in each operand: d(a · b) = da · b + a · db, both by the
+        # primitive itself, and without the term of an operand that does not move.
         left, right = args
         terms = [
             function(*operands)
@@ -76,4 +92,5 @@ def known(
         ]
         return out, sum(terms[1:], terms[0])
 
+    # How the value moves with the operands is what the rule says, and it alone.
     return given(jax.lax.stop_gradient(value), *args)

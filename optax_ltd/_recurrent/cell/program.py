@@ -5,6 +5,20 @@ three groups: those of the parameters alone run once per sequence, those of the 
 run for all time steps at once ahead of the loop, and only those that need the carry
 stay in the loop. The cut also shows which outputs *are* the carry, and which parameters
 meet the carry in a product.
+
+What may go wrong, and where it is seen to:
+
+- Aliases. Of an output that is the carry the loss reads h_t itself. Taken for a branch
+  beside the carry, what the loss sends there is missing from δ_t, and Ω is of another
+  signal: ``aliases``.
+- Liveness. A stage is given what its equations read and no more, and the forward pass
+  keeps what derivatives read and no more: ``_reads`` and ``known_values``.
+- Identity. Values are looked up by the variable object itself. It is written once, and
+  the program keeps it alive, so that no other can come to stand for it. A literal is no
+  variable and has no hash: whoever looks an operand up asks for that first.
+- Custom derivatives. Equations are bound as they were traced, so that rules of a cell's
+  own survive. A ``jax.custom_vjp`` has no forward mode, and whoever linearises a step
+  has to ask :attr:`CellProgram.has_forward_mode` first.
 """
 
 import dataclasses
@@ -27,7 +41,13 @@ from optax_ltd._recurrent.cell.equations import (
 
 
 class _Stage(NamedTuple):
-    """Equations of one group, with the variables that enter and leave them."""
+    """Equations that run together.
+
+    Attributes:
+      inputs: the variables that they read and do not write.
+      equations: in order.
+      outputs: the variables and literals that others read.
+    """
 
     inputs: tuple[Var, ...]
     equations: tuple[JaxprEqn, ...]
@@ -52,13 +72,17 @@ class CellProgram:
     """A cell cut into what runs once, ahead of the loop, and in it.
 
     Attributes:
-      closed_over: arrays the cell function closed over; they stand behind the
-        parameters wherever this class takes parameter leaves.
+      closed_over: arrays of any shape that the cell function closed over; they stand
+        behind the parameters wherever this class takes parameter leaves.
       output_is_carry: for each output leaf the index of the carry leaf that is the very
         same value, or None.
       recurrent_params: for each parameter leaf whether it enters a matrix product or
         convolution with a value that depends on the carry.
       output_tree: structure of the cell's output.
+
+    Leaves of parameters and constants have any shape; those of carry, inputs and
+    outputs are ``[*batch, ...]`` at one step and ``[T, *batch, ...]`` over time, and
+    so is what comes from inputs.
     """
 
     closed_over: tuple[Any, ...]
@@ -105,10 +129,10 @@ class CellProgram:
 
         Args:
           constants: from :meth:`once`.
-          carry: leaves of the carry before the step.
+          carry: ``[*batch, ...]`` each, the carry before the step.
           ahead: one time step of :meth:`ahead`.
-          saved: from :meth:`step_and_save` at the same arguments; values that need not
-            be computed again, while derivatives stay those of the cell.
+          saved: one time step of :meth:`saved`, of a step at the same arguments; values
+            that need not be computed again, while derivatives stay those of the cell.
         """
         known = self._known(saved)
         return self._parted(self._step([*constants, *carry, *ahead], known))

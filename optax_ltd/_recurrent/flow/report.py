@@ -131,7 +131,7 @@ class GradientFlow:
 
     Attributes:
       loss: scalar, the loss at the batch.
-      layers: the error signal in each recurrent layer, by the layer's path.
+      layers: the error signal in each recurrent layer, ``[T, B]``, by the layer's path.
 
     Examples:
       >>> import jax.numpy as jnp
