@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import pytest
@@ -92,5 +93,5 @@ def test_a_constant_inside_another_transformation_keeps_its_gradient():
         grad(ltd.FlowRNN(cell(F, H, rngs=nnx.Rngs(0)), flow_weight=2.0), X)
         for cell in (RemattedConstant, ConstantCell)
     )
-    assert_close(jax.tree.leaves(found), jax.tree.leaves(expected), RTOL, ATOL)
+    chex.assert_trees_all_close(found, expected, rtol=RTOL, atol=ATOL)
     assert all(jnp.max(jnp.abs(g)) > 1e-2 for g in jax.tree.leaves(expected))

@@ -144,8 +144,8 @@ def flow_gains(
     carried, tree = jax.tree.flatten(carries)
     if tree != jax.tree.structure(error_signals):
         raise ValueError(
-            "error_signals must have the structure of carries: required "
-            f"{tree}, got {jax.tree.structure(error_signals)}"
+            f"`error_signals` must have the structure of carries, {tree}; "
+            f"got {jax.tree.structure(error_signals)}."
         )
     is_hidden = inexact(carried)
     errors, _ = partition(is_hidden, jax.tree.leaves(error_signals))

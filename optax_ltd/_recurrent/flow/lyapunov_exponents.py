@@ -130,8 +130,8 @@ def _start(carry: Any, num_exponents: int | None) -> jax.Array:
     batches = {x.shape[:1] for x in hidden}
     if len(batches) != 1 or batches == {()}:
         raise ValueError(
-            "carry must have a floating leaf, and the same batch axis in front of "
-            f"each, got leading axes {sorted(batches)}"
+            "`carry` must have a floating leaf, and the same batch axis in front of "
+            f"each; got leading axes {sorted(batches)}."
         )
     vector = jax.eval_shape(_as_vectors, hidden)
     batch, size = vector.shape
@@ -147,8 +147,8 @@ def _schedule(inputs: Any, warmup: int, qr_every: int) -> tuple[jax.Array, jax.A
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
-            "inputs must have a leaf, and the same time axis in front of each, "
-            f"got leading axes {sorted(lengths)}"
+            "`inputs` must have a leaf, and the same time axis in front of each; "
+            f"got leading axes {sorted(lengths)}."
         )
     ((length,),) = lengths
     _check_integer("warmup", warmup, 0, length - 1, f"from 0 to T - 1 = {length - 1}")
