@@ -79,6 +79,8 @@ def known(
     def given_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
         value, *args = primals
         _, *directions = tangents
+        # The derivative is of `out`, which moves with the operands, and not of `value`,
+        # which does not: the gradient of Ω is a second derivative.
         out = given(value, *args)
         if name in _FROM_VALUE:
             return out, _FROM_VALUE[name](out) * directions[0]
