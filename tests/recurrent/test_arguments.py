@@ -114,5 +114,5 @@ def test_horizon():
     ones = jnp.ones((3, 2))
     flow = ltd.LayerFlow(ones, ones, ones > 0, ones < 0, ones, ones > 0, jnp.zeros(()))
     for share in (0, 1, -0.5, 2.0):
-        with pytest.raises(ValueError, match=f"share must lie .* got {share}"):
+        with pytest.raises(ValueError, match=f"`share` must be .*; got {share} "):
             flow.horizon(share)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -60,7 +61,7 @@ def mean_log_det(cell: Any, params: Any, carry: Any, inputs: Any) -> jax.Array:
 def test_linear_map_has_the_logarithms_of_its_eigenvalues(qr_every: int):
     with jax.enable_x64(True):
         found = of_linear(W, 500, warmup=100, qr_every=qr_every)
-    assert found.dtype == np.float64
+    chex.assert_type(found, np.float64)
     np.testing.assert_allclose(found[::3], np.log([1.3, 0.3]), rtol=1e-9)
     # Of the pair only the mean settles.
     np.testing.assert_allclose(found[1:3], np.log(0.8), atol=0.01)
@@ -69,7 +70,7 @@ def test_linear_map_has_the_logarithms_of_its_eigenvalues(qr_every: int):
 
 def test_some_exponents_are_the_largest():
     some = of_linear(W, 200, warmup=100, num_exponents=2)
-    assert some.shape == (2,)
+    chex.assert_shape(some, (2,))
     np.testing.assert_allclose(some[0], np.log(1.3), rtol=1e-5)
     np.testing.assert_allclose(some[1], np.log(0.8), atol=0.02)
     # Neither lies in a subspace that the map keeps to itself.
@@ -127,7 +128,7 @@ def test_logistic_map_doubles_what_is_small():
 def test_sum_is_that_of_the_determinants_of_each_example(name: str):
     cell, _, params, carry, inputs = case(name)
     found = spectrum(cell, params, carry, inputs)
-    assert found.shape == (B, 2 * H if name == "lstm" else H)
+    chex.assert_shape(found, (B, 2 * H if name == "lstm" else H))
     assert np.all(found[:, :-1] >= found[:, 1:])
     expected = mean_log_det(cell, params, carry, inputs)
     np.testing.assert_allclose(found.sum(axis=1), expected, rtol=1e-4)
@@ -200,7 +201,7 @@ def test_half_precision_is_widened():
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), trees)
     wide = jax.tree.map(lambda x: x.astype(jnp.float32), half)
     found, expected = (spectrum(cell, *t) for t in (half, wide))
-    assert found.dtype == np.float32
+    chex.assert_type(found, np.float32)
     np.testing.assert_array_equal(found, expected)
 
 
@@ -213,7 +214,7 @@ def test_a_cell_that_computes_in_half_precision():
         return nnx.merge(graphdef, params)(carry, x)
 
     found = spectrum(cell_fn, params, carry, inputs)
-    assert found.dtype == np.float32
+    chex.assert_type(found, np.float32)
     cell.dtype = jnp.float32
     graphdef, params = nnx.split(cell)
     expected = spectrum(cell_fn, params, carry, inputs)
@@ -234,7 +235,8 @@ def test_complex_and_other_leaves_of_the_carry():
 
 
 def test_no_examples_at_all():
-    assert spectrum(linear, Q, jnp.zeros((0, 4)), jnp.zeros((5, 0))).shape == (0, 4)
+    found = spectrum(linear, Q, jnp.zeros((0, 4)), jnp.zeros((5, 0)))
+    chex.assert_shape(found, (0, 4))
 
 
 @pytest.mark.parametrize(
@@ -255,9 +257,9 @@ def test_options_out_of_range(name: str, required: str, bad: list[Any]):
 def test_trees_and_cells_that_do_not_fit():
     ones, inputs = jnp.ones((2, 3)), jnp.zeros((5, 2))
     for carry, got in (((ones, jnp.ones(())), r"\[\(\), \(2,\)\]"), (None, r"\[\]")):
-        with pytest.raises(ValueError, match=f"carry must have .* got .*{got}"):
+        with pytest.raises(ValueError, match=f"`carry` must have .*; got .*{got}"):
             ltd.lyapunov_exponents(linear, Q, carry, inputs)
-    with pytest.raises(ValueError, match=r"inputs must have .* got .*\[\]"):
+    with pytest.raises(ValueError, match=r"`inputs` must have .*; got .*\[\]"):
         ltd.lyapunov_exponents(linear, Q, ones, None)
     for cell in (lambda p, h, x: ((h, h), x), lambda p, h, x: (h[:, :2], x)):
         with pytest.raises(ValueError, match=r"it was given: required \(2, 3\), got"):

@@ -1,5 +1,6 @@
 """What a report tells of an error signal: how far it reaches, where it breaks."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +32,7 @@ def test_first_nonfinite_is_the_first_on_the_way_back():
         [NAN, NAN, NAN, NAN],
     )
     np.testing.assert_array_equal(flow.first_nonfinite, [-1, 2, 1, 0, 3])
-    assert flow.first_nonfinite.dtype == jnp.int32
+    chex.assert_type(flow.first_nonfinite, jnp.int32)
 
 
 def test_horizon_of_a_signal_that_is_not_finite():

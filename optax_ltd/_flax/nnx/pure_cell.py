@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from optax_ltd._numerics.leaves import combine, partition
+from optax_ltd._recurrent.cell.aliases import index_of, returned
 from optax_ltd._recurrent.cell.program import as_pair
 
 _NAMED = ("all", "recurrent")
@@ -19,7 +20,7 @@ class PureCell:
     Attributes:
       params: ``(chosen, other, constants)``: the parameters that ``flow_params``
         selects, the other parameters, and variables that a step reads but never
-        changes.
+        changes. Arrays of any shape, as in ``state``: none is over time or batch.
       state: variables that a step changes, such as random counters.
       flow_params: which parts of ``params`` Ω acts on, as ``unroll`` takes it.
     """
@@ -37,7 +38,10 @@ class PureCell:
     def __call__(
         self, params: Any, carry: Any, state: list[Any], x: Any
     ) -> tuple[Any, list[Any], Any]:
-        """One step: ``(params, carry, state, x) -> (carry, state, y)``."""
+        """One step: ``(params, carry, state, x) -> (carry, state, y)``.
+
+        Carry, x and y are ``[*batch, ...]``.
+        """
         chosen, other, constants = params
         rest = combine(self._changes, state, constants)
         carry, rest, y = _step(self, (chosen, other), carry, rest, x)
@@ -166,30 +170,14 @@ def _check_params(pure: PureCell, params: Any, *args: Any) -> None:
     given = jaxpr.invars[: len(jax.tree.leaves(params))]
     changed = [
         name
-        for name, variable in zip(names, jaxpr.outvars, strict=True)
-        if all(_origin(variable, jaxpr) is not p for p in given)
+        for name, v in zip(names, returned(jaxpr, values_only=True), strict=True)
+        if index_of(v, given) is None
     ]
     if changed:
         raise ValueError(
             "a step must keep the cell's parameters, and change variables of other "
             f"types alone, got new values of {changed}"
         )
-
-
-def _origin(variable: Any, jaxpr: Any) -> Any:
-    """The variable that this one is, seen through calls such as jax.checkpoint."""
-    for equation in jaxpr.eqns:
-        index = [v is variable for v in equation.outvars]
-        if any(index):
-            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            inner = getattr(inner, "jaxpr", inner)
-            if inner is None or len(inner.invars) != len(equation.invars):
-                return variable
-            source = _origin(inner.outvars[index.index(True)], inner)
-            for outer, own in zip(equation.invars, inner.invars, strict=True):
-                if source is own:
-                    return _origin(outer, jaxpr)
-    return variable
 
 
 def _by_path(state: Any) -> dict[str, Any]:
@@ -205,5 +193,5 @@ def _changed(pure: PureCell, carry: Any, x: Any) -> tuple[bool, ...]:
 
     jaxpr = jax.make_jaxpr(state_after)(pure.state, carry, x).jaxpr
     before = jaxpr.invars[: len(pure.state)]
-    pairs = zip(before, jaxpr.outvars, strict=True)
-    return tuple(_origin(new, jaxpr) is not old for old, new in pairs)
+    after = returned(jaxpr, values_only=True)
+    return tuple(new is not old for old, new in zip(before, after, strict=True))

@@ -1,5 +1,6 @@
 """Which equations of a cell need the carry, and which may leave the loop over time."""
 
+import enum
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,8 +13,26 @@ from optax_ltd._recurrent.cell import known_values
 _LONG_CONTRACTION = 64
 
 
+class Group(enum.IntEnum):
+    """When an equation runs, from the earliest to the latest.
+
+    Attributes:
+      ONCE: once per sequence, for it reads parameters alone.
+      AHEAD: ahead of the loop and for all time steps at once, for it reads inputs too.
+      STEP: at every step of the loop, for it reads the carry, or is best kept there.
+    """
+
+    ONCE = 0
+    AHEAD = 1
+    STEP = 2
+
+
 class EquationGroups:
-    """Equations sorted into 0 (parameters only), 1 (inputs) and 2 (in the loop).
+    """The equations of one step, each in the earliest group that has what it reads.
+
+    Groups are ordered by time, so that group is the latest among those of what the
+    equation reads; what it writes belongs to the same group, and one pass in order
+    sorts all. A later group is always right too, only slower.
 
     Attributes:
       of: the group of each variable.
@@ -31,38 +50,41 @@ class EquationGroups:
     ):
         self._hoist = hoist
         self.of = {
-            **dict.fromkeys(params, 0),
-            **dict.fromkeys(xs, 1),
-            **dict.fromkeys(carry, 2),
+            **dict.fromkeys(params, Group.ONCE),
+            **dict.fromkeys(xs, Group.AHEAD),
+            **dict.fromkeys(carry, Group.STEP),
         }
         self.from_carry = set(carry)
-        self.equations: tuple[list[JaxprEqn], ...] = ([], [], [])
+        self.equations: dict[Group, list[JaxprEqn]] = {group: [] for group in Group}
 
     def add(self, equation: JaxprEqn) -> None:
         """Sorts the next equation in."""
         reads = [v for v in equation.invars if not isinstance(v, Literal)]
-        group = max((self.of[v] for v in reads), default=0)
-        if group == 1 and not (self._hoist and _worth_hoisting(equation)):
-            group = 2
+        group = max((self.of[v] for v in reads), default=Group.ONCE)
+        # Ahead of the loop the values of all T steps lie in memory at once.
+        if group == Group.AHEAD and not (self._hoist and _worth_hoisting(equation)):
+            group = Group.STEP
+        # An effect happens as often as the cell runs, and in the order of its steps.
         if equation.effects:
-            group = 2
+            group = Group.STEP
         self.equations[group].append(equation)
         self.of.update(dict.fromkeys(equation.outvars, group))
         if any(v in self.from_carry for v in reads):
             self.from_carry.update(equation.outvars)
 
-    def variables(self, group: int) -> list[Var]:
+    def variables(self, group: Group) -> list[Var]:
         """The variables of a group, in order."""
         return [v for v, g in self.of.items() if g == group]
 
     def meet_carry(self, params: Sequence[Var]) -> tuple[bool, ...]:
         """Which parameters reach a product with something that the carry changes."""
         met: set[Any] = set()
-        for e in self.equations[2]:
+        for e in self.equations[Group.STEP]:
             reads = {v for v in e.invars if not isinstance(v, Literal)}
             if e.primitive.name in known_values.PRODUCTS and reads & self.from_carry:
-                met |= {v for v in reads if self.of[v] == 0}
-        for e in reversed(self.equations[0]):
+                met |= {v for v in reads if self.of[v] == Group.ONCE}
+        # What meets it may be a function of parameters, such as W + Wᵀ: back to those.
+        for e in reversed(self.equations[Group.ONCE]):
             if any(v in met for v in e.outvars):
                 met |= {v for v in e.invars if not isinstance(v, Literal)}
         return tuple(v in met for v in params)
@@ -71,8 +93,10 @@ class EquationGroups:
 def _worth_hoisting(equation: JaxprEqn) -> bool:
     """Whether doing this for all time steps at once saves more than its values cost.
 
-    A product over a long axis reads its weights once instead of every step; one over a
-    short axis would only trade a few multiplications for a large array.
+    A product over an axis of n reads its weights once instead of every step, and does
+    2n operations for each value that it writes to memory and the loop reads back. Below
+    some n the way through memory takes longer than they do. Anything else may leave the
+    loop if it makes no more values than it reads.
     """
     shapes: list[Any] = [v.aval for v in equation.invars]
     results: list[Any] = [v.aval for v in equation.outvars]

@@ -1,4 +1,9 @@
-"""Evaluating the equations of a traced step, for one time step or for all at once."""
+"""Evaluating the equations of a traced step, for one time step or for all at once.
+
+Given the carry before each step, no step depends on another, so that an equation at all
+steps at once is that equation under ``jax.vmap`` over time: T small products become one
+large one.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -6,21 +11,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._numerics.leaves import Leaves, combine, partition
 from optax_ltd._recurrent.cell import known_values
+from optax_ltd._recurrent.cell.aliases import inner_jaxprs, origins
 
 _JIT_NAMES = ("jit", "pjit")
-# Primitives whose outputs are those of a jaxpr within, or of one of several.
-_INNER = (*_JIT_NAMES, "checkpoint", "remat2", "cond")
 
 
 def evaluate(
     equations: Sequence[JaxprEqn],
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
-    known: Mapping[int, Any] | None = None,
+    known: Mapping[Var, Any] | None = None,
 ) -> Leaves:
     """Runs equations in order, at one time step.
 
@@ -28,7 +32,7 @@ def evaluate(
       equations: of one flat jaxpr.
       environment: the value of every variable that they read and do not write.
       outputs: the variables and literals wanted.
-      known: by ``id`` of an equation, the value it is known to give.
+      known: the values that are known of variables that costly equations write.
 
     Returns:
       The values of ``outputs``.
@@ -41,7 +45,7 @@ def evaluate_over_time(
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
     over_time: Collection[Any],
-    known: Mapping[int, Any] | None = None,
+    known: Mapping[Var, Any] | None = None,
 ) -> Leaves:
     """As :func:`evaluate`, for all time steps at once.
 
@@ -70,7 +74,7 @@ def _evaluate(
     equations: Sequence[JaxprEqn],
     environment: Mapping[Any, Any],
     outputs: Sequence[Any],
-    known: Mapping[int, Any],
+    known: Mapping[Var, Any],
     timed: set[Any],
 ) -> Leaves:
     values = dict(environment)
@@ -79,13 +83,14 @@ def _evaluate(
         flags = tuple(
             not isinstance(v, Literal) and v in timed for v in equation.invars
         )
-        if id(equation) in known:
+        given = [known[v] for v in equation.outvars if v in known]
+        if given:
 
             def again(*args: Any, equation: Any = equation, flags: Any = flags) -> Any:
                 return _apply(equation, args, flags)[0]
 
             name = equation.primitive.name
-            outs = [known_values.known(name, again, args, known[id(equation)])]
+            outs = [known_values.known(name, again, args, *given)]
         else:
             outs = _apply(equation, args, flags)
         values.update(zip(equation.outvars, outs, strict=True))
@@ -95,7 +100,11 @@ def _evaluate(
 
 
 def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leaves:
-    """Evaluates a jaxpr with every inner jit opened, so that aliases show."""
+    """Evaluates a jaxpr with every inner jit opened, and one name for one value.
+
+    Traced again it is flat: equations within a jit fall into groups of their own, and
+    an output that is a carry is that carry's variable, also behind a checkpoint.
+    """
     inputs = [*jaxpr.constvars, *jaxpr.invars]
     values: dict[Any, Any] = dict(zip(inputs, [*consts, *args], strict=True))
     for equation in jaxpr.eqns:
@@ -105,8 +114,9 @@ def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leave
             outs = run_inlined(inner.jaxpr, inner.consts, operands)
         else:
             outs = _bind(equation, operands)
-            outs = [outs[i] for i in _first_of_same(equation)]
         values.update(zip(equation.outvars, outs, strict=True))
+        same = [values[v] for v in origins(equation)]
+        values.update(zip(equation.outvars, same, strict=True))
     return [_read(values, v) for v in jaxpr.outvars]
 
 
@@ -117,40 +127,6 @@ def has_custom_vjp(equation: JaxprEqn) -> bool:
     return any(
         has_custom_vjp(e) for inner in inner_jaxprs(equation) for e in inner.eqns
     )
-
-
-def inner_jaxprs(equation: JaxprEqn) -> list[Jaxpr]:
-    """The jaxprs that an equation runs."""
-    values = equation.params.values()
-    parts = [p for v in values for p in (v if isinstance(v, tuple) else (v,))]
-    closed = [p.jaxpr if isinstance(p, ClosedJaxpr) else p for p in parts]
-    return [p for p in closed if isinstance(p, Jaxpr)]
-
-
-def _first_of_same(equation: JaxprEqn) -> list[int]:
-    """For each output the first one that is the very same value.
-
-    An equation with a jaxpr within, such as `jax.checkpoint`, writes two variables
-    where that jaxpr returns one of them twice.
-    """
-    if equation.primitive.name not in _INNER:
-        return list(range(len(equation.outvars)))
-    params = equation.params
-    bodies = params["branches"] if "branches" in params else [params["jaxpr"]]
-    first: dict[Any, int] = {}
-    returned = zip(*map(_returned, bodies), strict=True)
-    return [first.setdefault(values, i) for i, values in enumerate(returned)]
-
-
-def _returned(closed: Any) -> list[Any]:
-    """The outputs of a jaxpr, equal where they are the very same value."""
-    jaxpr = getattr(closed, "jaxpr", closed)
-    same: dict[Any, Any] = {}
-    for equation in jaxpr.eqns:
-        written = equation.outvars
-        for v, i in zip(written, _first_of_same(equation), strict=True):
-            same[v] = written[i]
-    return [id(v) if isinstance(v, Literal) else same.get(v, v) for v in jaxpr.outvars]
 
 
 def _read(values: Mapping[Any, Any], atom: Any) -> Any:
@@ -181,7 +157,12 @@ def _apply(
 def _draws(
     equation: JaxprEqn, args: Sequence[Any], over_time: tuple[bool, ...]
 ) -> bool:
-    """Whether this reads keys that draw other numbers together than one by one."""
+    """Whether this reads keys that draw other numbers together than one by one.
+
+    Under ``vmap`` each threefry key draws what it would draw alone. Keys of XLA's own
+    generators (``rbg``) do not, and the backward pass would see other noise than the
+    forward pass, whose loop takes them one by one.
+    """
 
     def is_own(x: Any) -> bool:
         is_key = jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)

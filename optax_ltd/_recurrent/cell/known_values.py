@@ -11,10 +11,11 @@ from typing import Any
 
 import jax
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import JaxprEqn, Literal, Var
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
-# Derivative of a unary function in terms of its own value.
+# f' as a function of y = f(a) where that is arithmetic alone: tanh' = 1 - tanh²,
+# σ' = σ (1 - σ), exp' = exp. Then f is not computed again, and a is not wanted at all.
 _FROM_VALUE: dict[str, Callable[[Any], Any]] = {
     "tanh": lambda y: 1 - y * y,
     "logistic": lambda y: y * (1 - y),
@@ -28,8 +29,21 @@ _LINEAR = (
 )
 
 
-def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[JaxprEqn, ...]:
-    """The equations whose values the derivatives of all of them need and are costly."""
+def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[Var, ...]:
+    """The variables of costly values that the derivatives of all equations read.
+
+    This is the liveness analysis of a compiler, with derivatives as the readers. An
+    equation's derivative reads nothing if the equation is linear, its value if that is
+    enough, and its operands otherwise. A value that is read and not kept has to be
+    computed again, which reads operands in turn; so the walk goes backwards, and meets
+    each equation when all readers of its value are known.
+
+    Args:
+      equations: of one flat jaxpr, in order.
+
+    Returns:
+      The variables to keep the values of. One too few costs time, and no correctness.
+    """
     needed: set[Any] = set()
     for equation in reversed(equations):
         name = equation.primitive.name
@@ -37,11 +51,8 @@ def worth_keeping(equations: Sequence[JaxprEqn]) -> tuple[JaxprEqn, ...]:
             needed.update(equation.outvars)
         elif name not in _LINEAR or any(v in needed for v in equation.outvars):
             needed.update(v for v in equation.invars if not isinstance(v, Literal))
-    return tuple(e for e in equations if _costly(e) and e.outvars[0] in needed)
-
-
-def _costly(equation: JaxprEqn) -> bool:
-    return equation.primitive.name in (*PRODUCTS, *_FROM_VALUE)
+    costly = [e for e in equations if e.primitive.name in (*PRODUCTS, *_FROM_VALUE)]
+    return tuple(v for e in costly for v in e.outvars if v in needed)
 
 
 def known(
@@ -68,9 +79,13 @@ def known(
     def given_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
         value, *args = primals
         _, *directions = tangents
+        # The derivative is of `out`, which moves with the operands, and not of `value`,
+        # which does not: the gradient of Ω is a second derivative.
         out = given(value, *args)
         if name in _FROM_VALUE:
             return out, _FROM_VALUE[name](out) * directions[0]
+        # A product is linear in each operand: d(a · b) = da · b + a · db, both by the
+        # primitive itself, and without the term of an operand that does not move.
         left, right = args
         terms = [
             function(*operands)
@@ -79,4 +94,5 @@ def known(
         ]
         return out, sum(terms[1:], terms[0])
 
+    # How the value moves with the operands is what the rule says, and it alone.
     return given(jax.lax.stop_gradient(value), *args)

@@ -5,6 +5,20 @@ three groups: those of the parameters alone run once per sequence, those of the 
 run for all time steps at once ahead of the loop, and only those that need the carry
 stay in the loop. The cut also shows which outputs *are* the carry, and which parameters
 meet the carry in a product.
+
+What may go wrong, and where it is seen to:
+
+- Aliases. Of an output that is the carry the loss reads h_t itself. Taken for a branch
+  beside the carry, what the loss sends there is missing from δ_t, and Ω is of another
+  signal: ``aliases``.
+- Liveness. A stage is given what its equations read and no more, and the forward pass
+  keeps what derivatives read and no more: ``_reads`` and ``known_values``.
+- Identity. Values are looked up by the variable object itself. It is written once, and
+  the program keeps it alive, so that no other can come to stand for it. A literal is no
+  variable and has no hash: whoever looks an operand up asks for that first.
+- Custom derivatives. Equations are bound as they were traced, so that rules of a cell's
+  own survive. A ``jax.custom_vjp`` has no forward mode, and whoever linearises a step
+  has to ask :attr:`CellProgram.has_forward_mode` first.
 """
 
 import dataclasses
@@ -16,7 +30,8 @@ from jax.extend.core import JaxprEqn, Literal, Var
 
 from optax_ltd._numerics.leaves import Leaves
 from optax_ltd._recurrent.cell import known_values
-from optax_ltd._recurrent.cell.equation_groups import EquationGroups
+from optax_ltd._recurrent.cell.aliases import index_of
+from optax_ltd._recurrent.cell.equation_groups import EquationGroups, Group
 from optax_ltd._recurrent.cell.equations import (
     evaluate,
     evaluate_over_time,
@@ -26,18 +41,24 @@ from optax_ltd._recurrent.cell.equations import (
 
 
 class _Stage(NamedTuple):
-    """Equations of one group, with the variables that enter and leave them."""
+    """Equations that run together.
+
+    Attributes:
+      inputs: the variables that they read and do not write.
+      equations: in order.
+      outputs: the variables and literals that others read.
+    """
 
     inputs: tuple[Var, ...]
     equations: tuple[JaxprEqn, ...]
     outputs: tuple[Any, ...]
 
-    def __call__(self, values: Leaves, known: dict[int, Any] | None = None) -> Leaves:
+    def __call__(self, values: Leaves, known: dict[Var, Any] | None = None) -> Leaves:
         environment = dict(zip(self.inputs, values, strict=True))
         return evaluate(self.equations, environment, self.outputs, known)
 
     def over_time(
-        self, constants: Leaves, timed: Leaves, known: dict[int, Any] | None = None
+        self, constants: Leaves, timed: Leaves, known: dict[Var, Any] | None = None
     ) -> Leaves:
         environment = dict(zip(self.inputs, [*constants, *timed], strict=True))
         at_each_step = self.inputs[len(constants) :]
@@ -51,13 +72,17 @@ class CellProgram:
     """A cell cut into what runs once, ahead of the loop, and in it.
 
     Attributes:
-      closed_over: arrays the cell function closed over; they stand behind the
-        parameters wherever this class takes parameter leaves.
+      closed_over: arrays of any shape that the cell function closed over; they stand
+        behind the parameters wherever this class takes parameter leaves.
       output_is_carry: for each output leaf the index of the carry leaf that is the very
         same value, or None.
       recurrent_params: for each parameter leaf whether it enters a matrix product or
         convolution with a value that depends on the carry.
       output_tree: structure of the cell's output.
+
+    Leaves of parameters and constants have any shape; those of carry, inputs and
+    outputs are ``[*batch, ...]`` at one step and ``[T, *batch, ...]`` over time, and
+    so is what comes from inputs.
     """
 
     closed_over: tuple[Any, ...]
@@ -68,7 +93,7 @@ class CellProgram:
     _ahead: _Stage
     _step: _Stage
     _num_carry: int
-    _kept: tuple[JaxprEqn, ...]
+    _kept: tuple[Var, ...]
 
     @property
     def carry_dtypes(self) -> tuple[Any, ...]:
@@ -104,10 +129,10 @@ class CellProgram:
 
         Args:
           constants: from :meth:`once`.
-          carry: leaves of the carry before the step.
+          carry: ``[*batch, ...]`` each, the carry before the step.
           ahead: one time step of :meth:`ahead`.
-          saved: from :meth:`step_and_save` at the same arguments; values that need not
-            be computed again, while derivatives stay those of the cell.
+          saved: one time step of :meth:`saved`, of a step at the same arguments; values
+            that need not be computed again, while derivatives stay those of the cell.
         """
         known = self._known(saved)
         return self._parted(self._step([*constants, *carry, *ahead], known))
@@ -131,18 +156,18 @@ class CellProgram:
     def saved(self, outputs: Leaves, hidden: Leaves) -> Leaves:
         """All costly values, from the outputs and what :meth:`step_and_save` gave."""
         names = [*self._step.outputs[self._num_carry :], *self._hidden()]
-        by_name = {id(v): x for v, x in zip(names, [*outputs, *hidden], strict=True)}
-        return [by_name[id(e.outvars[0])] for e in self._kept]
+        pairs = zip(names, [*outputs, *hidden], strict=True)
+        values = {v: x for v, x in pairs if not isinstance(v, Literal)}
+        return [values[v] for v in self._kept]
 
     def _hidden(self) -> list[Var]:
         outputs = self._step.outputs[self._num_carry :]
-        kept = [e.outvars[0] for e in self._kept]
-        return [v for v in kept if all(v is not y for y in outputs)]
+        return [v for v in self._kept if index_of(v, outputs) is None]
 
-    def _known(self, saved: Leaves | None) -> dict[int, Any] | None:
+    def _known(self, saved: Leaves | None) -> dict[Var, Any] | None:
         if saved is None:
             return None
-        return {id(e): value for e, value in zip(self._kept, saved, strict=True)}
+        return dict(zip(self._kept, saved, strict=True))
 
     def _parted(self, out: Leaves) -> tuple[Leaves, Leaves]:
         return out[: self._num_carry], out[self._num_carry :]
@@ -229,38 +254,29 @@ def _cut(
     carry = tuple(invars[start + num_params : start + num_params + num_carry])
     xs = tuple(invars[start + num_params + num_carry :])
 
-    group = EquationGroups(params, xs, carry, hoist=hoist)
+    groups = EquationGroups(params, xs, carry, hoist=hoist)
     for equation in jaxpr.eqns:
-        group.add(equation)
-    in_loop = group.equations[2]
-    read = _reads(in_loop, jaxpr.outvars)
-    constants = tuple(v for v in group.variables(0) if v in read)
-    ahead = tuple(v for v in group.variables(1) if v in read)
+        groups.add(equation)
+    once, ahead, step = (tuple(groups.equations[group]) for group in Group)
+    read = _reads(step, jaxpr.outvars)
+    constants, from_inputs = (
+        tuple(v for v in groups.variables(group) if v in read)
+        for group in (Group.ONCE, Group.AHEAD)
+    )
     carry_out, outputs = jaxpr.outvars[:num_carry], jaxpr.outvars[num_carry:]
     return CellProgram(
         closed_over=closed_over,
-        output_is_carry=tuple(_index_of(v, carry_out) for v in outputs),
-        recurrent_params=group.meet_carry(params)[:num_params],
+        output_is_carry=tuple(index_of(v, carry_out) for v in outputs),
+        recurrent_params=groups.meet_carry(params)[:num_params],
         output_tree=output_tree,
-        _once=_Stage(params, tuple(group.equations[0]), constants),
-        _ahead=_Stage(
-            (*params, *xs), (*group.equations[0], *group.equations[1]), ahead
-        ),
-        _step=_Stage(
-            (*constants, *carry, *ahead), tuple(in_loop), tuple(jaxpr.outvars)
-        ),
+        _once=_Stage(params, once, constants),
+        _ahead=_Stage((*params, *xs), (*once, *ahead), from_inputs),
+        _step=_Stage((*constants, *carry, *from_inputs), step, tuple(jaxpr.outvars)),
         _num_carry=num_carry,
-        _kept=known_values.worth_keeping(in_loop),
+        _kept=known_values.worth_keeping(step),
     )
 
 
 def _reads(equations: Sequence[JaxprEqn], outvars: Sequence[Any]) -> set[Any]:
     read = {v for e in equations for v in e.invars if not isinstance(v, Literal)}
     return read | {v for v in outvars if not isinstance(v, Literal)}
-
-
-def _index_of(variable: Any, variables: Sequence[Any]) -> int | None:
-    for i, other in enumerate(variables):
-        if variable is other:
-            return i
-    return None

@@ -19,13 +19,13 @@ from optax_ltd._recurrent.options import FlowForm, FlowReduction
 
 
 class StepFlow(NamedTuple):
-    """What one batched look at all steps gives, each ``[T, B]``.
+    """What one batched look at all steps gives.
 
     Attributes:
-      error_norms: ‖δ_t‖, float32 or wider.
-      gains: ‖δ_t J_t‖ / ‖δ_t‖; 1 where the step is not active.
-      active: whether the step has an error signal, passes on what is finite, and is
-        not masked.
+      error_norms: ``[T, B]`` float32 or wider, ‖δ_t‖.
+      gains: ``[T, B]``, ‖δ_t J_t‖ / ‖δ_t‖; 1 where the step is not active.
+      active: ``[T, B]`` boolean, whether the step has an error signal, passes on what
+        is finite, and is not masked.
     """
 
     error_norms: jax.Array
@@ -33,7 +33,7 @@ class StepFlow(NamedTuple):
     active: jax.Array
 
     def relative(self, signals: list[jax.Array]) -> list[jax.Array]:
-        """Signals over ‖δ_t‖, in at least float32; zero where not active."""
+        """Signals ``[T, B, ...]`` over ‖δ_t‖, in at least float32; 0 if not active."""
         return [divide(x, self.error_norms, self.active) for x in signals]
 
 
@@ -43,14 +43,19 @@ def measure(
     mask: jax.Array | None,
     num_batch_dims: int = 1,
 ) -> StepFlow:
-    """Norms and gains of every step from δ_t and δ_t J_t."""
+    """Norms and gains of every step from the leaves ``[T, B, ...]`` of δ_t and δ_t J_t.
+
+    A step counts where its term of Ω has a finite gradient: δ_t is divided by ‖δ_t‖, so
+    that must be neither 0 nor Inf; and δ_t J_t must not overflow, as it may though δ_t
+    does not.
+    """
     lead = 1 + num_batch_dims
     sizes = norms(error_signals, lead)
     active = jnp.isfinite(sizes) & (sizes > 0)
     if mask is not None:
         active &= mask
+    # Divided first, for the square of a small ‖δ_t J_t‖ would be 0.
     gains = plain_norms([divide(u, sizes, active) for u in passed_on], lead)
-    # What a step passes on may overflow where ‖δ_t‖ does not.
     active &= jnp.isfinite(gains)
     return StepFlow(sizes, jnp.where(active, gains, 1), active)
 
@@ -58,7 +63,13 @@ def measure(
 def slope(flow: StepFlow, form: FlowForm, scale: jax.Array) -> jax.Array:
     """Factor, ``[T, B]``, that turns δ_t J_t / ‖δ_t‖ into ∂(scale · φ(g_t)) by it.
 
-    φ is (g − 1)² for ``"ratio"`` and (g² − 1)² for ``"squared_ratio"``.
+    With δ held constant let v = δ J / ‖δ‖, so that g = ‖v‖ and ∂g/∂v = v / g. A term of
+    Eq. (9) is φ(g), and ∂φ/∂v = φ'(g) / g · v, where
+
+    - ``"ratio"``: φ = (g − 1)², φ'(g) / g = 2 (g − 1) / g;
+    - ``"squared_ratio"``: φ = (g² − 1)², φ'(g) / g = 4 (g² − 1).
+
+    At v = 0 the first has a cusp and the second a gradient of 0; both get 0.
     """
     g = flow.gains
     if form == "ratio":
@@ -127,8 +138,8 @@ def flow_gains(
     carried, tree = jax.tree.flatten(carries)
     if tree != jax.tree.structure(error_signals):
         raise ValueError(
-            "error_signals must have the structure of carries: required "
-            f"{tree}, got {jax.tree.structure(error_signals)}"
+            f"`error_signals` must have the structure of carries, {tree}; "
+            f"got {jax.tree.structure(error_signals)}."
         )
     is_hidden = inexact(carried)
     errors, _ = partition(is_hidden, jax.tree.leaves(error_signals))

@@ -130,8 +130,8 @@ def _start(carry: Any, num_exponents: int | None) -> jax.Array:
     batches = {x.shape[:1] for x in hidden}
     if len(batches) != 1 or batches == {()}:
         raise ValueError(
-            "carry must have a floating leaf, and the same batch axis in front of "
-            f"each, got leading axes {sorted(batches)}"
+            "`carry` must have a floating leaf, and the same batch axis in front of "
+            f"each; got leading axes {sorted(batches)}."
         )
     vector = jax.eval_shape(_as_vectors, hidden)
     batch, size = vector.shape
@@ -147,8 +147,8 @@ def _schedule(inputs: Any, warmup: int, qr_every: int) -> tuple[jax.Array, jax.A
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(inputs)}
     if len(lengths) != 1 or lengths == {()}:
         raise ValueError(
-            "inputs must have a leaf, and the same time axis in front of each, "
-            f"got leading axes {sorted(lengths)}"
+            "`inputs` must have a leaf, and the same time axis in front of each; "
+            f"got leading axes {sorted(lengths)}."
         )
     ((length,),) = lengths
     _check_integer("warmup", warmup, 0, length - 1, f"from 0 to T - 1 = {length - 1}")
@@ -173,7 +173,11 @@ def _parted(carry: Any) -> tuple[Leaves, Leaves]:
 def _push(
     cell_fn: Callable[..., Any], params: Any, carry: Any, vectors: jax.Array, x: Any
 ) -> tuple[Any, jax.Array]:
-    """One step of the trajectory, and of the tangent vectors ``[B, n, k]`` along it."""
+    """One step of the trajectory, and of the tangent vectors ``[B, n, k]`` along it.
+
+    Examples do not see each other, so that one tangent of the whole batch, ``[B, n]``,
+    is a tangent of each example.
+    """
     leaves, tree = jax.tree.flatten(carry)
     is_hidden = inexact(leaves)
     hidden, rest = partition(is_hidden, leaves)
@@ -185,6 +189,7 @@ def _push(
         # A cell of its own precision may return a narrower carry than it was given.
         return _parted(jax.tree.map(lambda x, y: y.astype(x.dtype), old, new))
 
+    # One linearisation for all of the vectors.
     new, jacobian, rest = jax.linearize(advance, hidden, has_aux=True)
 
     def along(vector: jax.Array) -> jax.Array:
@@ -204,7 +209,14 @@ def _check_same(old: Any, new: Any) -> None:
 
 
 def _orthonormalised(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Orthonormal columns that span the same, and the logarithms of their growth."""
+    """Orthonormal columns that span the same, and the logarithms of their growth.
+
+    From J_t Q_{t-1} = Q_t R_t follows J_T ⋯ J_1 Q_0 = Q_T (R_T ⋯ R_1). As each R_t is
+    upper triangular, so is their product, and the first i columns span a volume of the
+    product of its first i diagonal entries. That volume grows at the rate of the sum of
+    the i largest exponents, and so λ_i is the mean of log |R_t| at entry i. Columns
+    carried along without QR would all turn to the first direction; Q_t keeps the spans.
+    """
     q, r = jnp.linalg.qr(vectors)
     return q, jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
 

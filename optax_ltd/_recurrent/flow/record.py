@@ -1,4 +1,13 @@
-"""What the backward pass of a recurrent layer saw, as the cotangent of zeros."""
+"""What the backward pass of a recurrent layer saw, as the cotangent of zeros.
+
+All that a backward pass can hand out is a cotangent for each input of the forward pass.
+So the layer takes a record of zeros as one more input, which the forward pass does not
+read, and puts what it saw where the cotangent of that input belongs. To JAX the loss is
+then L(θ) + ⟨record, seen⟩ at record = 0: its value is L, and its derivative by the
+record is ``seen``. This needs neither a callback nor a second pass, and obeys ``jit``,
+``vmap`` and sharding as any gradient does. One price is that an input read twice gets
+the sum of two cotangents: records of several calls add up, and count the calls.
+"""
 
 from typing import NamedTuple
 
@@ -20,9 +29,7 @@ class FlowRecord(NamedTuple):
       state_broken: ``[T, B]``, 1.0 where the hidden state after the step holds an Inf
         or a NaN.
       omega: the scalar Ω, before flow_weight.
-      calls: the scalar 1, so that the sum over calls counts them.
-
-    Records of several calls add up, as cotangents do.
+      calls: the scalar 1, so that the sum of several records counts them.
     """
 
     error_norms: jax.Array

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.flow.record import FlowRecord
 
 
@@ -113,7 +114,7 @@ class LayerFlow:
           ValueError: if ``share`` is not between 0 and 1.
         """
         if not 0 < share < 1:
-            raise ValueError(f"share must lie between 0 and 1, got {share!r}")
+            raise refusal("share", "a number between 0 and 1", share)
         backwards = self.error_norms[::-1]
         started = jnp.cumsum(backwards != 0, axis=0) > 0
         first = jnp.argmax(started, axis=0)
@@ -131,7 +132,7 @@ class GradientFlow:
 
     Attributes:
       loss: scalar, the loss at the batch.
-      layers: the error signal in each recurrent layer, by the layer's path.
+      layers: the error signal in each recurrent layer, ``[T, B]``, by the layer's path.
 
     Examples:
       >>> import jax.numpy as jnp
