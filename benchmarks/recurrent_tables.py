@@ -1,22 +1,16 @@
-"""Tables of the recurrent benchmarks: targets, memory, length, and the README's."""
+"""Tables of the recurrent benchmarks: targets, memory, length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from benchmarks.markdown import NOTHING, number, spread, verdict, verdict_of
 from benchmarks.product_counts import floor
 from benchmarks.records import quartiles, ratios, seconds
 from benchmarks.recurrent_settings import (
-    LONG,
     MEMORY_SETTINGS,
     MEMORY_TARGET,
-    NNX,
     OFF,
     ON,
-    QUARTER,
-    REMAT,
     TARGETS,
     Setting,
     Target,
@@ -30,7 +24,7 @@ def targets(entries: Sequence[Entry]) -> str:
     """What was to be reached, what was, and the floor; one row a ratio and setting."""
     rows = []
     for entry in entries:
-        setting, platform = _setting(entry), entry["environment"]["platform"]
+        setting, platform = setting_of(entry), entry["environment"]["platform"]
         for target in TARGETS:
             if target.platform in (None, platform):
                 rows.append(_target_row(entry, target, setting))
@@ -48,7 +42,7 @@ def memory(entries: Sequence[Entry]) -> str:
         for kind, part in (("compiled", "total"), ("resident", "resident")):
             sizes = {n: c.get(part) for n, c in entry["contestants"].items()}
             shown = [f"{number(s / 1e6)} MB" if s else NOTHING for s in sizes.values()]
-            cells = [f"{title(entry)}, {kind}", *shown, *_memory_ratio(entry, part)]
+            cells = [f"{title(entry)}, {kind}", *shown, *memory_ratio(entry, part)]
             rows.append(cells)
     return table(heads, rows)
 
@@ -58,62 +52,30 @@ def length(entries: Sequence[Entry]) -> str:
     heads = ["cell", "T", "Ω off, µs a time step", "Ω on", "Ω's extra cost"]
     heads += ["loops with Ω off", "with Ω on", "loops over T that Ω adds"]
     rows = []
-    for entry in sorted(entries, key=lambda e: (_where(e), _setting(e))):
+    for entry in sorted(entries, key=lambda e: (where(e), setting_of(e))):
         steps = entry["case"]["time"]
         off, on = (seconds(entry, name) / steps for name in (OFF, ON))
         loops = {name: entry["loops"][name] for name in (OFF, ON)}
         added = _over_time(loops[ON], steps) - _over_time(loops[OFF], steps)
-        cells = [entry["case"]["cell"] + _where(entry), f"{steps:,}"]
+        cells = [entry["case"]["cell"] + where(entry), f"{steps:,}"]
         cells += [spread(quartiles(1e6 * times)) for times in (off, on, on - off)]
         cells += [_loops(loops[OFF]), _loops(loops[ON]), str(added)]
         rows.append(cells)
     return table(heads, rows)
 
 
-def readme(costs: Sequence[Entry], memories: Sequence[Entry]) -> str:
-    """The README's table: what Ω costs, at every setting with a record."""
-    heads = ["cell; time × batch × hidden, inputs", "Ω off", "Ω on every step"]
-    heads += ["on a quarter of the steps", "peak memory, on / off"]
-    rows = []
-    sizes = {title(e): _memory_ratio(e, "total")[0] for e in memories}
-    for entry in costs:
-        s = _setting(entry)
-        seen = [ratios(entry, name, NNX) for name in (OFF, ON, QUARTER)]
-        shown = [NOTHING if r is None else f"{np.median(r):.2f}" for r in seen]
-        name = f"{s.cell}; {s.time} × {s.batch} × {s.hidden}, {s.inputs}{_where(entry)}"
-        rows.append([name, *shown, sizes.get(title(entry), NOTHING)])
-    return table(heads, rows)
-
-
-def long_sequence(memories: Sequence[Entry]) -> list[str]:
-    """The README's sentence on the memory of a long sequence, if there is a record."""
-    told = []
-    for entry in memories:
-        sizes = [
-            entry["contestants"].get(name, {}).get("total") for name in (ON, REMAT)
-        ]
-        if _setting(entry) == LONG and all(sizes):
-            kept, again = (f"{size / 1e9:.2g} GB" for size in sizes)
-            told.append(
-                f"A training step over {LONG.time:,} steps of {LONG.batch} sequences "
-                f"(SimpleCell, {LONG.hidden} units, Ω on) needs {kept} of memory, with "
-                f"`remat` {again}{_where(entry)}."
-            )
-    return told
-
-
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
     """Records by platform, then in the order of MEMORY_SETTINGS."""
     return sorted(
-        entries, key=lambda e: (_where(e), MEMORY_SETTINGS.index(_setting(e)))
+        entries, key=lambda e: (where(e), MEMORY_SETTINGS.index(setting_of(e)))
     )
 
 
 def title(entry: Entry) -> str:
     """The setting in words; the platform too, unless it is a CPU."""
-    s = _setting(entry)
+    s = setting_of(entry)
     sizes = f"T = {s.time}, B = {s.batch}, H = {s.hidden}, {s.inputs} inputs"
-    return f"{s.cell}, {sizes}{_where(entry)}"
+    return f"{s.cell}, {sizes}{where(entry)}"
 
 
 def _target_row(entry: Entry, target: Target, setting: Setting) -> list[str]:
@@ -128,11 +90,12 @@ def _target_row(entry: Entry, target: Target, setting: Setting) -> list[str]:
     return [title(entry), name, seen, f"{sign} {limit}", reached, least]
 
 
-def _memory_ratio(entry: Entry, part: str) -> tuple[str, str, str]:
+def memory_ratio(entry: Entry, part: str) -> tuple[str, str, str]:
+    """Three cells: the memory of Ω on over off, what was sought, and whether so."""
     on, off = (entry["contestants"].get(name, {}).get(part) for name in (ON, OFF))
     if not (on and off):
         return NOTHING, NOTHING, NOTHING
-    reached = verdict(MEMORY_TARGET.reached(on / off, _setting(entry)))
+    reached = verdict(MEMORY_TARGET.reached(on / off, setting_of(entry)))
     return f"{on / off:.2f}", f"≤ {MEMORY_TARGET.limit}", reached
 
 
@@ -147,10 +110,12 @@ def _loops(counts: Sequence[int | None]) -> str:
     return ", ".join(shown) or "none"
 
 
-def _setting(entry: Entry) -> Setting:
+def setting_of(entry: Entry) -> Setting:
+    """The sizes that a record was taken at."""
     return Setting(**entry["case"])
 
 
-def _where(entry: Entry) -> str:
+def where(entry: Entry) -> str:
+    """The platform, as an ending of a title; nothing on a CPU."""
     platform = entry["environment"]["platform"]
     return "" if platform == "cpu" else f", on {platform}"

@@ -16,6 +16,7 @@ from benchmarks import (
     clip_bias_tables,
     fault_tables,
     kill_tables,
+    recurrent_readme,
     recurrent_tables,
     update_tables,
 )
@@ -78,8 +79,8 @@ def readme(text: str, folder: Path = RESULTS) -> str:
     after = rest.split(END)[1]
     found = _records(folder)
     costs, memories = (found.get(f"recurrent_{x}", []) for x in ("cost", "memory"))
-    parts = [recurrent_tables.readme(costs, memories), *_gpu_or_not(costs)]
-    told = "\n\n".join([*parts, *recurrent_tables.long_sequence(memories)])
+    parts = [recurrent_readme.costs_and_memory(costs, memories), *_gpu_or_not(costs)]
+    told = "\n\n".join([*parts, *recurrent_readme.long_sequence(memories)])
     return f"{before}{BEGIN}\n{told}\n\n{_sources([*costs, *memories])}\n\n{END}{after}"
 
 

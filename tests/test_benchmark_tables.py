@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import markdown, recurrent_tables, tables
+from benchmarks import markdown, recurrent_readme, recurrent_tables, tables
 from benchmarks.recurrent_settings import LINEN, NAIVE, NNX, OFF, ON, QUARTER, SETTINGS
 
 SECONDS = {NNX: 1.0, LINEN: 2.0, OFF: 1.5, ON: 1.4, QUARTER: 1.25, NAIVE: 4.2}
@@ -84,7 +84,9 @@ def test_a_limit_inside_the_spread_is_called_so():
 def test_a_record_without_a_contestant_leaves_its_cells_empty():
     table = recurrent_tables.targets([_entry("cpu", QUARTER)])
     assert _cells(table, f"`{QUARTER}` / `{NNX}`")[2:5] == ["–", "≤ 1.15", "–"]
-    (row,) = recurrent_tables.readme([_entry("cpu", QUARTER)], []).splitlines()[2:]
+    (row,) = recurrent_readme.costs_and_memory(
+        [_entry("cpu", QUARTER)], []
+    ).splitlines()[2:]
     assert row.endswith("| 1.50 | 1.40 | – | – |")
 
 
