@@ -17,6 +17,7 @@ import numpy as np
 import optax_ltd.experiments.environment as environments
 from optax_ltd.experiments.environment import source
 
+Entry = Mapping[str, Any]  # a record, as it was read
 RESULTS = Path(__file__).parent / "results"
 # What decides a measurement; records and pages, which benchmarks write, do not.
 SOURCES = ("optax_ltd", "benchmarks", ":!benchmarks/results", ":!*.md")
