@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import records
+from benchmarks import records, timing
 from benchmarks.cases import measure_each
 from benchmarks.recurrent.contestants import torch_layer
 from benchmarks.recurrent.contestants.training_steps import (
@@ -29,7 +29,7 @@ from benchmarks.recurrent.contestants.training_steps import (
 from benchmarks.recurrent.settings import NNX, SETTINGS, Setting
 
 
-def contestants(setting: Setting) -> dict[str, records.Contestant]:
+def contestants(setting: Setting) -> dict[str, timing.Contestant]:
     """Compiles one training step of each contestant.
 
     Args:
@@ -40,7 +40,7 @@ def contestants(setting: Setting) -> dict[str, records.Contestant]:
     """
     x = sample(setting)
     ready = {
-        name: records.compiled(*make(), x)
+        name: timing.compiled(*make(), x)
         for name, make in training_steps(setting).items()
     }
     if jax.default_backend() == "cpu":
@@ -59,7 +59,7 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
       The record.
     """
     entrants = contestants(setting)
-    seconds = records.interleave(entrants, rounds=rounds)
+    seconds = timing.interleave(entrants, rounds=rounds)
     return records.record(
         "recurrent_cost", setting._asdict(), entrants, seconds, measure=NNX
     )

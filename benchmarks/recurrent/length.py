@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import records
+from benchmarks import records, timing
 from benchmarks.cases import measure_each
 from benchmarks.recurrent.contestants.training_steps import sample, training_steps
 from benchmarks.recurrent.loops import trip_counts
@@ -36,8 +36,8 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
         step = makers[name]()
         executable = jax.jit(step.function).lower(step.carry, x).compile()
         loops[name] = trip_counts(executable.as_text() or "")
-        entrants[name] = records.compiled(*step, x)
-    seconds = records.interleave(entrants, rounds=rounds)
+        entrants[name] = timing.compiled(*step, x)
+    seconds = timing.interleave(entrants, rounds=rounds)
     case = setting._asdict()
     return records.record(
         "recurrent_length", case, entrants, seconds, measure=OFF, loops=loops

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 import optax_ltd as ltd
-from benchmarks import records
+from benchmarks import records, timing
 from benchmarks.cases import measure_each
 from benchmarks.updates import settings
 from benchmarks.updates.settings import SETTINGS, Setting
@@ -58,7 +58,7 @@ def transformation(name: str, optimizer: str) -> optax.GradientTransformation:
 
 def contestant(
     name: str, setting: Setting, gradient: list[jax.Array]
-) -> records.Contestant:
+) -> timing.Contestant:
     """Compiles one update.
 
     Args:
@@ -82,7 +82,7 @@ def contestant(
     _, later = jax.eval_shape(tx.update, gradient, tx.init(params), params)
     state = jax.tree.map(lambda x, y: x.astype(y.dtype), tx.init(params), later)
     read = ltd.metrics(state) if name == settings.READ else {}
-    return records.compiled(step, (params, state, read), gradient)
+    return timing.compiled(step, (params, state, read), gradient)
 
 
 def run(setting: Setting, rounds: int) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
             contestants[name] = contestant(name, setting, gradient)
         except TypeError as error:
             failed[name] = f"TypeError: {str(error).splitlines()[0]}"
-    seconds = records.interleave(contestants, rounds=rounds)
+    seconds = timing.interleave(contestants, rounds=rounds)
     measure = settings.OPTAX_CLIP
     case = setting._asdict()
     return records.record(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import records
+from benchmarks import timing
 from benchmarks.recurrent import loops, product_counts
 from benchmarks.recurrent.contestants import flow_in_the_loss, training_steps
 from benchmarks.recurrent.settings import (
@@ -156,10 +156,10 @@ def test_the_penalty_adds_no_loop_over_time():
 def test_turns_take_no_fixed_order_and_lose_none():
     order = []
 
-    def entrant(name: str) -> records.Contestant:
-        return records.Contestant(lambda carry: order.append(name) or carry, ())
+    def entrant(name: str) -> timing.Contestant:
+        return timing.Contestant(lambda carry: order.append(name) or carry, ())
 
-    seconds = records.interleave({n: entrant(n) for n in "abc"}, rounds=8, warmup=1)
+    seconds = timing.interleave({n: entrant(n) for n in "abc"}, rounds=8, warmup=1)
     assert {name: len(times) for name, times in seconds.items()} == dict.fromkeys(
         "abc", 8
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import records
+from benchmarks import timing
 from benchmarks.recurrent.settings import Setting
 from optax_ltd.experiments.environment import cores
 
@@ -13,7 +13,7 @@ LAYERS = {"SimpleCell": "RNN", "GRUCell": "GRU", "OptimizedLSTMCell": "LSTM"}
 
 def contestant(
     setting: Setting, x: np.ndarray, step_size: float
-) -> dict[str, records.Contestant]:
+) -> dict[str, timing.Contestant]:
     """PyTorch's layer of these sizes, by name; nothing without PyTorch.
 
     It has a second bias a gate. It gets one thread or one a core, whichever is faster,
@@ -49,9 +49,9 @@ def contestant(
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
-        entrant = {"": records.Contestant(step, ())}
-        return float(records.interleave(entrant, rounds=3, warmup=1)[""].min())
+        entrant = {"": timing.Contestant(step, ())}
+        return float(timing.interleave(entrant, rounds=3, warmup=1)[""].min())
 
     threads = min({1, cores() or 1}, key=seconds)
     torch.set_num_threads(threads)
-    return {f"torch.nn.{name}, threads: {threads}": records.Contestant(step, ())}
+    return {f"torch.nn.{name}, threads: {threads}": timing.Contestant(step, ())}
