@@ -49,7 +49,7 @@ def record(
       benchmark: name of the benchmark.
       case: what distinguishes this case: sizes, seed, choices.
       contestants: by name.
-      seconds: what `interleave` returned.
+      seconds: what `timing.interleave` returned.
       measure: name of the contestant that counts as 1.
       **extra: anything else worth keeping.
 

@@ -28,6 +28,7 @@ from benchmarks.faults.injection import (
 )
 from benchmarks.faults.lost_steps import count_lost_steps
 from optax_ltd.experiments.config import Config
+from tests.benchmarks import compilation
 
 ALIVE = ("clip_or_random_step", *FALLBACKS)
 KEY = jax.random.key(3)
@@ -154,8 +155,9 @@ def _train(name: str) -> float:
         updates, state = tx.update(jax.grad(loss)(params), state, params)
         return (optax.apply_updates(params, updates), state), None
 
-    (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=1000)
-    return float(loss(params))
+    with compilation.quick():
+        (params, _), _ = jax.lax.scan(step, (params, tx.init(params)), length=1000)
+        return float(loss(params))
 
 
 @pytest.fixture(scope="module")

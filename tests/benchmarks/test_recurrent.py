@@ -22,6 +22,7 @@ from benchmarks.recurrent.settings import (
     VMAPPED,
     Setting,
 )
+from tests.benchmarks import compilation
 
 SMALL = Setting("SimpleCell", 6, 3, 4, 2)
 
@@ -31,10 +32,11 @@ def carries() -> dict[str, tuple[Any, Any]]:
     """Parameters and state before and after one step of every contestant."""
     x = training_steps.sample(SMALL)
     steps = {n: make() for n, make in training_steps.training_steps(SMALL).items()}
-    return {
-        name: (step.carry, jax.jit(step.function)(step.carry, x))
-        for name, step in steps.items()
-    }
+    with compilation.quick():
+        return {
+            name: (step.carry, jax.jit(step.function)(step.carry, x))
+            for name, step in steps.items()
+        }
 
 
 def _updated(carries: dict[str, tuple[Any, Any]], name: str) -> np.ndarray:
