@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from types import ModuleType
 
 import pytest
 
+import benchmarks
 import optax_ltd
+from benchmarks.benchmark import Benchmark, find
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "optax_ltd"
+BENCHMARKS = ROOT / "benchmarks"
 EVERYWHERE = {"jax", "jaxlib", "numpy", "chex"}
 
 # A room is a file or folder of the package; "" is optax_ltd/__init__.py, the public
@@ -45,12 +49,14 @@ OUTSIDE = {
 
 LONGEST_FILE = 300
 LONGEST_FUNCTION = 45  # lines of body, the docstring apart
+MOST_FILES = 15  # in a folder
 
 PACKAGE_FILES = sorted(PACKAGE.rglob("*.py"))
+BENCHMARK_FILES = sorted(BENCHMARKS.rglob("*.py"))
 FILES = [
     *PACKAGE_FILES,
     *sorted((ROOT / "tests").rglob("*.py")),
-    *sorted((ROOT / "benchmarks").rglob("*.py")),
+    *BENCHMARK_FILES,
 ]
 
 
@@ -64,8 +70,8 @@ def _room(path: Path) -> str:
 
 
 def _imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
-    """Yields the line and full name of everything a file of the package imports."""
-    folder = ["optax_ltd", *path.relative_to(PACKAGE).parent.parts]
+    """Yields the line and full name of everything a file imports."""
+    folder = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -131,6 +137,51 @@ def test_an_import_upwards_is_seen(file: str, line: str):
 )
 def test_an_import_downwards_passes(file: str, line: str):
     assert not _upward(PACKAGE / file, line)
+
+
+def _sideways(path: Path, text: str) -> list[str]:
+    """Lists the imports of a file of the benchmarks from the folder of another."""
+    found = pkgutil.iter_modules([str(BENCHMARKS)])
+    own = path.relative_to(BENCHMARKS).parts[0]
+    others = {f"benchmarks.{module.name}" for module in found if module.ispkg}
+    others -= {f"benchmarks.{own}"}
+    return [
+        f"{path.name}:{line} imports {name}"
+        for line, name in _imports(path, text)
+        if ".".join(name.split(".")[:2]) in others
+    ]
+
+
+@pytest.mark.parametrize("path", BENCHMARK_FILES, ids=_name)
+def test_a_benchmark_imports_no_other(path: Path):
+    assert not _sideways(path, path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("updates/cost.py", "from benchmarks.recurrent.settings import NNX"),
+        ("updates/cost.py", "from benchmarks import records, recurrent"),
+        ("recurrent/contestants/x.py", "from ...updates import cost"),
+        ("tables.py", "import benchmarks.recurrent"),
+    ],
+)
+def test_an_import_from_another_benchmark_is_seen(file: str, line: str):
+    assert _sideways(BENCHMARKS / file, line)
+    assert not _sideways(BENCHMARKS / "recurrent" / "x.py", "from . import settings")
+
+
+def test_each_folder_of_benchmarks_exports_its_object():
+    folders = {path.parent for path in BENCHMARKS.glob("*/*.py")}
+    found = find(benchmarks)
+    assert len(found) == len(folders)
+    assert all(isinstance(benchmark, Benchmark) for benchmark in found)
+
+
+@pytest.mark.parametrize("top", [BENCHMARKS, ROOT / "tests" / "benchmarks"], ids=_name)
+def test_no_folder_is_crowded(top: Path):
+    files = [path.parent for path in top.rglob("*.py")]
+    assert not [folder for folder in files if files.count(folder) > MOST_FILES]
 
 
 @pytest.mark.parametrize("path", FILES, ids=_name)

@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import serialization
 
-from benchmarks import checkpointed_training
+from benchmarks.kills import checkpointed_training
 from tests.transforms.factories import PARAMS, VARIANTS, signature
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks.checkpointed_training import bits
+from benchmarks.kills.checkpointed_training import bits
 from tests.checkpoints import pythons, states
 from tests.transforms.factories import same
 

@@ -9,7 +9,7 @@ import pytest
 from flax import serialization
 
 import optax_ltd as ltd
-from benchmarks.checkpointed_training import (
+from benchmarks.kills.checkpointed_training import (
     bits,
     manager,
     restore,
@@ -55,7 +55,7 @@ def test_another_python_goes_on(tmp_path: Path):
     What was saved does not, and goes on all the same.
     """
     *_, mine = run(tmp_path, 80, 40)
-    python, module = pythons.other_python(), "benchmarks.checkpointed_training"
+    python, module = pythons.other_python(), "benchmarks.kills.checkpointed_training"
     lines = pythons.run(python, module, str(tmp_path), "--updates", "160")
     *theirs, last = [tuple(json.loads(line)) for line in lines]
     assert theirs[0] == mine

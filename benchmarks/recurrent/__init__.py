@@ -1,0 +1,18 @@
+"""What Ω adds to a training step of a recurrent layer: time, memory, and by length."""
+
+from benchmarks.benchmark import Benchmark, Measurement
+from benchmarks.recurrent import readme, tables
+from benchmarks.sections import one_table, timed
+
+BENCHMARK = Benchmark(
+    {
+        "recurrent_cost": Measurement(
+            f"{__name__}.cost", timed(tables.targets, tables.title), tables.in_order
+        ),
+        "recurrent_length": Measurement(f"{__name__}.length", one_table(tables.length)),
+        "recurrent_memory": Measurement(
+            f"{__name__}.memory", one_table(tables.memory), tables.in_order
+        ),
+    },
+    readme={"What Ω costs": readme.what_omega_costs},
+)

@@ -1,0 +1,76 @@
+"""Times contestants side by side.
+
+Timings of one process drift with the machine, so contestants take turns.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+
+class Contestant(NamedTuple):
+    """Something to time.
+
+    Attributes:
+      step: takes the carry and returns the next one; called over and over. It may
+        donate the carry.
+      carry: the first carry.
+      compile_seconds: what making `step` took.
+    """
+
+    step: Callable[[Any], Any]
+    carry: Any
+    compile_seconds: float = 0.0
+
+
+def compiled(
+    function: Callable[..., Any], carry: Any, *constants: Any, donate: bool = True
+) -> Contestant:
+    """Compiles ``carry = function(carry, *constants)`` and times the compilation.
+
+    Args:
+      function: a function of arrays.
+      carry: its first argument, which it returns anew.
+      *constants: its other arguments.
+      donate: whether the carry's buffers are donated.
+
+    Returns:
+      The contestant.
+    """
+    jitted = jax.jit(function, donate_argnums=(0,) if donate else ())
+    start = time.perf_counter()
+    executable = jitted.lower(carry, *constants).compile()
+    seconds = time.perf_counter() - start
+    return Contestant(lambda carry: executable(carry, *constants), carry, seconds)
+
+
+def interleave(
+    contestants: Mapping[str, Contestant], *, rounds: int = 30, warmup: int = 3
+) -> dict[str, np.ndarray]:
+    """Times one step of each contestant in turn, round after round.
+
+    Args:
+      contestants: by name.
+      rounds: how many timings of each to keep.
+      warmup: how many rounds to throw away first.
+
+    Returns:
+      Seconds, [rounds], by name.
+    """
+    carries = {name: contestant.carry for name, contestant in contestants.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    shuffled = np.random.default_rng(0)
+    for i in range(warmup + rounds):
+        # Nobody always runs in the wake of the same neighbour.
+        for name in (names[j] for j in shuffled.permutation(len(names))):
+            jax.block_until_ready(carries[name])
+            start = time.perf_counter()
+            carries[name] = contestants[name].step(carries[name])
+            jax.block_until_ready(carries[name])
+            if i >= warmup:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: np.asarray(values) for name, values in seconds.items()}

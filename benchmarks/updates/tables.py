@@ -1,0 +1,43 @@
+"""Tables of what an update costs."""
+
+from collections.abc import Sequence
+
+from benchmarks.records import Entry
+from benchmarks.sections import target_cells, where
+from benchmarks.updates.settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
+from optax_ltd.experiments.markdown import table
+
+
+def targets(entries: Sequence[Entry]) -> str:
+    """What was to be reached with finite gradients, and what was."""
+    rows = []
+    for entry in entries:
+        setting = Setting(**entry["case"])
+        if setting.gradient != "finite":
+            continue
+        for target in TARGETS:
+            limit = target.limit_at(setting)
+            if limit is not None:
+                pair = target.contestant, target.measure
+                rows.append([title(entry), *target_cells(entry, *pair, limit)])
+        rows.append([title(entry), *target_cells(entry, CHAINED, OPTAX_CLIP, None)])
+    return table(["update", "ratio", "seen", "to reach", "reached"], rows)
+
+
+def title(entry: Entry) -> str:
+    """The setting in words; the platform too, unless it is a CPU."""
+    s = Setting(**entry["case"])
+    words = f"{s.optimizer}, {s.millions} M {s.dtype} in {s.leaves} leaves"
+    words += ", one NaN" if s.gradient == "nan" else ""
+    return words + where(entry)
+
+
+def in_order(entries: Sequence[Entry]) -> list[Entry]:
+    """Records by platform, then in the order of SETTINGS."""
+    return sorted(
+        entries,
+        key=lambda entry: (
+            entry["environment"]["platform"],
+            SETTINGS.index(Setting(**entry["case"])),
+        ),
+    )

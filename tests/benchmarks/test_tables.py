@@ -1,0 +1,131 @@
+"""The pages that benchmarks write say what the records say."""
+
+import copy
+import json
+
+import pytest
+
+from benchmarks import markdown, sections, tables
+from benchmarks.recurrent import readme
+from benchmarks.recurrent import tables as recurrent_tables
+from benchmarks.recurrent.settings import LINEN, NAIVE, NNX, OFF, ON, QUARTER, SETTINGS
+
+SECONDS = {NNX: 1.0, LINEN: 2.0, OFF: 1.5, ON: 1.4, QUARTER: 1.25, NAIVE: 4.2}
+
+
+def _entry(platform: str = "cpu", *without: str, time: int = 200) -> dict:
+    case = SETTINGS[0]._replace(time=time)._asdict()
+    timed = {
+        name: {"all_seconds": [seconds, seconds], "total": seconds, "resident": None}
+        for name, seconds in SECONDS.items()
+        if name not in without
+    }
+    return {
+        "case": case,
+        "environment": {"platform": platform},
+        "contestants": timed,
+        "loops": {OFF: [time, time], ON: [time, time, 7]},
+    }
+
+
+def _cells(table: str, containing: str) -> list[str]:
+    (row,) = (row for row in table.splitlines() if containing in row)
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_the_page_is_what_the_records_give():
+    assert tables.PAGE.read_text() == tables.page(), "run `python -m benchmarks.tables`"
+
+
+def test_the_readme_is_what_the_records_give():
+    text = tables.README.read_text()
+    assert text == tables.readme(text), "run `python -m benchmarks.tables`"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "seen", "limit", "reached"),
+    [
+        (f"`{OFF}` / `{NNX}`", "1.5", "≤ 1.0", "**no**"),
+        (f"`{OFF}` / `{LINEN}`", "0.75", "≤ 1.0", "yes"),
+        (f"`{ON}` / `{NNX}`", "1.4", "≤ 1.3", "**no**"),
+        (f"`{QUARTER}` / `{NNX}`", "1.25", "≤ 1.15", "**no**"),
+        (f"`{NAIVE}` / `{ON}`", "3", "≥ 2.5", "yes"),
+    ],
+)
+def test_each_target_stands_beside_what_was_seen(ratio, seen, limit, reached):
+    cells = _cells(recurrent_tables.targets([_entry()]), ratio)
+    assert cells[2:5] == [f"{seen} ({seen} to {seen})", limit, reached]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.01234, "0.0123"),
+        (99.96, "100"),
+        (999.4, "999"),
+        (999.6, "1,000"),
+        (1884, "1,884"),
+    ],
+)
+def test_numbers_have_three_digits_and_no_exponent(value: float, shown: str):
+    assert markdown.number(value) == shown
+
+
+def test_the_limit_at_the_first_setting_is_its_own():
+    elsewhere = recurrent_tables.targets([_entry(time=1000)])
+    assert _cells(elsewhere, f"`{ON}` / `{NNX}`")[3:5] == ["≤ 1.6", "yes"]
+
+
+def test_a_limit_inside_the_spread_is_called_so():
+    entry = _entry()
+    entry["contestants"][OFF]["all_seconds"] = [0.9, 1.2]
+    cells = _cells(recurrent_tables.targets([entry]), f"`{OFF}` / `{NNX}`")
+    assert cells[4] == "**no**, within the quartiles"
+
+
+def test_a_record_without_a_contestant_leaves_its_cells_empty():
+    table = recurrent_tables.targets([_entry("cpu", QUARTER)])
+    assert _cells(table, f"`{QUARTER}` / `{NNX}`")[2:5] == ["–", "≤ 1.15", "–"]
+    (row,) = readme.costs_and_memory([_entry("cpu", QUARTER)], []).splitlines()[2:]
+    assert row.endswith("| 1.50 | 1.40 | – | – |")
+
+
+def test_a_gpu_has_its_own_target():
+    gpu, cpu = (recurrent_tables.targets([_entry(x)]) for x in ("gpu", "cpu"))
+    assert _cells(gpu, f"`{ON}` / `{OFF}`")[2:5] == [
+        "0.933 (0.933 to 0.933)",
+        "≤ 1.2",
+        "yes",
+    ]
+    assert f"`{ON}` / `{OFF}`" not in cpu
+
+
+def test_memory_has_its_ratio():
+    table = recurrent_tables.memory([_entry()])
+    assert _cells(table, "compiled")[-3:] == ["0.93", "≤ 1.5", "yes"]
+    assert _cells(table, "resident")[-3:] == ["–", "–", "–"]
+
+
+def test_length_counts_the_loops_over_time():
+    plain = _entry()
+    assert _cells(recurrent_tables.length([plain]), "| 200 |")[-1] == "0"
+    more = copy.deepcopy(plain)
+    more["loops"][ON].append(200)
+    assert _cells(recurrent_tables.length([more]), "| 200 |")[-1] == "1"
+    unrolled = copy.deepcopy(plain)
+    unrolled["loops"][ON].append(None)
+    assert _cells(recurrent_tables.length([unrolled]), "| 200 |")[-1] == "1"
+
+
+def test_the_page_of_no_gpu_says_so(tmp_path):
+    begin = tables.BEGIN.format("What Ω costs")
+    text = f"before\n{begin}old\n{tables.END}after\n"
+    for platform, expected in (("cpu", True), ("gpu", False)):
+        (record,) = tables.RESULTS.glob("recurrent_cost-SimpleCell-200-*-cpu.json")
+        entry = json.loads(record.read_text())
+        entry["environment"]["platform"] = platform
+        (tmp_path / "one.json").write_text(json.dumps(entry))
+        for shown in (tables.page(tmp_path), tables.readme(text, tmp_path)):
+            assert (sections.NO_GPU in shown) is expected
+    assert tables.readme(text, tmp_path).startswith("before\n")
+    assert tables.readme(text, tmp_path).endswith("after\n")
