@@ -25,10 +25,10 @@ import optax_ltd as ltd
 from benchmarks import records
 from benchmarks.faults import NAN, Faults, inject_faults
 from benchmarks.lost_steps import LostSteps, count_lost_steps
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.problem import make_task
-from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_task
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training.runner import Runner
 
 CASES = {
     "scattered": Faults(rate=0.01),

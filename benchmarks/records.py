@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import optax_ltd.experiments.environment as environments
-from optax_ltd.experiments.environment import source
+import optax_ltd.experiments.training.environment as environments
+from optax_ltd.experiments.training.environment import source
 
 RESULTS = Path(__file__).parent / "results"
 # What decides a measurement; records and pages, which benchmarks write, do not.

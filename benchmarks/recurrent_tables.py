@@ -21,7 +21,7 @@ from benchmarks.recurrent_settings import (
     Setting,
     Target,
 )
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 Entry = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ from benchmarks import (
 )
 from benchmarks.markdown import spread
 from benchmarks.records import RESULTS
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 PAGE = Path(__file__).parent / "README.md"
 README = Path(__file__).parent.parent / "README.md"

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import quartiles, ratios
 from benchmarks.update_settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 Entry = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from benchmarks import fault_tables, faulty_gradients
 from benchmarks.faults import HUGE, INF, KINDS, NAN, NAN_LEAF, Faults, inject_faults
 from benchmarks.faulty_gradients import CASES, FALLBACKS, GUARDS, METHOD, NO_FAULTS
 from benchmarks.lost_steps import count_lost_steps
-from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.parts.config import Config
 
 ALIVE = ("clip_or_random_step", *FALLBACKS)
 KEY = jax.random.key(3)

@@ -12,29 +12,29 @@ from rich.markdown import Markdown
 
 from optax_ltd.cli.options import option_name, parse_lengths, takes_config
 from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
-from optax_ltd.experiments.budget import Budget, parse_budget
-from optax_ltd.experiments.checkpoints import rewrite_config, write_config
-from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.demo import run_demo
-from optax_ltd.experiments.devices import make_mesh
-from optax_ltd.experiments.evaluate import evaluate as run_evaluate
-from optax_ltd.experiments.headline import headline
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.json_files import json_text, read_json, write_json
-from optax_ltd.experiments.methods import refuse_unused
-from optax_ltd.experiments.problem import TASKS
-from optax_ltd.experiments.reproduce import reproduce as run_reproduce
-from optax_ltd.experiments.results_table import (
+from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import refuse_unused
+from optax_ltd.experiments.parts.problem import TASKS
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.studies.budget import Budget, parse_budget
+from optax_ltd.experiments.studies.published import RESULTS
+from optax_ltd.experiments.studies.reproduce import reproduce as run_reproduce
+from optax_ltd.experiments.terminal.demo import run_demo
+from optax_ltd.experiments.terminal.headline import headline
+from optax_ltd.experiments.terminal.results_table import (
     reach_table,
     results_table,
     sweep_table,
 )
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.studies import RESULTS
-from optax_ltd.experiments.sweep import read_sweep
-from optax_ltd.experiments.sweep import sweep as run_sweep
-from optax_ltd.experiments.train import train as run_train
+from optax_ltd.experiments.terminal.train import train as run_train
+from optax_ltd.experiments.training.checkpoints import rewrite_config, write_config
+from optax_ltd.experiments.training.devices import make_mesh
+from optax_ltd.experiments.training.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.training.json_files import json_text, read_json, write_json
+from optax_ltd.experiments.training.sweep import read_sweep
+from optax_ltd.experiments.training.sweep import sweep as run_sweep
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
 _BUDGET = "10000"

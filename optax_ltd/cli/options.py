@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from optax_ltd.experiments.config import Config, Length
 from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.parts.config import Config, Length
 
 
 def parse_length(text: str) -> Length:

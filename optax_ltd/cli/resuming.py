@@ -7,9 +7,9 @@ from typing import Any
 import typer
 
 from optax_ltd.cli.options import option_name
-from optax_ltd.experiments.checkpoints import Checkpoints, read_config
-from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.checkpoints import Checkpoints, read_config
 
 
 def saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optax_ltd.experiments import demo
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.terminal import demo
+from optax_ltd.experiments.training.run import Evaluation, Run
 from tests.cli.calls import invoke
 
 

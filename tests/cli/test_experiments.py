@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from optax_ltd.cli import commands
-from optax_ltd.experiments import sweep
-from optax_ltd.experiments.checkpoints import Checkpoints
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.evaluate import Reach
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training import sweep
+from optax_ltd.experiments.training.checkpoints import Checkpoints
+from optax_ltd.experiments.training.evaluate import Reach
+from optax_ltd.experiments.training.runner import Runner
 from tests.cli.calls import CONFIG, invoke, words_of
 
 

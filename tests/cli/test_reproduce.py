@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from optax_ltd.experiments import cliff, sweep
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.studies import RESULTS, STUDIES, generalisation
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import descents, generalisation
+from optax_ltd.experiments.studies.published import RESULTS, STUDIES
+from optax_ltd.experiments.training import sweep
 from tests.cli.calls import CONFIG, invoke, words_of
 
 LENGTHS = (10, 12)
@@ -20,7 +21,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "cliff":
         sizes = {"_PIXELS": 11, "_STARTS": 2, "UPDATES": 3}
         for size, value in sizes.items():
-            monkeypatch.setattr(cliff, size, value)
+            monkeypatch.setattr(descents, size, value)
         return
     study = STUDIES[name]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.run import Evaluation, Run
 
 
 def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:

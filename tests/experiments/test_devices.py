@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.devices import make_mesh
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.devices import make_mesh
 
 CONFIG = Config(
     length=10,
@@ -22,9 +22,9 @@ CONFIG = Config(
 PROGRAM = """
 import json, sys
 import numpy as np
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.devices import make_mesh
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.devices import make_mesh
+from optax_ltd.experiments.training.runner import Runner
 
 config = Config.from_dict(json.loads(sys.argv[1]))
 one, eight = Runner(config), Runner(config, mesh=make_mesh("2x4", config))

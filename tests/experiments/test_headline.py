@@ -1,7 +1,7 @@
 import re
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.headline import headline
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.terminal.headline import headline
 
 
 def words(config: Config) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from optax_ltd.experiments import sweep as module
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.sweep import sweep
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training import sweep as module
+from optax_ltd.experiments.training.sweep import sweep
 from tests.cli.calls import CONFIG
 
 CONFIGS = {
@@ -22,7 +22,7 @@ CONFIGS = {
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.training.runner import Runner
 from tests.experiments.test_killed_sweep import make
 
 advance = Runner.advance

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optax_ltd.experiments import progress, sweep
-from optax_ltd.experiments.budget import Budget, parse_budget
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.progress import Bars
-from optax_ltd.experiments.reproduce import reproduce
-from optax_ltd.experiments.studies import RESULTS
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies.budget import Budget, parse_budget
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
-from optax_ltd.experiments.study import Study
+from optax_ltd.experiments.studies.published import RESULTS
+from optax_ltd.experiments.studies.reproduce import reproduce
+from optax_ltd.experiments.studies.study import Study
+from optax_ltd.experiments.terminal import progress
+from optax_ltd.experiments.terminal.progress import Bars
+from optax_ltd.experiments.training import sweep
 from tests.experiments.synthetic_runs import synthetic_run
 
 QUIET = Console(quiet=True)

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_ltd.experiments import checkpoints
-from optax_ltd.experiments.checkpoints import Checkpoints
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.evaluate import evaluate
-from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.training import checkpoints
+from optax_ltd.experiments.training.checkpoints import Checkpoints
+from optax_ltd.experiments.training.evaluate import evaluate
+from optax_ltd.experiments.training.runner import Runner
 
 CONFIG = Config(
     length=(10, 12),

@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
-from optax_ltd.experiments import training
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.training import Trainer
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training import trainer as module
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trainer import Member, Trainer
 from optax_ltd.tasks import Batch
 
 CONFIG = Config(
@@ -51,7 +51,7 @@ def params_of(model) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))]
 
 
-def leaves_of(members: training.Member) -> list[np.ndarray]:
+def leaves_of(members: Member) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(members.params)]
 
 
@@ -221,7 +221,7 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 
 
-def key_of(member: training.Member) -> np.ndarray:
+def key_of(member: Member) -> np.ndarray:
     guard: Any = member.opt_state
     return np.asarray(guard[0].key)
 
@@ -237,7 +237,7 @@ def test_each_seed_has_random_steps_of_its_own():
 
 def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
     """Of 7 sequences in batches of 3, the last batch holds one."""
-    monkeypatch.setattr(training, "_TEST_BATCH", 3)
+    monkeypatch.setattr(module, "_TEST_BATCH", 3)
     setup = make_setup(CONFIG)
     # Wrong in the first place of each batch: of 9 places 3, of the first 7 also 3.
     task = dataclasses.replace(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from optax_ltd.experiments import sweep as module
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.sweep import read_sweep, sweep
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training import sweep as module
+from optax_ltd.experiments.training.run import Evaluation, Run
+from optax_ltd.experiments.training.sweep import read_sweep, sweep
 
 BASE = {"length": 10, "hidden_size": 4, "seeds": 2}
 

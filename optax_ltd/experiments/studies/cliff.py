@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from optax_ltd import plots
-from optax_ltd.experiments import markdown
-from optax_ltd.experiments.budget import Budget
-from optax_ltd.experiments.cliff import Cliff, cliff
-from optax_ltd.experiments.json_files import read_json, write_json
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.budget import Budget
+from optax_ltd.experiments.studies.descents import Cliff, cliff
+from optax_ltd.experiments.training.json_files import read_json, write_json
 
 _DRAWN = ("SGD", "SGD + clip")
 _RECORD = "cliff.json"

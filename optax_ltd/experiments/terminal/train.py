@@ -8,12 +8,12 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from optax_ltd.experiments.checkpoints import Checkpoints
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.interrupt import deferred_interrupt
-from optax_ltd.experiments.methods import title
-from optax_ltd.experiments.progress import Bars
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import title
+from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
+from optax_ltd.experiments.terminal.progress import Bars
+from optax_ltd.experiments.training.checkpoints import Checkpoints
+from optax_ltd.experiments.training.runner import Runner
 
 
 def train(

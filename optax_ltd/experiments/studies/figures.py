@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 import optax_ltd as ltd
 from optax_ltd import plots
-from optax_ltd.experiments import intervals
-from optax_ltd.experiments.network import Network
-from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.network import Network
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
 from optax_ltd.tasks import Batch
 
 _FLOW_BATCH = 200

@@ -11,13 +11,13 @@ from typing import Any
 
 from rich.console import Console
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.evaluate import reaches
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.json_files import read_json, write_json
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.train import train
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.terminal.train import train
+from optax_ltd.experiments.training.evaluate import reaches
+from optax_ltd.experiments.training.json_files import read_json, write_json
+from optax_ltd.experiments.training.run import Run
 
 
 def read_sweep(path: Path) -> dict[str, Config]:

@@ -7,9 +7,9 @@ import jax
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.parts.config import Config
 
 # In the order in which a gradient meets them.
 _GUARDS: Mapping[str, Callable[[Config, jax.Array], optax.GradientTransformation]] = {

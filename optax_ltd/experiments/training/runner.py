@@ -10,11 +10,11 @@ import numpy as np
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.network import Network
-from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.setup import Setup, make_setup
-from optax_ltd.experiments.training import Member, Trainer
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.network import Network
+from optax_ltd.experiments.parts.setup import Setup, make_setup
+from optax_ltd.experiments.training.run import Evaluation, Run
+from optax_ltd.experiments.training.trainer import Member, Trainer
 from optax_ltd.tasks import Task
 
 # No test while training has this number, so that other tests draw other sequences.

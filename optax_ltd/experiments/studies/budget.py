@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.training.run import Run
 
 _NO_LIMIT = 2**30  # as many as a config may have
 

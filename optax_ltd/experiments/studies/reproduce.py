@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optax_ltd.experiments.budget import Budget
-from optax_ltd.experiments.studies import RESULTS
+from optax_ltd.experiments.studies.budget import Budget
+from optax_ltd.experiments.studies.published import RESULTS
 
 
 def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd", "orbax-checkpoint")
-_CHECKOUT = Path(__file__).parents[2]
+_CHECKOUT = Path(__file__).parents[3]
 
 
 def _git(*arguments: str) -> str | None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from optax_ltd import tasks
-from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config, Length
 from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.parts.config import Config, Length
 
 TASKS: dict[str, Callable[..., tasks.Task]] = {
     name: getattr(tasks, name)

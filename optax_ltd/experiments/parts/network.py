@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 import optax_ltd as ltd
-from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.parts.config import Config
 from optax_ltd.tasks import Batch, Task, last
 
 Initializer = Callable[..., jax.Array]

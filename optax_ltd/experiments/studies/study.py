@@ -8,12 +8,12 @@ from typing import ClassVar
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from optax_ltd.experiments import budget as budgets
-from optax_ltd.experiments import markdown
-from optax_ltd.experiments.budget import Budget
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.sweep import kept, sweep
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import budget as budgets
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.budget import Budget
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.sweep import kept, sweep
 
 Runs = Mapping[str, Run]
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from optax_ltd.experiments.evaluate import Reach
-from optax_ltd.experiments.markdown import each, solved_after, wrong_at_the_end
-from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.studies.markdown import each, solved_after, wrong_at_the_end
+from optax_ltd.experiments.training.evaluate import Reach
+from optax_ltd.experiments.training.run import Run
 
 
 def results_table(runs: Sequence[Run]) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.environment import environment
+from optax_ltd.experiments.training.environment import environment
 
 LENGTH = 50
 FIRST_STATE = 0.5

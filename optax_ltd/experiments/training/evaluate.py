@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optax_ltd.experiments.checkpoints import Checkpoints, read_config
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.interrupt import deferred_interrupt
-from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.run import plain
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
+from optax_ltd.experiments.training.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.training.run import plain
+from optax_ltd.experiments.training.runner import Runner
 
 
 class Reach(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
 
 
 class Bars:

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.json_files import read_json, write_json
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.training import Member
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.json_files import read_json, write_json
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trainer import Member
 
 _CONFIG = "config.json"
 _KEPT = 2

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from optax_ltd.experiments.network import Network
-from optax_ltd.experiments.setup import Setup
+from optax_ltd.experiments.parts.network import Network
+from optax_ltd.experiments.parts.setup import Setup
 from optax_ltd.tasks import Batch, Task
 
 # What is tested at once: sequences whose carries stay in the cache, and time steps of

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from optax_ltd.experiments import intervals
-from optax_ltd.experiments.run import Run
+from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.training.run import Run
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -4,8 +4,8 @@ import re
 
 import jax
 
-from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.parts.config import Config
 
 
 def make_mesh(text: str, config: Config) -> jax.sharding.Mesh:

@@ -1,7 +1,7 @@
 """What a run is about, in two lines."""
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.problem import make_test_task
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
 
 
 def headline(config: Config) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from optax_ltd.experiments import figures
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.headline import headline
-from optax_ltd.experiments.interrupt import deferred_interrupt
-from optax_ltd.experiments.methods import title
-from optax_ltd.experiments.progress import Bars
-from optax_ltd.experiments.results_table import results_table
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import title
+from optax_ltd.experiments.studies import figures
+from optax_ltd.experiments.terminal.headline import headline
+from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
+from optax_ltd.experiments.terminal.progress import Bars
+from optax_ltd.experiments.terminal.results_table import results_table
+from optax_ltd.experiments.training.runner import Runner
 
 METHODS = ("none", "clip-norm", "clip-norm+flow")
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.environment import environment
-from optax_ltd.experiments.methods import title
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import title
+from optax_ltd.experiments.training.environment import environment
 
 
 class Evaluation(NamedTuple):

@@ -8,10 +8,10 @@ import jax
 import optax
 from flax import nnx
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.methods import flow_options, make_optimizer
-from optax_ltd.experiments.network import Network, make_network
-from optax_ltd.experiments.problem import make_task, make_test_task
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import flow_options, make_optimizer
+from optax_ltd.experiments.parts.network import Network, make_network
+from optax_ltd.experiments.parts.problem import make_task, make_test_task
 from optax_ltd.tasks import Task
 
 FlowWeight = Callable[[jax.Array], jax.Array]
