@@ -81,7 +81,7 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
     optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
     setup = dataclasses.replace(make_setup(config), new_optimizer=lambda _: optimizer)
-    runner = Runner(config, setup)
+    runner = Runner(setup)
     # Not `run.done`: all meet the same faults only if all go the same way.
     while runner.run.update < config.updates:
         runner.advance()

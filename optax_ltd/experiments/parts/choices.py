@@ -1,18 +1,18 @@
 """Words that stand for things."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
 
 Choice = TypeVar("Choice")
 
 
-def choose(name: str, word: str, choices: Mapping[str, Choice]) -> Choice:
+def choose(field: str, word: str, choices: Mapping[str, Choice]) -> Choice:
     """What a word stands for.
 
     Args:
-      name: of the field, for the message.
+      field: that holds it, for the message.
       word: what the field holds.
       choices: what it may hold.
 
@@ -20,6 +20,16 @@ def choose(name: str, word: str, choices: Mapping[str, Choice]) -> Choice:
       InputError: if it is none of these.
     """
     if word not in choices:
-        words = ", ".join(choices)
-        raise InputError(f"`{name}` must be one of {words}; got {word!r}", name)
+        raise refusal(field, f"one of {', '.join(choices)}", repr(word))
     return choices[word]
+
+
+def listed(words: Iterable[str], before_last: str = "or") -> str:
+    """Words in a sentence: a, b or c.
+
+    Args:
+      words: one at least.
+      before_last: what stands before the last of several.
+    """
+    *others, last = words
+    return f"{', '.join(others)} {before_last} {last}" if others else last

@@ -5,7 +5,17 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import InputError, refusal
+from optax_ltd.experiments.parts.choices import listed
+from optax_ltd.experiments.parts.method_table import (
+    FLOW_WORDS,
+    NONE,
+    OPTIMIZERS,
+    PARTS,
+    users,
+)
+from optax_ltd.experiments.parts.network_table import CELLS, INITS
+from optax_ltd.experiments.parts.task_table import CRITERIA, tasks_with
 
 Length: TypeAlias = int | tuple[int, int]
 
@@ -20,6 +30,14 @@ def _range(allowed: str, is_allowed: Callable[[Any], bool]) -> dict[str, Any]:
     return {"allowed": allowed, "is_allowed": is_allowed}
 
 
+def _users(field: str) -> str:
+    return listed(users(field), "and")
+
+
+def _flow_words(field: str, ending: str = "") -> str:
+    return f"{listed(FLOW_WORDS[field])}{ending}."
+
+
 _NOT_NEGATIVE = _range("finite and at least 0", lambda x: 0 <= x < math.inf)
 _POSITIVE = _range("finite and above 0", lambda x: 0 < x < math.inf)
 _SHARE = _range("above 0 and at most 1", lambda x: 0 < x <= 1)
@@ -32,8 +50,8 @@ _SEED = _range(f"from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
 class Config:
     """All that decides what a run does; the options of ``optax-ltd train``.
 
-    What the words may be stands with what they mean: tasks in `problem`, methods
-    and optimisers in `methods`, cells and initial weights in `network`.
+    What the words may be stands with what they mean, in the tables of tasks, of methods
+    and of networks.
     """
 
     task: str = _field("temporal_order", "The task.")
@@ -45,24 +63,27 @@ class Config:
     )
     criterion: str | None = _field(
         None,
-        "In tasks that ask for a number: the error that may be at most .04, squared or "
-        "absolute, if not the task's own.",
+        f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "
+        f".04, {listed(CRITERIA)}, if not the task's own.",
     )
     text: str | None = _field(None, "Text file of the task text.")
     method: str = _field(
         "clip-norm+flow",
-        "none, or several of clip-value, clip-norm, clip-random, random-step, flow and "
-        "carry-clip, joined by +.",
+        f"{NONE}, or several of these, joined by +: "
+        + "; ".join(f"{word} ({part.help})" for word, part in PARTS.items())
+        + ".",
     )
-    max_value: float = _field(1.0, "Threshold of clip-value.", **_NOT_NEGATIVE)
+    max_value: float = _field(
+        1.0, f"Threshold of {_users('max_value')}.", **_NOT_NEGATIVE
+    )
     max_norm: float = _field(
-        1.0, "Threshold of clip-norm and clip-random.", **_NOT_NEGATIVE
+        1.0, f"Threshold of {_users('max_norm')}.", **_NOT_NEGATIVE
     )
     step_size: float = _field(
-        1.0, "Size of the random step at Inf or NaN.", **_NOT_NEGATIVE
+        1.0, f"Size of the step of {_users('step_size')}.", **_NOT_NEGATIVE
     )
     carry_max_norm: float = _field(
-        1.0, "Threshold of carry-clip, for each example.", **_POSITIVE
+        1.0, f"Threshold of {_users('carry_max_norm')}, for each example.", **_POSITIVE
     )
     flow_weight: float = _field(2.0, "Weight of Ω.", **_NOT_NEGATIVE)
     flow_decay: float = _field(
@@ -70,23 +91,21 @@ class Config:
         "Updates after which the weight of Ω has halved, as 1/t; 0 for never.",
         **_NOT_NEGATIVE,
     )
-    flow_form: str = _field("squared_ratio", "ratio or squared_ratio.")
-    flow_reduction: str = _field("mean", "sum or mean, over time.")
-    flow_params: str = _field("recurrent", "What Ω acts on: all or recurrent.")
+    flow_form: str = _field("squared_ratio", _flow_words("flow_form"))
+    flow_reduction: str = _field("mean", _flow_words("flow_reduction", ", over time"))
+    flow_params: str = _field(
+        "recurrent", f"What Ω acts on: {_flow_words('flow_params')}"
+    )
     flow_fraction: float = _field(
         1.0, "Share of the time steps sampled for Ω.", **_SHARE
     )
-    optimizer: str = _field("sgd", "sgd, momentum, nesterov, adam or rmsprop.")
+    optimizer: str = _field("sgd", f"{listed(OPTIMIZERS)}.")
     learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
     momentum: float = _field(
-        0.9, "Momentum coefficient of momentum and nesterov.", **_BELOW_ONE
+        0.9, f"Momentum coefficient of {_users('momentum')}.", **_BELOW_ONE
     )
-    cell: str = _field("tanh", "tanh, sigmoid, relu, lstm or gru.")
-    init: str = _field(
-        "basic_tanh",
-        "Initial weights: sigmoid, basic_tanh, smart_tanh, orthogonal, identity or "
-        "sparse.",
-    )
+    cell: str = _field("tanh", f"{listed(CELLS)}.")
+    init: str = _field("basic_tanh", f"Initial weights: {listed(INITS)}.")
     hidden_size: int = _field(50, "Recurrent units.", **_COUNT)
     batch_size: int = _field(20, "Sequences in one update.", **_COUNT)
     updates: int = _field(10_000, "Updates at most.", **_COUNT)
@@ -124,8 +143,8 @@ class Config:
         unknown = sorted(set(values) - known)
         if unknown:
             raise InputError(
-                f"a config has no field {unknown[0]!r}; it may have "
-                f"{', '.join(sorted(known))}"
+                f"a config must have no fields but {', '.join(sorted(known))}; "
+                f"got `{unknown[0]}`."
             )
         return cls(**values)
 
@@ -138,15 +157,11 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
         value = float(value)
     kinds: Any = int if field.name == "length" else field.type
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise _refusal(field, f"must be {_kind(kinds)}, got {value!r}")
+        raise refusal(field.name, _kind(kinds), repr(value))
     is_allowed = field.metadata.get("is_allowed")
     if is_allowed is not None and not is_allowed(value):
-        raise _refusal(field, f"must be {field.metadata['allowed']}, got {value}")
+        raise refusal(field.name, field.metadata["allowed"], f"{value}")
     return value
-
-
-def _refusal(field: dataclasses.Field[Any], message: str) -> InputError:
-    return InputError(f"`{field.name}` {message}", field.name)
 
 
 def _kind(kinds: Any) -> str:

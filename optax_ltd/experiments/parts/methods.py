@@ -1,66 +1,22 @@
-"""The training methods that an experiment compares: what becomes of a gradient."""
+"""The method of a run: what becomes of a gradient."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.parts.choices import choose, listed
 from optax_ltd.experiments.parts.config import Config
-
-# In the order in which a gradient meets them.
-_GUARDS: Mapping[str, Callable[[Config, jax.Array], optax.GradientTransformation]] = {
-    "random-step": lambda config, key: ltd.nonfinite_random_step(
-        config.step_size, key=key
-    ),
-    "clip-value": lambda config, _: ltd.clip_by_value(config.max_value),
-    "clip-norm": lambda config, _: ltd.clip_by_global_norm(config.max_norm),
-    "clip-random": lambda config, key: ltd.clip_by_global_norm(
-        config.max_norm, above="random_step", key=key
-    ),
-}
-_OPTIMIZERS: Mapping[str, Callable[[Config], optax.GradientTransformation]] = {
-    "sgd": lambda config: optax.sgd(config.learning_rate),
-    "momentum": lambda config: optax.sgd(config.learning_rate, config.momentum),
-    "nesterov": lambda config: optax.sgd(
-        config.learning_rate, config.momentum, nesterov=True
-    ),
-    "adam": lambda config: optax.adam(config.learning_rate),
-    "rmsprop": lambda config: optax.rmsprop(config.learning_rate),
-}
-_TITLES = {
-    "clip-value": "clip by value",
-    "clip-norm": "clip",
-    "clip-random": "random step above",
-    "random-step": "random step",
-    "flow": "Ω",
-    "carry-clip": "carry clip",
-}
-# What the words for Ω may be.
-_FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
-    "flow_form": ("ratio", "squared_ratio"),
-    "flow_reduction": ("sum", "mean"),
-    "flow_params": ("all", "recurrent"),
-}
-NONE = "none"
-
-# Fields of a config that only these parts of a method, or optimisers, make use of.
-_USED_BY: Mapping[str, tuple[str, ...]] = {
-    "max_value": ("clip-value",),
-    "max_norm": ("clip-norm", "clip-random"),
-    "step_size": ("random-step",),
-    "carry_max_norm": ("carry-clip",),
-    "flow_weight": ("flow",),
-    "flow_decay": ("flow",),
-    "flow_form": ("flow",),
-    "flow_reduction": ("flow",),
-    "flow_params": ("flow",),
-    "flow_fraction": ("flow",),
-    "momentum": ("momentum", "nesterov"),
-}
+from optax_ltd.experiments.parts.method_table import (
+    FLOW_WORDS,
+    NONE,
+    OPTIMIZERS,
+    PARTS,
+    users,
+)
 
 
 def parts(config: Config) -> list[str]:
@@ -76,13 +32,10 @@ def parts(config: Config) -> list[str]:
         return []
     words = config.method.split("+")
     for word in words:
-        choose("method", word, {NONE: None, **_TITLES})
+        choose("method", word, {NONE: None, **PARTS})
     if NONE in words or len(set(words)) < len(words):
-        raise InputError(
-            f"`method` must be none, or name each of its parts once; "
-            f"got {config.method!r}",
-            "method",
-        )
+        told = "none, or name each of its parts once"
+        raise refusal("method", told, repr(config.method))
     return words
 
 
@@ -98,12 +51,12 @@ def refuse_unused(config: Config, given: Iterable[str]) -> None:
     """
     words = {*parts(config), config.optimizer}
     for field in given:
-        users = _USED_BY.get(field)
-        if users and not words.intersection(users):
-            raise InputError(
-                f"`{field}` is for {' and '.join(users)}; got method {config.method} "
-                f"and optimizer {config.optimizer}",
+        using = users(field)
+        if using and not words.intersection(using):
+            raise refusal(
                 field,
+                f"left out without {listed(using)}",
+                f"method {config.method} and optimizer {config.optimizer}",
             )
 
 
@@ -113,10 +66,8 @@ def title(config: Config) -> str:
     Args:
       config: of the run.
     """
-    name = {"sgd": "SGD", "rmsprop": "RMSProp"}.get(
-        config.optimizer, config.optimizer.capitalize()
-    )
-    return " + ".join([name, *(_TITLES[part] for part in parts(config))])
+    optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    return " + ".join([optimizer.title, *(PARTS[word].title for word in parts(config))])
 
 
 def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformation:
@@ -130,14 +81,20 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
       InputError: if optimiser or method are unknown.
     """
     named = parts(config)
-    chosen = [guard for part, guard in _GUARDS.items() if part in named]
+    makers = [
+        (row.guard, _values(config, row.fields))
+        for word, row in PARTS.items()
+        if word in named and row.guard
+    ]
     guards = [
-        guard(config, jax.random.fold_in(key, i)) for i, guard in enumerate(chosen)
+        make(jax.random.fold_in(key, i), *values)
+        for i, (make, values) in enumerate(makers)
     ]
     # A clip that never clips still counts what is not finite.
     watched = guards or [ltd.clip_by_global_norm(float("inf"))]
-    optimizer = choose("optimizer", config.optimizer, _OPTIMIZERS)
-    return optax.chain(*watched, optimizer(config))
+    optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    values = _values(config, optimizer.fields)
+    return optax.chain(*watched, optimizer.make(config.learning_rate, *values))
 
 
 def flow_options(config: Config) -> dict[str, Any]:
@@ -150,7 +107,7 @@ def flow_options(config: Config) -> dict[str, Any]:
       InputError: if the method or a word for Ω is unknown.
     """
     named = parts(config)
-    for field, words in _FLOW_WORDS.items():
+    for field, words in FLOW_WORDS.items():
         choose(field, getattr(config, field), dict.fromkeys(words))
     clip = ltd.clip_carry_gradient(max_norm=config.carry_max_norm)
     return {
@@ -161,3 +118,7 @@ def flow_options(config: Config) -> dict[str, Any]:
         "flow_fraction": config.flow_fraction,
         "carry_clip": clip if "carry-clip" in named else None,
     }
+
+
+def _values(config: Config, fields: Iterable[str]) -> list[Any]:
+    return [getattr(config, field) for field in fields]

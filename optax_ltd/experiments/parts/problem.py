@@ -1,32 +1,12 @@
 """The task of a run."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
 from optax_ltd import tasks
-from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.input_error import InputError, refusal
+from optax_ltd.experiments.parts.choices import choose, listed
 from optax_ltd.experiments.parts.config import Config, Length
-
-TASKS: dict[str, Callable[..., tasks.Task]] = {
-    name: getattr(tasks, name)
-    for name in (
-        "temporal_order",
-        "temporal_order_3bit",
-        "addition",
-        "multiplication",
-        "adding",
-        "xor",
-        "random_permutation",
-        "memorization_5bit",
-        "memorization_20bit",
-        "copying",
-        "text",
-    )
-}
-_CRITERIA = ("squared", "absolute")
-_WITH_CRITERION = ("addition", "multiplication", "adding")
+from optax_ltd.experiments.parts.task_table import CRITERIA, TASKS, TaskRow, tasks_with
 
 
 def make_task(config: Config) -> tasks.Task:
@@ -52,39 +32,43 @@ def make_test_task(config: Config, length: Length | None = None) -> tasks.Task:
     Raises:
       InputError: as `make_task` does; it calls that length ``lengths``.
     """
-    split = {"split": "test"} if config.task == "text" else {}
     if length is not None:
-        return _make(config, "lengths", length, **split)
+        return _make(config, "lengths", length, split="test")
     if config.test_length is not None:
-        return _make(config, "test_length", config.test_length, **split)
-    return _make(config, "length", config.length, **split)
+        return _make(config, "test_length", config.test_length, split="test")
+    return _make(config, "length", config.length, split="test")
 
 
-def _make(config: Config, field: str, length: Length, **options: str) -> tasks.Task:
+def _make(
+    config: Config, field: str, length: Length, split: str = "train"
+) -> tasks.Task:
     """The task at a length, which the field holds."""
-    make = choose("task", config.task, TASKS)
-    options |= _options(config)
+    row = choose("task", config.task, TASKS)
+    options = _options(config, row)
+    if row.holds_out:
+        options["split"] = split
     try:
-        task = make(length=length, **options)
+        task = row.make(length=length, **options)
     except OSError as error:
-        raise InputError(
-            f"`text` must be a file that can be read, got {config.text!r}: "
-            f"{error.strerror}",
-            "text",
-        ) from error
+        came = f"{config.text!r} ({error.strerror})"
+        raise refusal("text", "a file that can be read", came) from error
     except ValueError as error:
+        # The factory names its own arguments, the user knows fields.
         message = str(error).replace("`length`", f"`{field}`")
-        raise InputError(message.replace("`path`", "`text`"), field) from error
+        for known, argument in row.options.items():
+            message = message.replace(f"`{argument}`", f"`{known}`")
+        raise InputError(message, field) from error
     return dataclasses.replace(task, test_size=config.test_size)
 
 
-def _options(config: Config) -> dict[str, Any]:
-    """What some tasks alone take."""
-    for field, known in (("text", ("text",)), ("criterion", _WITH_CRITERION)):
-        if getattr(config, field) is not None and config.task not in known:
-            told = f"`{field}` is for the task {' or '.join(known)}"
-            raise InputError(f"{told}, got it for {config.task!r}", field)
+def _options(config: Config, row: TaskRow) -> dict[str, str]:
+    """What this task alone, or with some others, takes."""
+    for field in ("text", "criterion"):
+        value = getattr(config, field)
+        if value is not None and field not in row.options:
+            told = f"left out unless the task is {listed(tasks_with(field))}"
+            raise refusal(field, told, f"{value!r} for {config.task}")
     if config.criterion is not None:
-        choose("criterion", config.criterion, dict.fromkeys(_CRITERIA))
-        return {"criterion": config.criterion}
-    return {"path": config.text} if config.task == "text" else {}
+        choose("criterion", config.criterion, dict.fromkeys(CRITERIA))
+    given = {row.options[field]: getattr(config, field) for field in row.options}
+    return {name: value for name, value in given.items() if value is not None}

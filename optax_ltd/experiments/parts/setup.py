@@ -22,6 +22,7 @@ class Setup:
     """What a run trains, on what, and how.
 
     Attributes:
+      config: What the parts were made from.
       task: The problem to solve.
       test_task: The problem to test on.
       new_network: Makes an untrained network from ``rngs``.
@@ -32,6 +33,7 @@ class Setup:
         state, a run shows it.
     """
 
+    config: Config
     task: Task
     test_task: Task
     new_network: Callable[..., Network]
@@ -57,6 +59,7 @@ def make_setup(config: Config) -> Setup:
     nnx.eval_shape(lambda: new_network(rngs=nnx.Rngs(0)))
     new_optimizer(jax.random.key(0))
     return Setup(
+        config,
         task,
         make_test_task(config),
         new_network,

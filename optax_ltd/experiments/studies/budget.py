@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.training.run import Run
 
 _NO_LIMIT = 2**30  # as many as a config may have
@@ -23,6 +23,9 @@ class Budget(NamedTuple):
     seconds: float = math.inf
 
 
+DEFAULT = Budget(10_000)
+
+
 def parse_budget(text: str) -> Budget:
     """Updates such as 20000, or minutes such as 30min.
 
@@ -34,11 +37,8 @@ def parse_budget(text: str) -> Budget:
     """
     found = re.fullmatch(r"([1-9]\d*)(min)?", text)
     if found is None:
-        raise InputError(
-            "`budget` must be updates of each run, such as 20000, or minutes for all, "
-            f"such as 30min; got {text!r}",
-            "budget",
-        )
+        told = "updates of each run, such as 20000, or minutes for all, such as 30min"
+        raise refusal("budget", told, repr(text))
     number = int(found[1])
     return Budget(_NO_LIMIT, 60 * number) if found[2] else Budget(number)
 

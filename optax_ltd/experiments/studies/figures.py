@@ -9,22 +9,21 @@ from matplotlib.figure import Figure
 import optax_ltd as ltd
 from optax_ltd import plots
 from optax_ltd.experiments.parts.network import Network
-from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import intervals
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
-from optax_ltd.tasks import Batch
+from optax_ltd.tasks import Batch, Task
 
 _FLOW_BATCH = 200
 
 
-def error_curves(runs: Mapping[str, Run]) -> Figure:
+def error_curves(task: Task, runs: Mapping[str, Run]) -> Figure:
     """Draws the test errors of runs of one task.
 
     Args:
-      runs: by what the picture shall call them; at least one.
+      task: that was tested on.
+      runs: by what the picture shall call them.
     """
-    task = make_test_task(next(iter(runs.values())).config)
     curves = {
         name: (
             np.array([e.update for e in run.evaluations]),

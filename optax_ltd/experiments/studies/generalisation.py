@@ -3,6 +3,7 @@
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 
@@ -25,7 +26,10 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    return figures.error_curves({_title(run.config): run for run in runs.values()})
+    task = make_test_task(next(iter(runs.values())).config)
+    return figures.error_curves(
+        task, {_title(run.config): run for run in runs.values()}
+    )
 
 
 def _table(runs: Runs) -> str:

@@ -1,4 +1,4 @@
-"""Published results to reproduce, one a file."""
+"""The published results that can be made again, by name."""
 
 from optax_ltd.experiments.studies.cliff import CliffStudy
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
@@ -7,6 +7,7 @@ from optax_ltd.experiments.studies.generalisation import GENERALISATION
 from optax_ltd.experiments.studies.language import LANGUAGE
 from optax_ltd.experiments.studies.pathological import PATHOLOGICAL
 from optax_ltd.experiments.studies.recipe import RECIPE
+from optax_ltd.experiments.studies.result import Result
 from optax_ltd.experiments.studies.study import Study
 
 STUDIES: dict[str, Study] = {
@@ -17,4 +18,4 @@ STUDIES: dict[str, Study] = {
     "clip-variants": CLIP_VARIANTS,
     "recipe": RECIPE,
 }
-RESULTS: dict[str, CliffStudy | Study] = {"cliff": CliffStudy(), **STUDIES}
+RESULTS: dict[str, Result] = {"cliff": CliffStudy(), **STUDIES}

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from optax_ltd.experiments.studies.budget import Budget
 from optax_ltd.experiments.studies.published import RESULTS
+from optax_ltd.experiments.training.observer import Watch
 
 
-def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
+def reproduce(name: str, folder: Path, budget: Budget, watch: Watch) -> str:
     """Makes what a folder does not hold yet, and shows what all of it says.
 
     The folder gets a record of each run, a picture and a table.
@@ -16,18 +15,17 @@ def reproduce(name: str, folder: Path, budget: Budget, console: Console) -> str:
     Args:
       name: of the result.
       folder: that is there.
-      budget: of the runs.
-      console: where progress goes.
+      budget: that the result gave.
+      watch: of what is made.
 
     Returns:
       The table, in Markdown.
 
     Raises:
       InputError: if the folder holds runs of another budget of updates.
-      KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
     """
     result = RESULTS[name]
-    result.make(folder, budget, console).savefig(folder / f"{name}.png")
+    result.make(folder, budget, watch).savefig(folder / f"{name}.png")
     page = result.page(folder)
     (folder / f"{name}.md").write_text(page)
     return page

@@ -3,15 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.studies import budget as budgets
 from optax_ltd.experiments.studies import markdown
 from optax_ltd.experiments.studies.budget import Budget
+from optax_ltd.experiments.training.observer import Watch
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.sweep import kept, sweep
 
@@ -45,25 +44,34 @@ class Study:
     remarks: str
     protocol: tuple[tuple[str, str, str], ...] = ()
     reach: tuple[int, ...] = ()
-    takes_budget: ClassVar[bool] = True
 
-    def make(self, folder: Path, budget: Budget, console: Console) -> Figure:
+    def budget(self, text: str | None) -> Budget:
+        """What all runs, or each of them, may cost.
+
+        Args:
+          text: what the user typed, if anything.
+
+        Raises:
+          InputError: if it is no budget.
+        """
+        return budgets.parse_budget(text) if text else budgets.DEFAULT
+
+    def make(self, folder: Path, budget: Budget, watch: Watch) -> Figure:
         """Makes the runs that a folder does not hold yet, and draws all of them.
 
         Args:
           folder: where each run's record is written when the run ends.
           budget: of the runs; it decides their configs.
-          console: where progress goes.
+          watch: of the runs.
 
         Raises:
           InputError: if the folder holds runs of another budget of updates; of
             another time it keeps those that were made.
-          KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
         """
         made = sweep(
             self.configs(budget.updates),
             folder,
-            console,
+            watch,
             seconds=budget.seconds,
             lengths=self.reach,
         )

@@ -1,16 +1,15 @@
 """What a run is about, in two lines."""
 
-from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.parts.setup import Setup
 
 
-def headline(config: Config) -> str:
+def headline(setup: Setup) -> str:
     """Task, network, budget, and what counts as solved, in the markup of Rich.
 
     Args:
-      config: of the run, or of several that differ in their methods.
+      setup: of the run, or of one of several that differ in their methods.
     """
-    task = make_test_task(config)
+    config, task = setup.config, setup.test_task
     shortest, longest = config.lengths
     lengths = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
     tested = f", tested at {config.test_length}" if config.test_length else ""

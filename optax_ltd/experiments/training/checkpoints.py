@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.training.json_files import read_json, write_json
 from optax_ltd.experiments.training.run import Run
@@ -105,7 +105,7 @@ def write_config(folder: Path, config: Config) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
-        raise InputError(f"{str(folder)!r} must be new or empty")
+        raise refusal("checkpoint", "a folder that is new or empty", f"{str(folder)!r}")
     rewrite_config(folder, config)
 
 
@@ -132,7 +132,7 @@ def read_config(folder: Path) -> Config:
       InputError: if it is none.
     """
     if not (folder / _CONFIG).is_file():
-        raise InputError(f"{str(folder)!r} is no folder of checkpoints")
+        raise refusal("checkpoint", "a folder of checkpoints", f"{str(folder)!r}")
     return Config.from_dict(read_json(folder / _CONFIG))
 
 

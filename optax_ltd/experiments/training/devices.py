@@ -4,7 +4,7 @@ import re
 
 import jax
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.config import Config
 
 
@@ -20,24 +20,18 @@ def make_mesh(text: str, config: Config) -> jax.sharding.Mesh:
         share evenly.
     """
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text):
-        raise InputError(
-            "a device mesh must be devices for the seeds x devices for the batch, "
-            f"such as 2x4; got {text!r}"
-        )
+        told = "devices for the seeds x devices for the batch, such as 2x4"
+        raise refusal("device_mesh", told, repr(text))
     seeds, batch = map(int, (text + "x1").split("x")[:2])
     count = jax.device_count()
     if seeds * batch > count:
-        raise InputError(
-            f"a device mesh of {text} needs {seeds * batch} devices; "
-            f"this machine has {count}"
-        )
+        told = f"of no more devices than this machine has, {count}"
+        raise refusal("device_mesh", told, f"{text}, of {seeds * batch}")
     for name, share in (("seeds", seeds), ("batch_size", batch)):
         whole = getattr(config, name)
         if whole % share:
-            raise InputError(
-                f"a device mesh of {text} needs a `{name}` that {share} divides, "
-                f"got {whole}"
-            )
+            told = f"a multiple of {share} for a device mesh of {text}"
+            raise refusal(name, told, f"{whole}")
     automatic = (jax.sharding.AxisType.Auto,) * 2
     devices = jax.devices()[: seeds * batch]
     return jax.make_mesh((seeds, batch), ("seeds", "batch"), automatic, devices=devices)

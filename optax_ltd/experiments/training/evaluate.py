@@ -1,18 +1,20 @@
 """How far a trained network reaches: tests at other lengths than those it learned."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
+from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.training.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.training.observer import Observer
 from optax_ltd.experiments.training.run import plain
 from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.tasks import Task
 
 
 class Reach(NamedTuple):
@@ -37,7 +39,9 @@ class Reach(NamedTuple):
         }
 
 
-def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach]:
+def evaluate(
+    folder: Path, lengths: Sequence[int], test_size: int, observer: Observer
+) -> list[Reach]:
     """Tests the networks of a folder of checkpoints, each as it first solved the task.
 
     One that has not is tested as it stands.
@@ -46,6 +50,7 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
       folder: of the checkpoints.
       lengths: to test at.
       test_size: fresh sequences at each.
+      observer: called when the networks are there, and when a length is done.
 
     Returns:
       How they did, length by length.
@@ -55,35 +60,32 @@ def evaluate(folder: Path, lengths: Sequence[int], test_size: int) -> list[Reach
         have such a length.
     """
     config = dataclasses.replace(read_config(folder), test_size=test_size)
-    for length in lengths:
-        make_test_task(config, length)
-    with deferred_interrupt() as check_interrupt:
-        runner = Runner(config)
-        with Checkpoints(folder) as checkpoints:
-            checkpoints.restore(runner)
-        check_interrupt()
+    tasks = {length: make_test_task(config, length) for length in lengths}
+    runner = Runner(make_setup(config))
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.restore(runner)
+    observer(runner)
     if not runner.run.evaluations:
-        raise InputError(f"{str(folder)!r} holds no state yet")
-    return reaches(runner, lengths)
+        came = f"{str(folder)!r}, which holds no state yet"
+        raise refusal("checkpoint", "a folder with a state", came)
+    return reaches(runner, tasks, observer)
 
 
-def reaches(runner: Runner, lengths: Sequence[int]) -> list[Reach]:
+def reaches(
+    runner: Runner, tasks: Mapping[int, Task], observer: Observer
+) -> list[Reach]:
     """Tests the networks that a runner has kept.
 
     Args:
       runner: trained or not.
-      lengths: to test at.
+      tasks: its own at the lengths to test at, by length.
+      observer: called when a length is done; what it raises ends the tests.
 
     Returns:
       How they did, length by length.
-
-    Raises:
-      KeyboardInterrupt: on Ctrl-C, when a length is done.
     """
     made = []
-    with deferred_interrupt() as check_interrupt:
-        for length in lengths:
-            task = make_test_task(runner.run.config, length)
-            made.append(Reach(length, *runner.test(task)))
-            check_interrupt()
+    for length, task in tasks.items():
+        made.append(Reach(length, *runner.test(task)))
+        observer(runner)
     return made

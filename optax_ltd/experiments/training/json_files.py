@@ -24,10 +24,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{str(path)!r} holds no JSON: {error}") from error
+        raise InputError(f"{str(path)!r} must hold JSON; got {error}.") from error
     if not isinstance(values, dict):
         raise InputError(
-            f"{str(path)!r} must hold an object, got a {type(values).__name__}"
+            f"{str(path)!r} must hold an object; got a {type(values).__name__}."
         )
     return values
 

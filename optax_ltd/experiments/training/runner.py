@@ -1,6 +1,8 @@
 """What makes a run: compiled once, advanced from test to test."""
 
+import math
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +12,8 @@ import numpy as np
 import optax
 
 import optax_ltd as ltd
-from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.network import Network
-from optax_ltd.experiments.parts.setup import Setup, make_setup
+from optax_ltd.experiments.parts.setup import Setup
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.trainer import Member, Trainer
 from optax_ltd.tasks import Task
@@ -26,20 +27,25 @@ class Runner:
 
     Attributes:
       run: What came out so far.
-      setup: The parts that the config stands for.
+      setup: What it trains, on what, and how.
+      has_tested: Whether it has made a test, and not only brought back a run.
       members: All seeds' networks in training, stacked along axis 0.
       kept: The same as each first solved the task, or as it stands if it has not.
     """
 
     def __init__(
         self,
-        config: Config,
-        setup: Setup | None = None,
+        setup: Setup,
+        *,
         mesh: jax.sharding.Mesh | None = None,
+        time_limit: float = math.inf,
     ):
-        self.setup = make_setup(config) if setup is None else setup
-        self.run = Run(config, self.setup.test_task.solved_below)
-        self._trainer = Trainer(self.setup, config.batch_size, mesh)
+        config = setup.config
+        self.setup = setup
+        self.run = Run(config, setup.test_task.solved_below, time_limit=time_limit)
+        self.has_tested = False
+        self._began = time.monotonic()
+        self._trainer = Trainer(setup, config.batch_size, mesh)
         seeds = config.first_seed + jnp.arange(config.seeds)
         # One by one, as the random bits of some initial weights differ under vmap.
         members = [jax.jit(self._trainer.init)(seed) for seed in seeds]
@@ -54,12 +60,50 @@ class Runner:
         """Compiles what `advance` runs, which else is done by its first call."""
         _ = self._train, self._test
 
-    def advance(self) -> Evaluation:
-        """Trains up to the next test, makes it and returns what came out."""
+    def train(
+        self,
+        until: int | None = None,
+        after_test: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Trains from test to test.
+
+        Args:
+          until: updates at which to stop, whatever has been solved by then and
+            however long it takes; if None, the run goes on until it is over.
+          after_test: called after every test. What it raises ends the training, with
+            which another call goes on.
+        """
+        while not (self.over if until is None else self.run.update >= until):
+            self.advance(until)
+            after_test()
+
+    @property
+    def spent(self) -> float:
+        """The share of its budget that is spent, of updates or of time."""
+        seconds, limit = time.monotonic() - self._began, self.run.time_limit
+        of_time = seconds / limit if seconds < limit else 1.0
+        return max(self.run.update / self.run.config.updates, of_time)
+
+    @property
+    def over(self) -> bool:
+        """Whether all seeds have solved the task, or a budget is spent.
+
+        One test is made however short the time.
+        """
+        return self.run.done or (self.has_tested and self.spent >= 1)
+
+    def advance(self, until: int | None = None) -> Evaluation:
+        """Trains up to the next test, makes it and returns what came out.
+
+        Args:
+          until: updates at which the test comes at the latest; if None, those of the
+            config.
+        """
         self.compile()
         run = self.run
         start = run.update
-        stop = min(start + run.config.test_every, run.config.updates)
+        last = run.config.updates if until is None else until
+        stop = min(start + run.config.test_every, last)
         began = time.perf_counter()
         self.members, train_loss = self._train(
             self.members, jnp.int32(start), jnp.int32(stop)
@@ -75,6 +119,7 @@ class Runner:
             _nonfinite_counts(self.members),
         )
         run.evaluations.append(evaluation)
+        self.has_tested = True
         solved_before = [at is not None and at < stop for at in run.solved_at]
         self.kept = _choose(np.array(solved_before), self.kept, self.members)
         return evaluation

@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import InputError, refusal
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import title
+from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
-from optax_ltd.experiments.terminal.train import train
 from optax_ltd.experiments.training.evaluate import reaches
 from optax_ltd.experiments.training.json_files import read_json, write_json
+from optax_ltd.experiments.training.observer import Observer, Watch, train_observed
 from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
 
 
 def read_sweep(path: Path) -> dict[str, Config]:
@@ -36,12 +37,12 @@ def read_sweep(path: Path) -> dict[str, Config]:
     values = read_json(path)
     if set(values) - {"base", "grid"} or "grid" not in values:
         raise InputError(
-            f"{str(path)!r} must have the fields base and grid, got "
-            f"{', '.join(map(repr, values)) or 'none'}"
+            f"{str(path)!r} must have the fields base and grid; got "
+            f"{', '.join(map(repr, values)) or 'none'}."
         )
     base = values.get("base", {})
     if not isinstance(base, dict):
-        raise InputError(f"base must have the fields of a config, got {base!r}")
+        raise refusal("base", "an object with fields of a config", repr(base))
     grids = values["grid"] if isinstance(values["grid"], list) else [values["grid"]]
     configs: dict[str, Config] = {}
     for grid in grids:
@@ -50,16 +51,17 @@ def read_sweep(path: Path) -> dict[str, Config]:
             make_setup(config)
             name = _name(choice)
             if configs.setdefault(name, config) != config:
-                raise InputError(f"two runs of {str(path)!r} would be named {name!r}")
+                told = "such that each run has a name of its own"
+                raise refusal("grid", told, f"two runs named {name!r}")
     if not configs:
-        raise InputError(f"the grid of {str(path)!r} has no run")
+        raise refusal("grid", "of one run or more", "none")
     return configs
 
 
 def sweep(
     configs: Mapping[str, Config],
     folder: Path,
-    console: Console,
+    watch: Watch,
     *,
     seconds: float = math.inf,
     lengths: Sequence[int] = (),
@@ -69,7 +71,7 @@ def sweep(
     Args:
       configs: by name.
       folder: where each run's record is written when the run ends.
-      console: where progress goes.
+      watch: of the runs, each in its turn.
       seconds: how long all of it may take; each run gets its part of what is left,
         and when nothing is left, those not yet begun are left for another time.
       lengths: at which the trained networks are tested, beside their own.
@@ -79,7 +81,8 @@ def sweep(
 
     Raises:
       InputError: if the folder holds another run of that name.
-      KeyboardInterrupt: on Ctrl-C; the run in flight is lost.
+
+    What an observer raises ends the sweep; the run in flight is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds
@@ -87,23 +90,43 @@ def sweep(
     for name, run in runs.items():
         if run.config != configs[name]:
             path = str(_path(folder, name))
-            raise InputError(f"{path!r} is of another config; give another folder")
+            raise InputError(
+                f"{path!r} must be of this config; got the run of another config. "
+                "Give another folder."
+            )
     missing = len(configs) - len(runs)
     for name, config in configs.items():
         if name not in runs:
             left = deadline - time.monotonic()
             if left <= 0:
                 continue
-            made = len(configs) - missing
-            console.print(f"{name}, {made + 1} of {len(configs)}", highlight=False)
-            runner, ended = train(config, console, seconds=left / missing)
-            if not ended:
-                raise KeyboardInterrupt
-            runs[name] = run = runner.run
-            run.reach = {r.length: r.error.tolist() for r in reaches(runner, lengths)}
-            write_json(_path(folder, name), run.record())
+            heading = f"{name}, {len(configs) - missing + 1} of {len(configs)}"
+            with watch.run(heading, title(config)) as observer:
+                runs[name] = make_run(
+                    config, observer, seconds=left / missing, lengths=lengths
+                )
+            write_json(_path(folder, name), runs[name].record())
             missing -= 1
         yield name, runs[name]
+
+
+def make_run(
+    config: Config, observer: Observer, *, seconds: float, lengths: Sequence[int]
+) -> Run:
+    """Makes one run, from its config to the last of its tests.
+
+    Args:
+      config: of the run.
+      observer: of the run; what it raises ends it.
+      seconds: how long the training may take; the test then reached is the last.
+      lengths: at which the trained networks are tested, beside their own.
+    """
+    runner = Runner(make_setup(config), time_limit=seconds)
+    train_observed(runner, observer)
+    tasks = {length: make_test_task(config, length) for length in lengths}
+    tested = reaches(runner, tasks, observer)
+    runner.run.reach = {reach.length: reach.error.tolist() for reach in tested}
+    return runner.run
 
 
 def kept(configs: Mapping[str, Config], folder: Path) -> dict[str, Run]:
@@ -124,7 +147,7 @@ def kept(configs: Mapping[str, Config], folder: Path) -> dict[str, Run]:
                 runs[name] = Run.from_dict(read_json(path))
             except (KeyError, TypeError) as error:
                 raise InputError(
-                    f"{str(path)!r} must be the record of a run, or not be"
+                    f"{str(path)!r} must be the record of a run; got something else."
                 ) from error
     return runs
 
@@ -137,11 +160,11 @@ def _combinations(grid: Any) -> Iterator[dict[str, Any]]:
     if not isinstance(grid, dict) or not all(
         isinstance(values, list) for values in grid.values()
     ):
-        raise InputError(f"a grid must have lists of values, got {grid!r}")
+        raise refusal("grid", "an object with lists of values", repr(grid))
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(grid) - known)
     if unknown:
-        raise InputError(f"a config has no field {unknown[0]!r}, as a grid has it")
+        raise refusal("grid", "of fields of a config", f"`{unknown[0]}`")
     for values in itertools.product(*grid.values()):
         yield dict(zip(grid, values, strict=True))
 
