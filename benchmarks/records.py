@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-import optax_ltd.experiments.environment as environments
+import optax_ltd.experiments.training.environment as environments
 from benchmarks.timing import Contestant
-from optax_ltd.experiments.environment import source
+from optax_ltd.experiments.training.environment import source
 
 Entry = Mapping[str, Any]  # a record, as it was read
 RESULTS = Path(__file__).parent / "results"

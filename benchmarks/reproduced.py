@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optax_ltd.experiments.studies import RESULTS, STUDIES
+from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 
 FOLDER = Path(__file__).parent / "reproduced"
 PAGE = FOLDER / "README.md"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import Entry, quartiles, ratios
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 NO_GPU = "No record was taken on a GPU yet."
 Parts = Callable[[Sequence[Entry]], list[str]]

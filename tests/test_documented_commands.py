@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from optax_ltd import cli
-from optax_ltd.experiments.sweep import read_sweep
+from optax_ltd.experiments.training.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

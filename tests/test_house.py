@@ -37,6 +37,24 @@ ARROWS[""] = set(ARROWS)
 ARROWS["experiments"] = {"", *ARROWS}
 ARROWS["cli"] = {"experiments", *ARROWS}
 
+# A room of many files has wings, and a root that they share. A row says what a wing, or
+# the root, may import from the rest of its room.
+WINGS: dict[str, set[str]] = {
+    "experiments": set(),
+    "experiments.parts": {"experiments"},
+    "experiments.training": {"experiments", "experiments.parts"},
+    "experiments.studies": {
+        "experiments",
+        "experiments.parts",
+        "experiments.training",
+    },
+    "experiments.terminal": {
+        "experiments.parts",
+        "experiments.training",
+        "experiments.studies",
+    },
+}
+
 # What a room may import from outside, beside the standard library and EVERYWHERE.
 OUTSIDE = {
     "_transforms": {"optax"},
@@ -69,6 +87,16 @@ def _room(path: Path) -> str:
     return "" if room == "__init__" else room
 
 
+def _wing(room: str, *inside: str) -> str:
+    """The wing of a module, from its path below the package; or its room."""
+    wing = f"{room}.{inside[0]}" if inside else ""
+    return wing if wing in WINGS else room
+
+
+def _wing_of(path: Path) -> str:
+    return _wing(*path.relative_to(PACKAGE).parent.parts or (_room(path),))
+
+
 def _imports(path: Path, text: str) -> Iterator[tuple[int, str]]:
     """Yields the line and full name of everything a file imports."""
     folder = path.relative_to(ROOT).parent.parts
@@ -89,6 +117,9 @@ def _upward(path: Path, text: str) -> list[str]:
         if top == "optax_ltd":
             there = rest[0] if rest and rest[0] in ARROWS else ""
             allowed = there == room or there in ARROWS.get(room, set())
+            if there == room and room in WINGS:
+                wing, other = _wing_of(path), _wing(*rest)
+                allowed = other == wing or other in WINGS[wing]
         else:
             allowed = top in EVERYWHERE | OUTSIDE.get(room, set())
             allowed = allowed or top in sys.stdlib_module_names
@@ -101,6 +132,20 @@ def _upward(path: Path, text: str) -> list[str]:
 def test_imports_run_downwards(path: Path):
     assert _room(path) in ARROWS, "a new room: say in ARROWS what it may import"
     assert not _upward(path, path.read_text())
+
+
+def test_every_wing_and_every_arrow_between_wings_is_there():
+    """Rows name folders; no folder of a room with wings goes without a row."""
+    used = {wing: set[str]() for wing in WINGS}
+    for path in PACKAGE_FILES:
+        room, wing = _room(path), _wing_of(path)
+        if room in WINGS:
+            names = (
+                name.split(".")[1:] for _, name in _imports(path, path.read_text())
+            )
+            used[wing] |= {_wing(*rest) for rest in names if rest and rest[0] == room}
+            assert wing != room or path.parent == PACKAGE / room, "a wing without a row"
+    assert {wing: there - {wing} for wing, there in used.items()} == WINGS
 
 
 @pytest.mark.parametrize(
@@ -117,6 +162,10 @@ def test_imports_run_downwards(path: Path):
         ("plots.py", "import flax.nnx"),
         ("_flax/linen/x.py", "from ... import experiments"),
         ("__init__.py", "from . import experiments"),
+        ("experiments/parts/x.py", "from optax_ltd.experiments.training import run"),
+        ("experiments/training/x.py", "from ..terminal.progress import Bars"),
+        ("experiments/studies/x.py", "from optax_ltd.experiments import terminal"),
+        ("experiments/x.py", "from .parts import config"),
     ],
 )
 def test_an_import_upwards_is_seen(file: str, line: str):
@@ -129,6 +178,8 @@ def test_an_import_upwards_is_seen(file: str, line: str):
         ("_recurrent/x.py", "from .unroll import unroll\nfrom .. import _numerics"),
         ("_flax/linen/x.py", "from ..._recurrent import unroll\nfrom .y import z"),
         ("experiments/x.py", "import optax_ltd as ltd"),
+        ("experiments/training/x.py", "from ..parts import config"),
+        ("experiments/training/x.py", "from ..input_error import InputError"),
         (
             "__init__.py",
             "from ._transforms.metrics import metrics\nfrom . import tasks",

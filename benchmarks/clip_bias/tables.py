@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.markdown import number
 from benchmarks.records import Entry
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 _EVERY = 10  # thresholds from one row to the next
 _PICTURE = (

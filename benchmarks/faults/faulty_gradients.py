@@ -25,10 +25,10 @@ import optax_ltd as ltd
 from benchmarks import records
 from benchmarks.faults.injection import NAN, Faults, inject_faults
 from benchmarks.faults.lost_steps import LostSteps, count_lost_steps
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.problem import make_task
-from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_task
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training.runner import Runner
 
 CASES = {
     "scattered": Faults(rate=0.01),
@@ -81,8 +81,8 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
     optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
     setup = dataclasses.replace(make_setup(config), new_optimizer=lambda _: optimizer)
-    runner = Runner(config, setup)
-    _train_until(runner, config.updates)
+    runner = Runner(setup)
+    runner.train(config.updates)  # not till it is over: all meet the same faults
     states: Any = runner.opt_state
     lost: LostSteps = states[0]
     counts = np.asarray(lost.inner[0].counts)
@@ -96,12 +96,6 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
         "faults": dict(zip(faults.kinds, counts.T.tolist(), strict=True)),
         "seconds": run.seconds,
     }
-
-
-def _train_until(runner: Runner, updates: int) -> None:
-    """Trains on even where `run.done`, so that all meet the same faults."""
-    while runner.run.update < updates:
-        runner.advance()
 
 
 def entry(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.markdown import NOTHING
 from benchmarks.records import Entry
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 HEADS = (
     "guard",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.records import Entry
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 
 def kills(entries: Sequence[Entry]) -> str:

@@ -9,7 +9,7 @@ from benchmarks.records import Entry, ratios
 from benchmarks.recurrent.settings import LONG, NNX, OFF, ON, QUARTER, REMAT
 from benchmarks.recurrent.tables import memory_ratio, setting_of, title
 from benchmarks.sections import gpu_or_not, sources, where
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 
 def what_omega_costs(found: Mapping[str, Sequence[Entry]]) -> str:

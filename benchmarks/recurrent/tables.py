@@ -14,7 +14,7 @@ from benchmarks.recurrent.settings import (
     Setting,
 )
 from benchmarks.sections import target_cells, where
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 
 def targets(entries: Sequence[Entry]) -> str:

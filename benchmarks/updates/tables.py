@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from benchmarks.records import Entry
 from benchmarks.sections import target_cells, where
 from benchmarks.updates.settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
-from optax_ltd.experiments.markdown import table
+from optax_ltd.experiments.studies.markdown import table
 
 
 def targets(entries: Sequence[Entry]) -> str:

@@ -12,32 +12,33 @@ from rich.markdown import Markdown
 
 from optax_ltd.cli.options import option_name, parse_lengths, takes_config
 from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
-from optax_ltd.experiments.budget import Budget, parse_budget
-from optax_ltd.experiments.checkpoints import rewrite_config, write_config
-from optax_ltd.experiments.choices import choose
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.demo import run_demo
-from optax_ltd.experiments.devices import make_mesh
-from optax_ltd.experiments.evaluate import evaluate as run_evaluate
-from optax_ltd.experiments.headline import headline
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.json_files import json_text, read_json, write_json
-from optax_ltd.experiments.methods import refuse_unused
-from optax_ltd.experiments.problem import TASKS
-from optax_ltd.experiments.reproduce import reproduce as run_reproduce
-from optax_ltd.experiments.results_table import (
+from optax_ltd.experiments.parts.choices import choose
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import refuse_unused
+from optax_ltd.experiments.parts.problem import TASKS
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.studies.budget import DEFAULT
+from optax_ltd.experiments.studies.published import RESULTS
+from optax_ltd.experiments.studies.reproduce import reproduce as run_reproduce
+from optax_ltd.experiments.terminal.demo import run_demo
+from optax_ltd.experiments.terminal.headline import headline
+from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
+from optax_ltd.experiments.terminal.results_table import (
     reach_table,
     results_table,
     sweep_table,
 )
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.studies import RESULTS
-from optax_ltd.experiments.sweep import read_sweep
-from optax_ltd.experiments.sweep import sweep as run_sweep
-from optax_ltd.experiments.train import train as run_train
+from optax_ltd.experiments.terminal.train import train as run_train
+from optax_ltd.experiments.terminal.watch import TerminalWatch
+from optax_ltd.experiments.training.checkpoints import rewrite_config, write_config
+from optax_ltd.experiments.training.devices import make_mesh
+from optax_ltd.experiments.training.evaluate import evaluate as run_evaluate
+from optax_ltd.experiments.training.json_files import json_text, read_json, write_json
+from optax_ltd.experiments.training.sweep import read_sweep
+from optax_ltd.experiments.training.sweep import sweep as run_sweep
 
 _INTERRUPTED = 130  # what a shell reports for Ctrl-C
-_BUDGET = "10000"
 
 _Json = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table, progress apart.")
@@ -125,10 +126,10 @@ def train(
     with which a seed first solved it is kept.
     """
     given |= {} if task is None else {"task": task}
-    with _usage_errors(given):
+    with _usage_errors({*given, "device_mesh", "checkpoint"}):
         before = saved_values(checkpoint, config) if resume else _file_values(config)
         chosen = Config.from_dict(before | given)
-        make_setup(chosen)
+        setup = make_setup(chosen)
         refuse_unused(chosen, given)
         if resume and checkpoint:
             check_resumed(checkpoint, before, chosen)
@@ -137,11 +138,11 @@ def train(
         with _writing("--save-config", save_config):
             write_json(save_config, chosen.to_dict())
     if checkpoint:
-        with _usage_errors(), _writing("--checkpoint", checkpoint):
+        with _usage_errors(("checkpoint",)), _writing("--checkpoint", checkpoint):
             (rewrite_config if resume else write_config)(checkpoint, chosen)
     console = Console(stderr=as_json)
-    console.print(headline(chosen))
-    runner, ended = run_train(chosen, console, mesh=mesh, folder=checkpoint)
+    console.print(headline(setup))
+    runner, ended = run_train(setup, console, mesh=mesh, folder=checkpoint)
     if as_json:
         typer.echo(json_text(runner.run.record()))
     else:
@@ -166,8 +167,13 @@ def evaluate(
 
     A seed that has solved its task is tested as it first did, any other as it stands.
     """
-    with _usage_errors(("lengths",)):
-        reaches = run_evaluate(checkpoint, parse_lengths(lengths), sequences)
+    with _usage_errors(("lengths",)), deferred_interrupt() as check_interrupt:
+        reaches = run_evaluate(
+            checkpoint,
+            parse_lengths(lengths),
+            sequences,
+            observer=lambda _: check_interrupt(),
+        )
     if as_json:
         typer.echo(json_text([reach.to_dict() for reach in reaches]))
     else:
@@ -187,7 +193,7 @@ def sweep(
         configs = read_sweep(config)
     _make_folder(output)
     with _interruptible(), _usage_errors():
-        runs = dict(run_sweep(configs, output, Console()))
+        runs = dict(run_sweep(configs, output, TerminalWatch(Console())))
     Console().print(sweep_table(runs))
 
 
@@ -199,7 +205,7 @@ def reproduce(
         typer.Option(
             help="Updates of each run, of which runs of the search of recipe get a "
             "quarter; or minutes for all runs, such as 30min. Not for cliff.",
-            show_default=_BUDGET,
+            show_default=f"{DEFAULT.updates}",
         ),
     ] = None,
     output: Annotated[
@@ -214,12 +220,11 @@ def reproduce(
     Started again with the same budget it goes on where it stopped.
     """
     with _usage_errors(("budget",)):
-        choose("name", name, RESULTS)
-        parsed = _parse_budget(name, budget)
+        given = choose("name", name, RESULTS).budget(budget)
     folder = output or Path(name)
     _make_folder(folder)
     with _interruptible(), _usage_errors():
-        table = run_reproduce(name, folder, parsed, Console())
+        table = run_reproduce(name, folder, given, TerminalWatch(Console()))
     Console().print(Markdown(table))
     written = f"Wrote {folder / name}.png, the table beside it, and every record"
     Console().print(written, highlight=False, soft_wrap=True)
@@ -260,12 +265,6 @@ def _writing(option: str, path: Path) -> Iterator[None]:
 def _make_folder(folder: Path) -> None:
     with _writing("--output", folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def _parse_budget(name: str, text: str | None) -> Budget:
-    if text and not RESULTS[name].takes_budget:
-        raise InputError(f"`budget` is for what has runs; {name} has none", "budget")
-    return parse_budget(text or _BUDGET)
 
 
 def _file_values(config: Path | None) -> dict[str, Any]:

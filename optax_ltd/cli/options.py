@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from optax_ltd.experiments.config import Config, Length
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.parts.config import Config, Length
 
 
 def parse_length(text: str) -> Length:
@@ -24,7 +24,7 @@ def parse_length(text: str) -> Length:
     """
     if not re.fullmatch(r"\d+(-\d+)?", text):
         raise ValueError(
-            f"must be a length such as 50, or a range such as 50-200; got {text!r}"
+            f"must be a length such as 50, or a range such as 50-200; got {text!r}."
         )
     shortest, _, longest = text.partition("-")
     return (int(shortest), int(longest)) if longest else int(shortest)
@@ -42,10 +42,8 @@ def parse_lengths(text: str) -> list[int]:
     try:
         return [int(word) for word in text.split(",")]
     except ValueError:
-        raise InputError(
-            f"`lengths` must be whole numbers with commas between; got {text!r}",
-            "lengths",
-        ) from None
+        told = "whole numbers with commas between"
+        raise refusal("lengths", told, repr(text)) from None
 
 
 def option_name(field: str) -> str:

@@ -6,10 +6,9 @@ from typing import Any
 
 import typer
 
-from optax_ltd.cli.options import option_name
-from optax_ltd.experiments.checkpoints import Checkpoints, read_config
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.experiments.input_error import InputError, refusal
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.checkpoints import Checkpoints, read_config
 
 
 def saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]
       InputError: if there is no such folder, or both were named.
     """
     if checkpoint is None or config:
-        raise InputError("--resume needs --checkpoint, and no --config")
+        raise InputError("--resume must come with --checkpoint and without --config.")
     return read_config(checkpoint).to_dict()
 
 
@@ -40,18 +39,12 @@ def check_resumed(folder: Path, before: dict[str, Any], chosen: Config) -> None:
     """
     for name, value in chosen.to_dict().items():
         if name != "updates" and value != before[name]:
-            raise InputError(
-                f"--resume goes on with {option_name(name)} {before[name]!r}, "
-                f"not {value!r}; "
-                "only --updates may change"
-            )
+            told = f"left as it was, {before[name]!r}: only --updates may change"
+            raise refusal(name, told, repr(value))
     with Checkpoints(folder) as saved:
         if chosen.updates < saved.update:
-            raise InputError(
-                f"`updates` must be at least the {saved.update} that were made; "
-                f"got {chosen.updates}",
-                "updates",
-            )
+            told = f"at least the {saved.update} that were made"
+            raise refusal("updates", told, f"{chosen.updates}")
 
 
 def say_how_to_resume(checkpoint: Path | None) -> None:

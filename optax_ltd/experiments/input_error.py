@@ -12,3 +12,14 @@ class InputError(ValueError):
     def __init__(self, message: str, field: str | None = None):
         super().__init__(message)
         self.field = field
+
+
+def refusal(field: str, required: str, came: str) -> InputError:
+    """The error for a field or an argument.
+
+    Args:
+      field: its name.
+      required: what it must be.
+      came: what it is.
+    """
+    return InputError(f"`{field}` must be {required}; got {came}.", field)

@@ -27,7 +27,7 @@ from benchmarks.faults.injection import (
     inject_faults,
 )
 from benchmarks.faults.lost_steps import count_lost_steps
-from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.parts.config import Config
 from tests.benchmarks import compilation
 
 ALIVE = ("clip_or_random_step", *FALLBACKS)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks import reproduced
-from optax_ltd.experiments.studies import RESULTS, STUDIES
+from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 
 
 def test_the_page_is_what_the_records_give():

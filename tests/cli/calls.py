@@ -5,7 +5,7 @@ import re
 from typer.testing import CliRunner, Result
 
 from optax_ltd import cli
-from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.parts.config import Config
 
 # A run of no size.
 CONFIG = Config(

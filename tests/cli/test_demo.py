@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optax_ltd.experiments import demo
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.terminal import demo
+from optax_ltd.experiments.training.run import Evaluation
 from tests.cli.calls import invoke
+from tests.experiments.synthetic_runs import SyntheticRunner
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -43,21 +43,17 @@ def test_demo_shows_the_table_and_writes_the_pictures(
     assert all(name in result.output for name in written)
 
 
-class InterruptedRunner:
+class InterruptedRunner(SyntheticRunner):
     """A runner whose second test never comes."""
 
-    def __init__(self, config: Config):
-        self.run = Run(config, 0.01, seconds=1.0)
-
-    def compile(self) -> None:
-        pass
-
-    def advance(self) -> None:
-        if self.run.evaluations:
+    def advance(self, until: int | None = None) -> Evaluation:
+        if self.has_tested:
             raise KeyboardInterrupt
         error = np.array([0.002, 0.75])
         evaluation = Evaluation(250, np.ones(2), np.ones(2), error, np.array([3, 4]))
         self.run.evaluations.append(evaluation)
+        self.has_tested = True
+        return evaluation
 
 
 def test_interrupt_leaves_a_partial_table(monkeypatch, tmp_path: Path):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from optax_ltd.cli import commands
-from optax_ltd.experiments import sweep
-from optax_ltd.experiments.checkpoints import Checkpoints
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.evaluate import Reach
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training import sweep
+from optax_ltd.experiments.training.checkpoints import Checkpoints
+from optax_ltd.experiments.training.evaluate import Reach
+from optax_ltd.experiments.training.runner import Runner
 from tests.cli.calls import CONFIG, invoke, words_of
 
 
@@ -45,14 +46,19 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     assert "SGD 6 0 of 1" in words_of(invoke(*resume))
 
     for option, reason in (
-        (["--length", 20], "--length 10, not 20"),
-        (["--config", config_file], "no --config"),
+        (
+            ["--length", 20],
+            "--length must be left as it was, 10: only --updates may change; got 20",
+        ),
+        (["--config", config_file], "without --config"),
         (["--updates", 5], "--updates must be at least the 6 that were made; got 5"),
     ):
         refused = invoke(*resume, *option)
         assert refused.exit_code == 2
         assert reason in words_of(refused)
-    assert "must be new or empty" in words_of(invoke("train", "--checkpoint", folder))
+    assert "--checkpoint must be a folder that is new or empty" in words_of(
+        invoke("train", "--checkpoint", folder)
+    )
 
     tested = invoke("evaluate", folder, "--lengths", "10,30", "--sequences", 8)
     assert tested.exit_code == 0, tested.output
@@ -64,7 +70,7 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
 
 def test_what_evaluate_prints_of_no_number_is_json(monkeypatch: pytest.MonkeyPatch):
     made = [Reach(10, np.array([np.nan, 0.5]), np.array([1.0, 0.25]))]
-    monkeypatch.setattr(commands, "run_evaluate", lambda *_: made)
+    monkeypatch.setattr(commands, "run_evaluate", lambda *_, **__: made)
     tested = invoke("evaluate", "folder", "--lengths", 10, "--json")
     assert tested.exit_code == 0, tested.output
     printed = json.loads(tested.stdout, parse_constant=pytest.fail)
@@ -82,9 +88,9 @@ def test_ctrl_c_saves_and_says_how_to_resume(
 ):
     advance = Runner.advance
 
-    def pressed(runner: Runner):
+    def pressed(runner: Runner, until: int | None = None):
         os.kill(os.getpid(), signal.SIGINT)
-        return advance(runner)
+        return advance(runner, until)
 
     folder = tmp_path / "a run"
     monkeypatch.setattr(Runner, "advance", pressed)
@@ -92,7 +98,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(
     assert stopped.exit_code == 130
     assert f"optax-ltd train --checkpoint '{folder}' --resume" in stopped.output
     with Checkpoints(folder) as saved:
-        saved.restore(stopped := Runner(CONFIG))
+        saved.restore(stopped := Runner(make_setup(CONFIG)))
     assert stopped.run.update == 2
 
 
@@ -108,7 +114,9 @@ def test_sweep_makes_a_record_of_each_run(tmp_path: Path):
     assert "`first_seed` must be" in words_of(invoke("sweep", path, "--output", folder))
     base["updates"] = 3
     path.write_text(json.dumps({"base": base, "grid": {"first_seed": [5]}}))
-    assert "another config" in words_of(invoke("sweep", path, "--output", folder))
+    assert "must be of this config" in words_of(
+        invoke("sweep", path, "--output", folder)
+    )
 
 
 def test_an_error_of_training_is_not_one_of_usage(
@@ -121,7 +129,7 @@ def test_an_error_of_training_is_not_one_of_usage(
         def fail(*_: object, error: Exception = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr(sweep, "train", fail)
+        monkeypatch.setattr(sweep, "make_run", fail)
         failed = invoke("sweep", path, "--output", tmp_path / "records")
         assert failed.exception is error
 
@@ -136,7 +144,10 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["--test-length", "3"], "--test-length must be an int >= 10"),
         (["--length", "50", "--test-length", "3"], "--test-length must be an int"),
         (["text", "--test-length", "999999999"], "characters (--test-length)"),
-        (["--criterion", "squared"], "--criterion is for the task addition or"),
+        (
+            ["--criterion", "squared"],
+            "--criterion must be left out unless the task is addition,",
+        ),
         (["adding", "--criterion", "x"], "--criterion must be one of squared,"),
         (["--test-length", "x"], "--test-length"),
         (["--seeds", "0"], "--seeds must be from 1"),
@@ -146,17 +157,26 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["--flow-form", "x"], "--flow-form must be"),
         (["--carry-max-norm", "0"], "--carry-max-norm must be"),
         (["text", "--text", "/no/file"], "--text must be a file"),
-        (["--text", "/no/file"], "--text is for the task text"),
-        (["--device-mesh", "9999"], "needs 9999 devices"),
+        (["--text", "/no/file"], "--text must be left out unless the task is text"),
+        (["--device-mesh", "9999"], "--device-mesh must be of no more devices than"),
         (["--config", "/no/file"], "cannot read '/no/file'"),
         (["--save-config", "/no/file"], "--save-config: cannot write '/no/file'"),
         (["--checkpoint", "/dev/null/x"], "--checkpoint: cannot write '/dev/null/x'"),
-        (["--resume"], "--resume needs --checkpoint"),
-        (["--checkpoint", "/no/folder", "--resume"], "no folder of checkpoints"),
+        (["--resume"], "--resume must come with --checkpoint"),
+        (["--checkpoint", "/no/folder", "--resume"], "must be a folder of checkpoints"),
         (["--speed", "9"], "No such option"),
-        (["--max-value", "0.1"], "--max-value is for clip-value; got method clip-norm"),
-        (["--momentum", "0.5"], "--momentum is for momentum and nesterov"),
-        (["--method", "none", "--flow-form", "ratio"], "--flow-form is for flow"),
+        (
+            ["--max-value", "0.1"],
+            "--max-value must be left out without clip-value; got method clip-norm",
+        ),
+        (
+            ["--momentum", "0.5"],
+            "--momentum must be left out without momentum or nesterov",
+        ),
+        (
+            ["--method", "none", "--flow-form", "ratio"],
+            "--flow-form must be left out without flow",
+        ),
     ],
 )
 def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):
@@ -169,7 +189,10 @@ def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["evaluate", "/no/folder", "--lengths", "10"], "no folder of checkpoints"),
+        (
+            ["evaluate", "/no/folder", "--lengths", "10"],
+            "must be a folder of checkpoints",
+        ),
         (["evaluate", "/no/folder", "--lengths", "10,x"], "--lengths must be whole"),
         (["evaluate", "/no/folder"], "--lengths"),
         (["sweep", "/no/file"], "cannot read '/no/file'"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from optax_ltd.experiments import cliff, sweep
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.studies import RESULTS, STUDIES, generalisation
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import descents, generalisation
+from optax_ltd.experiments.studies.published import RESULTS, STUDIES
+from optax_ltd.experiments.training import sweep
 from tests.cli.calls import CONFIG, invoke, words_of
 
 LENGTHS = (10, 12)
@@ -20,7 +21,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if name == "cliff":
         sizes = {"_PIXELS": 11, "_STARTS": 2, "UPDATES": 3}
         for size, value in sizes.items():
-            monkeypatch.setattr(cliff, size, value)
+            monkeypatch.setattr(descents, size, value)
         return
     study = STUDIES[name]
 
@@ -38,7 +39,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize("name", RESULTS)
 def test_it_makes_a_picture_a_table_and_records(name: str, tmp_path: Path):
-    budget = ("--budget", 4) if RESULTS[name].takes_budget else ()
+    budget = () if name == "cliff" else ("--budget", 4)
     result = invoke("reproduce", name, "--output", tmp_path, *budget)
     assert result.exit_code == 0, result.output
     first = next(iter(STUDIES[name].configs(4))) if name in STUDIES else name
@@ -66,7 +67,7 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "train", interrupted)
+    monkeypatch.setattr(sweep, "make_run", interrupted)
     again = invoke(*command)
     assert again.exit_code == 0, again.output
     (tmp_path / "none.json").unlink()
@@ -80,7 +81,10 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     [
         (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
         (("recipe", "--budget", "1h"), "--budget must be updates of each run, .* '1h'"),
-        (("cliff", "--budget", "5"), "--budget is for what has runs; cliff has none"),
+        (
+            ("cliff", "--budget", "5"),
+            "--budget must be left out, as cliff has no runs; got '5'",
+        ),
     ],
 )
 def test_reproduce_names_what_is_wrong(arguments: tuple[str, ...], reason: str):

@@ -13,8 +13,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import optax_ltd as ltd
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
 
 
 def step(port: str, num_processes: str, process_id: str, file: str) -> None:

@@ -1,9 +1,18 @@
 """Runs that nobody trained, to see what is made of them."""
 
-import numpy as np
+import math
+import time
+from typing import Any
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
+import numpy as np
+from rich.console import Console
+
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.terminal.watch import TerminalWatch
+from optax_ltd.experiments.training.run import Evaluation, Run
+from optax_ltd.experiments.training.runner import Runner
+
+QUIET = TerminalWatch(Console(quiet=True))
 
 
 def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:
@@ -15,3 +24,23 @@ def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:
         Evaluation(updates, 2 * ones, ones, error, none + 7),
     ]
     return Run(config, 0.01, evaluations, seconds=1.0)
+
+
+class SyntheticRunner(Runner):
+    """A runner whose tests come 2 updates after another and find nothing solved."""
+
+    def __init__(self, setup: Any, *, time_limit: float = math.inf):
+        self.setup = setup
+        self.run = Run(setup.config, 0.01, seconds=1.0, time_limit=time_limit)
+        self.has_tested = False
+        self._began = time.monotonic()
+
+    def compile(self) -> None:
+        pass
+
+    def advance(self, until: int | None = None) -> Evaluation:
+        updates = self.run.update + 2
+        made = synthetic_run(self.run.config, solved=0, updates=updates).evaluations[-1]
+        self.run.evaluations.append(made)
+        self.has_tested = True
+        return made

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from optax_ltd.experiments.config import Config
 from optax_ltd.experiments.input_error import InputError
-from optax_ltd.experiments.problem import make_task, make_test_task
-from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_task, make_test_task
+from optax_ltd.experiments.parts.setup import make_setup
 
 OTHER = Config(
     task="addition",

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.devices import make_mesh
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.devices import make_mesh
 
 CONFIG = Config(
     length=10,
@@ -22,15 +22,16 @@ CONFIG = Config(
 PROGRAM = """
 import json, sys
 import numpy as np
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.devices import make_mesh
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.devices import make_mesh
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training.runner import Runner
 
 config = Config.from_dict(json.loads(sys.argv[1]))
-one, eight = Runner(config), Runner(config, mesh=make_mesh("2x4", config))
+setup = make_setup(config)
+one, eight = Runner(setup), Runner(setup, mesh=make_mesh("2x4", config))
 for runner in (one, eight):
-    while not runner.run.done:
-        runner.advance()
+    runner.train()
 for got, want in zip(eight.run.evaluations, one.run.evaluations, strict=True):
     for field, expected in want._asdict().items():
         np.testing.assert_allclose(getattr(got, field), expected, rtol=1e-5)
@@ -66,7 +67,7 @@ def test_a_mesh_of_one_device_has_both_axes():
         ("2x", "such as 2x4"),
         ("-2x4", "such as 2x4"),
         ("2x4x1", "such as 2x4"),
-        ("99x99", "needs 9801 devices"),
+        ("99x99", "got 99x99, of 9801"),
     ],
 )
 def test_what_is_no_mesh_is_refused(text: str, reason: str):
@@ -77,5 +78,5 @@ def test_what_is_no_mesh_is_refused(text: str, reason: str):
 @pytest.mark.parametrize(("text", "field"), [("3", "seeds"), ("1x3", "batch_size")])
 def test_devices_share_evenly(text: str, field: str, monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 8)
-    with pytest.raises(ValueError, match=f"`{field}` that 3 divides"):
+    with pytest.raises(ValueError, match=f"`{field}` must be a multiple of 3 "):
         make_mesh(text, CONFIG)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from optax_ltd.experiments import environment
+from optax_ltd.experiments.training import environment
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -1,11 +1,12 @@
 import re
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.headline import headline
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.terminal.headline import headline
 
 
 def words(config: Config) -> str:
-    return re.sub(r"\[/?\w*\]", "", headline(config))
+    return re.sub(r"\[/?\w*\]", "", headline(make_setup(config)))
 
 
 def test_it_tells_lengths_seeds_and_chance():

@@ -3,7 +3,7 @@ import signal
 
 import pytest
 
-from optax_ltd.experiments.interrupt import deferred_interrupt
+from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
 
 
 def press_ctrl_c() -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from optax_ltd.experiments import intervals, markdown
-from optax_ltd.experiments.config import Config
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import intervals, markdown
 from tests.experiments.synthetic_runs import synthetic_run
 
 

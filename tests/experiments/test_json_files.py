@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from optax_ltd.experiments.json_files import json_text, read_json, write_json
+from optax_ltd.experiments.training.json_files import json_text, read_json, write_json
 
 
 @pytest.mark.parametrize("contents", ["[1]", "{", "3"])

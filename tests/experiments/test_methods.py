@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.methods import flow_options, make_optimizer, title
-from optax_ltd.experiments.setup import make_setup
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import flow_options, make_optimizer, title
+from optax_ltd.experiments.parts.setup import make_setup
 
 KEY = jax.random.key(0)
 PARAMS = {"a": jnp.zeros(2)}

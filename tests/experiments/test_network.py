@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from optax_ltd import tasks
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.methods import flow_options
-from optax_ltd.experiments.network import CELLS, INITS, Network, make_network
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import flow_options
+from optax_ltd.experiments.parts.network import CELLS, INITS, Network, make_network
 
 UNITS = 64
 GATES = {"tanh": 1, "sigmoid": 1, "relu": 1, "lstm": 4, "gru": 3}

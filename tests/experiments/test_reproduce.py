@@ -1,27 +1,26 @@
 """The command that makes published results again, on results of no size."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from optax_ltd.experiments import progress, sweep
-from optax_ltd.experiments.budget import Budget, parse_budget
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.progress import Bars
-from optax_ltd.experiments.reproduce import reproduce
-from optax_ltd.experiments.studies import RESULTS
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies.budget import Budget, parse_budget
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
-from optax_ltd.experiments.study import Study
-from tests.experiments.synthetic_runs import synthetic_run
+from optax_ltd.experiments.studies.published import RESULTS
+from optax_ltd.experiments.studies.reproduce import reproduce
+from optax_ltd.experiments.studies.study import Study
+from optax_ltd.experiments.terminal.progress import Bars
+from optax_ltd.experiments.training import runner as module
+from optax_ltd.experiments.training import sweep
+from optax_ltd.experiments.training.run import Run
+from tests.experiments.synthetic_runs import QUIET, SyntheticRunner, synthetic_run
 
-QUIET = Console(quiet=True)
 NO_LIMIT = parse_budget("1min").updates
 
 
@@ -78,64 +77,46 @@ def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
     assert wrong.max() <= 10
     assert record["environment"]["packages"]["jax"]
 
-    def train(*_: object, **__: object) -> None:
+    def make_run(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(sweep, "make_run", make_run)
     assert reproduce("tiny", tmp_path, Budget(4), QUIET) == table
-    with pytest.raises(ValueError, match=r"none\.json' is of another config"):
+    with pytest.raises(ValueError, match=r"none\.json' must be of this config"):
         reproduce("tiny", tmp_path, Budget(6), QUIET)
 
 
-class PatientRunner:
-    """A runner whose tests come 2 updates after another, and never the last."""
-
-    def __init__(self):
-        self.run = dataclasses.replace(
-            synthetic_run(Config(updates=NO_LIMIT), solved=0), evaluations=[]
-        )
-
-    def compile(self) -> None:
-        pass
-
-    def advance(self) -> None:
-        some = synthetic_run(self.run.config, solved=0, updates=self.run.update + 2)
-        self.run.evaluations.append(some.evaluations[-1])
+def new_runner(updates: int, time_limit: float) -> SyntheticRunner:
+    setup = SimpleNamespace(config=Config(updates=updates))
+    return SyntheticRunner(setup, time_limit=time_limit)
 
 
 @pytest.mark.parametrize(("seconds", "updates"), [(0, 2), (-1, 2), (math.inf, 6)])
 def test_the_test_reached_when_time_is_out_is_the_last(seconds: float, updates: int):
-    runner: Any = PatientRunner()
-    runner.run.time_limit = seconds
-    if seconds == math.inf:
-        runner.run.config = dataclasses.replace(runner.run.config, updates=6)
-    with Bars(QUIET, ["patient"]) as bars:
-        bars.train(0, runner, lambda: None)
+    runner = new_runner(6 if seconds == math.inf else NO_LIMIT, seconds)
+    runner.train()
     assert runner.run.update == updates
 
 
 @pytest.mark.parametrize(
     ("updates", "time_limit", "share"),
-    [(8, math.inf, 0.25), (NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5)],
+    [(8, math.inf, 0.25), (NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5), (8, 30.0, 1)],
 )
 def test_a_bar_shows_the_budget_that_is_spent_first(
     updates: int, time_limit: float, share: float, monkeypatch: pytest.MonkeyPatch
 ):
-    runner: Any = PatientRunner()
-    runner.run.config = dataclasses.replace(runner.run.config, updates=updates)
-    runner.run.time_limit = time_limit
-    clock = iter([100.0, 130.0])
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock.__next__))
-
-    def interrupt_after_a_test() -> None:
-        if runner.run.evaluations:
-            raise KeyboardInterrupt
-
-    with Bars(QUIET, ["patient"]) as bars:
-        with pytest.raises(KeyboardInterrupt):
-            bars.train(0, runner, interrupt_after_a_test)
+    runner = new_runner(updates, time_limit)
+    clock = SimpleNamespace(monotonic=lambda: runner._began + 30)
+    monkeypatch.setattr(module, "time", clock)
+    with Bars(Console(quiet=True), ["patient"]) as bars:
         (task,) = bars._progress.tasks
+        bars.show(0, runner)
+        assert task.fields["status"] == "compiling"
+        runner.advance()
+        bars.show(0, runner)
     assert (task.completed, task.total) == (share, 1)
+    assert task.fields["status"].startswith("loss 2.000  error 50.0%")
+    assert (task.stop_time is not None) == (share == 1)
 
 
 def test_a_budget_of_time_is_shared_by_the_runs(
@@ -143,15 +124,11 @@ def test_a_budget_of_time_is_shared_by_the_runs(
 ):
     given = []
 
-    def train(config: Config, _: Console, *, seconds: float) -> Any:
+    def make_run(config: Config, _: object, *, seconds: float, **__: object) -> Run:
         given.append(seconds)
-        runner: Any = PatientRunner()
-        runner.run.config = config
-        runner.advance()
-        return runner, True
+        return synthetic_run(config, solved=0)
 
-    monkeypatch.setattr(sweep, "train", train)
-    monkeypatch.setitem(RESULTS, "tiny", dataclasses.replace(TINY, reach=()))
+    monkeypatch.setattr(sweep, "make_run", make_run)
     reproduce("tiny", tmp_path, Budget(NO_LIMIT, seconds=600.0), QUIET)
     first, second = given
     assert 290 < first <= 300

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_ltd.experiments import checkpoints
-from optax_ltd.experiments.checkpoints import Checkpoints
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.evaluate import evaluate
-from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.runner import Runner
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training import checkpoints
+from optax_ltd.experiments.training.checkpoints import Checkpoints
+from optax_ltd.experiments.training.evaluate import evaluate
+from optax_ltd.experiments.training.runner import Runner
 
 CONFIG = Config(
     length=(10, 12),
@@ -28,6 +29,11 @@ CONFIG = Config(
     batch_size=4,
     hidden_size=4,
 )
+SETUP = make_setup(CONFIG)
+
+
+def unseen(runner: Runner) -> None:
+    """Observes nothing."""
 
 
 def numbers(tree: object) -> list[np.ndarray]:
@@ -49,12 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runner(folder: Path) -> Runner:
     """Saved after four of its six updates, then trained to the end."""
-    runner = Runner(CONFIG)
+    runner = Runner(SETUP)
+    runner.train(until=4)
     with Checkpoints(folder) as saved:
-        while not runner.run.done:
-            if runner.run.update == 4:
-                saved.save(runner)
-            runner.advance()
+        saved.save(runner)
+    runner.train()
     return runner
 
 
@@ -73,14 +78,14 @@ def test_going_on_gives_the_bits_of_never_stopping(folder: Path, runner: Runner)
 
 
 def test_the_networks_that_solved_come_back_too(tmp_path: Path):
-    runner, untrained = Runner(CONFIG), numbers(Runner(CONFIG).members)
+    runner, untrained = Runner(SETUP), numbers(Runner(SETUP).members)
     kept = runner.members
     runner.advance()
     trained, runner.kept = numbers(runner.members), kept
     with Checkpoints(tmp_path) as saved:
         saved.save(runner)
     with Checkpoints(tmp_path) as saved:
-        saved.restore(resumed := Runner(CONFIG))
+        saved.restore(resumed := Runner(SETUP))
     assert resumed.run.seconds == runner.run.seconds > 0
     for got, want in zip(numbers(resumed.kept), untrained, strict=True):
         np.testing.assert_array_equal(got, want)
@@ -89,7 +94,7 @@ def test_the_networks_that_solved_come_back_too(tmp_path: Path):
 
 
 def test_sampled_steps_are_drawn_anew_in_every_update(runner: Runner):
-    before, after = numbers(Runner(CONFIG).members.rest), numbers(runner.members.rest)
+    before, after = numbers(Runner(SETUP).members.rest), numbers(runner.members.rest)
     counts = [a - b for a, b in zip(after, before, strict=True) if (a != b).any()]
     assert counts
     assert all((count >= CONFIG.updates).all() for count in counts)
@@ -101,7 +106,7 @@ def test_evaluation_is_of_the_latest_state(folder: Path, runner: Runner):
     expected = runner.test(
         make_test_task(dataclasses.replace(CONFIG, test_size=40), 15)
     )
-    (made,) = evaluate(folder, [15], 40)
+    (made,) = evaluate(folder, [15], 40, unseen)
     assert made.length == 15
     np.testing.assert_array_equal(made.loss, expected[0])
     np.testing.assert_array_equal(made.error, expected[1])
@@ -110,8 +115,8 @@ def test_evaluation_is_of_the_latest_state(folder: Path, runner: Runner):
 
 
 def test_a_folder_without_a_state_cannot_be_evaluated(tmp_path: Path):
-    with pytest.raises(ValueError, match="no folder of checkpoints"):
-        evaluate(tmp_path, [10], 20)
+    with pytest.raises(ValueError, match="must be a folder of checkpoints"):
+        evaluate(tmp_path, [10], 20, unseen)
     checkpoints.write_config(tmp_path, Config(seeds=1, method="none"))
     with pytest.raises(ValueError, match="holds no state yet"):
-        evaluate(tmp_path, [10], 20)
+        evaluate(tmp_path, [10], 20, unseen)

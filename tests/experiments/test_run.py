@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training.run import Evaluation, Run
 
 CONFIG = Config(length=(10, 12), seeds=2, updates=100)
 

@@ -11,12 +11,12 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
-from optax_ltd.experiments import training
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.runner import Runner
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.training import Trainer
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training import trainer as module
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trainer import Member, Trainer
 from optax_ltd.tasks import Batch
 
 CONFIG = Config(
@@ -29,7 +29,8 @@ CONFIG = Config(
     hidden_size=8,
     learning_rate=0.5,
 )
-TASK = make_setup(CONFIG).task
+SETUP = make_setup(CONFIG)
+TASK = SETUP.task
 
 # Sums of a few thousand float32 numbers, in another order: some of their last digits.
 ROUNDING = 50 * float(np.finfo(np.float32).eps)
@@ -37,9 +38,8 @@ ROUNDING = 50 * float(np.finfo(np.float32).eps)
 
 @pytest.fixture(scope="module")
 def finished() -> Runner:
-    runner = Runner(CONFIG)
-    while not runner.run.done:
-        runner.advance()
+    runner = Runner(SETUP)
+    runner.train()
     return runner
 
 
@@ -51,7 +51,7 @@ def params_of(model) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))]
 
 
-def leaves_of(members: training.Member) -> list[np.ndarray]:
+def leaves_of(members: Member) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(members.params)]
 
 
@@ -123,7 +123,7 @@ def test_model_before_training_is_kept(finished: Runner):
 
 def test_a_network_is_kept_as_it_first_solved_the_task():
     """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
-    runner = Runner(CONFIG)
+    runner = Runner(SETUP)
     wrong = iter([[20, 0], [0, 20], [20, 20]])
     runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)))
     made = []
@@ -145,13 +145,31 @@ def test_a_network_is_kept_as_it_first_solved_the_task():
     assert (loss != last[0]).any()
 
 
+def test_training_stops_and_goes_on_where_it_is_told():
+    runner = Runner(SETUP)
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.zeros(2, int))
+    runner.train()
+    assert [e.update for e in runner.run.evaluations] == [2]  # all have solved
+    seen = []
+
+    def interrupt() -> None:
+        seen.append(runner.run.update)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.train(until=7, after_test=interrupt)
+    runner.train(until=7, after_test=lambda: seen.append(runner.run.update))
+    assert seen == [4, 6, 7]
+    runner.train(until=7, after_test=pytest.fail)
+
+
 @pytest.mark.parametrize(("wrong", "solved_at"), [(1, None), (0, 2)])
 def test_the_threshold_itself_is_not_below_it_nor_in_a_record(
     wrong: int, solved_at: int | None
 ):
     """Of 100 sequences one may not be wrong, for .01 is not below .01."""
     config = dataclasses.replace(CONFIG, test_size=100)
-    runner = Runner(config)
+    runner = Runner(make_setup(config))
     runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong, np.int32))
     runner.advance()
     kept = Run.from_dict(json.loads(json.dumps(runner.run.to_dict())))
@@ -180,7 +198,7 @@ def test_every_test_and_every_update_draws_sequences_of_its_own(
     for number in (0, 1, 2):
         update(member, jnp.int32(number))
         test(member, jnp.int32(number))
-    runner = Runner(config)
+    runner = Runner(setup)
     monkeypatch.setattr(runner, "_trainer", trainer)
     one = jax.tree.map(lambda leaf: leaf[None], member)
     runner.members = runner.kept = one
@@ -216,12 +234,12 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
     task = dataclasses.replace(
         setup.task, loss=lambda outputs, _: jnp.nan * outputs.sum()
     )
-    runner = Runner(config, dataclasses.replace(setup, task=task))
+    runner = Runner(dataclasses.replace(setup, task=task))
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 
 
-def key_of(member: training.Member) -> np.ndarray:
+def key_of(member: Member) -> np.ndarray:
     guard: Any = member.opt_state
     return np.asarray(guard[0].key)
 
@@ -237,7 +255,7 @@ def test_each_seed_has_random_steps_of_its_own():
 
 def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
     """Of 7 sequences in batches of 3, the last batch holds one."""
-    monkeypatch.setattr(training, "_TEST_BATCH", 3)
+    monkeypatch.setattr(module, "_TEST_BATCH", 3)
     setup = make_setup(CONFIG)
     # Wrong in the first place of each batch: of 9 places 3, of the first 7 also 3.
     task = dataclasses.replace(

@@ -6,11 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.problem import make_test_task
-from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.setup import make_setup
-from optax_ltd.experiments.studies import STUDIES, recipe
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.studies import recipe
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.pathological import (
@@ -18,6 +17,8 @@ from optax_ltd.experiments.studies.pathological import (
     PATHOLOGICAL,
     PUBLISHED,
 )
+from optax_ltd.experiments.studies.published import STUDIES
+from optax_ltd.experiments.training.run import Evaluation, Run
 from tests.experiments.synthetic_runs import synthetic_run
 
 

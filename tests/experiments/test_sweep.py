@@ -1,18 +1,17 @@
 """Grids of runs, each kept as it ends."""
 
 import dataclasses
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from optax_ltd.experiments import sweep as module
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Evaluation, Run
-from optax_ltd.experiments.sweep import read_sweep, sweep
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.training import sweep as module
+from optax_ltd.experiments.training.run import Evaluation, Run
+from optax_ltd.experiments.training.sweep import read_sweep, sweep
+from tests.experiments.synthetic_runs import QUIET
 
 BASE = {"length": 10, "hidden_size": 4, "seeds": 2}
 
@@ -50,12 +49,12 @@ def test_grids_may_stand_side_by_side(tmp_path: Path):
         ({}, "base and grid"),
         ({"base": {}}, "base and grid"),
         ({"grid": {}, "speed": 1}, "base and grid"),
-        ({"base": [], "grid": {}}, "base must"),
+        ({"base": [], "grid": {}}, "`base` must"),
         ({"grid": {"seeds": 3}}, "lists of values"),
         ({"grid": 3}, "lists of values"),
-        ({"grid": []}, "no run"),
-        ({"grid": {"seeds": []}}, "no run"),
-        ({"grid": {"speed": [1]}}, "no field 'speed'"),
+        ({"grid": []}, "one run or more"),
+        ({"grid": {"seeds": []}}, "one run or more"),
+        ({"grid": {"speed": [1]}}, "got `speed`"),
         ({"grid": {"seeds": [0]}}, "`seeds`"),
         ({"grid": {"cell": ["tanh", "mlp"]}}, "`cell`"),
     ],
@@ -70,34 +69,35 @@ def test_names_of_files_must_tell_runs_apart(tmp_path: Path):
     for text in texts:
         text.write_text(1000 * "ab")
     grid = {"task": ["text"], "length": [5], "text": list(map(str, texts))}
-    with pytest.raises(ValueError, match="would be named"):
+    with pytest.raises(ValueError, match="got two runs named"):
         read(tmp_path, grid=grid)
 
 
 class Training:
-    """Stands for `train`: a run that is over at once, and sometimes Ctrl-C."""
+    """Stands for `make_run`: a run that is over at once, and sometimes Ctrl-C."""
 
     def __init__(self, interrupted_at: int | None = None):
         self.trained: list[Config] = []
         self._interrupted_at = interrupted_at
 
-    def __call__(self, config: Config, console: Console, **_: object):
+    def __call__(self, config: Config, observer: object, **_: object) -> Run:
         self.trained.append(config)
+        if len(self.trained) == self._interrupted_at:
+            raise KeyboardInterrupt
         ones = np.ones(config.seeds)
         evaluation = Evaluation(config.updates, ones, ones, ones, ones.astype(int))
-        self.run = Run(config, 0.01, [evaluation])
-        return self, len(self.trained) != self._interrupted_at
+        return Run(config, 0.01, [evaluation])
 
 
 CONFIGS = {f"seeds={n}": Config.from_dict(BASE | {"seeds": n}) for n in (1, 2, 3)}
 
 
 def make(folder: Path) -> dict[str, Run]:
-    return dict(sweep(CONFIGS, folder, Console(file=io.StringIO())))
+    return dict(sweep(CONFIGS, folder, QUIET))
 
 
 def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(module, "train", stopped := Training(interrupted_at=2))
+    monkeypatch.setattr(module, "make_run", stopped := Training(interrupted_at=2))
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
     assert len(stopped.trained) == 2
@@ -105,20 +105,20 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, monkeypatch):
     # What a kill in the middle of writing leaves.
     (tmp_path / "seeds=2.json.new").write_text('{"config": ')
 
-    monkeypatch.setattr(module, "train", second := Training())
+    monkeypatch.setattr(module, "make_run", second := Training())
     runs = make(tmp_path)
     assert second.trained == [CONFIGS["seeds=2"], CONFIGS["seeds=3"]]
     assert {name: run.config for name, run in runs.items()} == CONFIGS
     names = [f"{name}.json" for name in CONFIGS]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
-    monkeypatch.setattr(module, "train", third := Training())
+    monkeypatch.setattr(module, "make_run", third := Training())
     assert list(make(tmp_path)) == list(CONFIGS)
     assert not third.trained
 
 
 def test_what_is_no_record_is_refused(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(module, "train", training := Training())
+    monkeypatch.setattr(module, "make_run", training := Training())
     for contents in ("{}", '{"config": 3}'):
         (tmp_path / "seeds=2.json").write_text(contents)
         with pytest.raises(ValueError, match=r"seeds=2\.json' must be the record"):
@@ -127,9 +127,8 @@ def test_what_is_no_record_is_refused(tmp_path: Path, monkeypatch):
 
 
 def test_when_time_is_out_no_run_begins(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(module, "train", training := Training())
-    console = Console(file=io.StringIO())
-    assert not dict(sweep(CONFIGS, tmp_path, console, seconds=0.0))
+    monkeypatch.setattr(module, "make_run", training := Training())
+    assert not dict(sweep(CONFIGS, tmp_path, QUIET, seconds=0.0))
     assert not training.trained
     assert not list(tmp_path.iterdir())
 
@@ -138,8 +137,8 @@ def test_a_record_of_another_config_is_refused(tmp_path: Path, monkeypatch):
     other = dataclasses.replace(CONFIGS["seeds=1"], learning_rate=0.3)
     record = json.dumps(Run(other, 0.01).record())
     (tmp_path / "seeds=1.json").write_text(record)
-    monkeypatch.setattr(module, "train", training := Training())
-    with pytest.raises(ValueError, match="of another config"):
+    monkeypatch.setattr(module, "make_run", training := Training())
+    with pytest.raises(ValueError, match="of this config"):
         make(tmp_path)
     assert not training.trained
     assert (tmp_path / "seeds=1.json").read_text() == record

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks import timing
 from benchmarks.recurrent.settings import Setting
-from optax_ltd.experiments.environment import cores
+from optax_ltd.experiments.training.environment import cores
 
 LAYERS = {"SimpleCell": "RNN", "GRUCell": "GRU", "OptimizedLSTMCell": "LSTM"}
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
 
 from optax_ltd import plots
-from optax_ltd.experiments import markdown
-from optax_ltd.experiments.budget import Budget
-from optax_ltd.experiments.cliff import Cliff, cliff
-from optax_ltd.experiments.json_files import read_json, write_json
+from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.budget import Budget
+from optax_ltd.experiments.studies.descents import UPDATES, Cliff, cliff
+from optax_ltd.experiments.training.json_files import read_json, write_json
+from optax_ltd.experiments.training.observer import Watch
 
 _DRAWN = ("SGD", "SGD + clip")
 _RECORD = "cliff.json"
@@ -26,18 +27,30 @@ class CliffStudy:
         "plain descent is thrown far out at the cliff, clipped descent follows it to a "
         "solution."
     )
-    takes_budget = False
 
-    def make(self, folder: Path, budget: Budget, console: Console) -> Figure:
+    def budget(self, text: str | None) -> Budget:
+        """The updates of a descent, which are part of the result.
+
+        Args:
+          text: a budget that the user asked for.
+
+        Raises:
+          InputError: if the user asked for any.
+        """
+        if text:
+            raise refusal("budget", "left out, as cliff has no runs", repr(text))
+        return Budget(UPDATES)
+
+    def make(self, folder: Path, budget: Budget, watch: Watch) -> Figure:
         """Computes surface and descents, writes their record and draws them.
 
         Args:
           folder: where to.
-          budget: of no use here.
-          console: where it says that it works.
+          budget: the only one there is.
+          watch: of the work.
         """
         del budget
-        with console.status("computing the surface and the descents"):
+        with watch.work("computing the surface and the descents"):
             found = cliff()
         write_json(folder / _RECORD, found.record())
         return figure(found)

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from optax_ltd.experiments import figures, markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.run import Run
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.study import Runs, Study
+from optax_ltd.experiments.training.run import Run
 
 # The field that has the threshold of each clip, and its values.
 CLIPS: dict[str, tuple[str, tuple[float, ...]]] = {

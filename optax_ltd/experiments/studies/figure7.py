@@ -2,9 +2,9 @@
 
 from matplotlib.figure import Figure
 
-from optax_ltd.experiments import figures, markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (20, 50, 100, 150, 200)
 METHODS = {

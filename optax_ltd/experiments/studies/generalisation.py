@@ -2,9 +2,10 @@
 
 from matplotlib.figure import Figure
 
-from optax_ltd.experiments import figures, markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
+from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
 _RANGES = {"50-200": (50, 200), "10-200": (10, 200)}
@@ -25,7 +26,10 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    return figures.error_curves({_title(run.config): run for run in runs.values()})
+    task = make_test_task(next(iter(runs.values())).config)
+    return figures.error_curves(
+        task, {_title(run.config): run for run in runs.values()}
+    )
 
 
 def _table(runs: Runs) -> str:

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optax_ltd import plots, tasks
-from optax_ltd.experiments import markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.study import Runs, Study
 
 # What tables call a network, and its fields of a config.
 _NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -6,9 +6,9 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 
 from optax_ltd import tasks
-from optax_ltd.experiments import figures, markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (50, 100)
 _ALL = "100 %, T up to 200"

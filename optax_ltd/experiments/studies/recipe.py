@@ -5,9 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from optax_ltd.experiments import figures, markdown
-from optax_ltd.experiments.config import Config
-from optax_ltd.experiments.study import Runs, Study
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.study import Runs, Study
 
 _CONFIRMED = ("100", "200")
 _SEARCH_SHARE = 4  # each of its runs gets this part of the budget

@@ -1,0 +1,1 @@
+"""What a config names: tasks, networks, methods, and the set-up they make."""

@@ -1,0 +1,169 @@
+"""What a run is, in words and numbers that a file can hold."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from optax_ltd.experiments.input_error import InputError, refusal
+from optax_ltd.experiments.parts.choices import listed
+from optax_ltd.experiments.parts.method_table import (
+    FLOW_WORDS,
+    NONE,
+    OPTIMIZERS,
+    PARTS,
+    users,
+)
+from optax_ltd.experiments.parts.network_table import CELLS, INITS
+from optax_ltd.experiments.parts.task_table import CRITERIA, tasks_with
+
+Length: TypeAlias = int | tuple[int, int]
+
+_LARGEST = 2**30  # sums of two of them are still an int32
+
+
+def _field(default: Any, help: str, **metadata: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, **metadata})
+
+
+def _range(allowed: str, is_allowed: Callable[[Any], bool]) -> dict[str, Any]:
+    return {"allowed": allowed, "is_allowed": is_allowed}
+
+
+def _users(field: str) -> str:
+    return listed(users(field), "and")
+
+
+def _flow_words(field: str, ending: str = "") -> str:
+    return f"{listed(FLOW_WORDS[field])}{ending}."
+
+
+_NOT_NEGATIVE = _range("finite and at least 0", lambda x: 0 <= x < math.inf)
+_POSITIVE = _range("finite and above 0", lambda x: 0 < x < math.inf)
+_SHARE = _range("above 0 and at most 1", lambda x: 0 < x <= 1)
+_BELOW_ONE = _range("at least 0 and below 1", lambda x: 0 <= x < 1)
+_COUNT = _range(f"from 1 to {_LARGEST}", lambda x: 1 <= x <= _LARGEST)
+_SEED = _range(f"from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that decides what a run does; the options of ``optax-ltd train``.
+
+    What the words may be stands with what they mean, in the tables of tasks, of methods
+    and of networks.
+    """
+
+    task: str = _field("temporal_order", "The task.")
+    length: int | tuple[int, int] = _field(
+        50, "Length of the sequences, or a range such as 50-200."
+    )
+    test_length: int | None = _field(
+        None, "Length to test at, if not that of training."
+    )
+    criterion: str | None = _field(
+        None,
+        f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "
+        f".04, {listed(CRITERIA)}, if not the task's own.",
+    )
+    text: str | None = _field(None, "Text file of the task text.")
+    method: str = _field(
+        "clip-norm+flow",
+        f"{NONE}, or several of these, joined by +: "
+        + "; ".join(f"{word} ({part.help})" for word, part in PARTS.items())
+        + ".",
+    )
+    max_value: float = _field(
+        1.0, f"Threshold of {_users('max_value')}.", **_NOT_NEGATIVE
+    )
+    max_norm: float = _field(
+        1.0, f"Threshold of {_users('max_norm')}.", **_NOT_NEGATIVE
+    )
+    step_size: float = _field(
+        1.0, f"Size of the step of {_users('step_size')}.", **_NOT_NEGATIVE
+    )
+    carry_max_norm: float = _field(
+        1.0, f"Threshold of {_users('carry_max_norm')}, for each example.", **_POSITIVE
+    )
+    flow_weight: float = _field(2.0, "Weight of Ω.", **_NOT_NEGATIVE)
+    flow_decay: float = _field(
+        0.0,
+        "Updates after which the weight of Ω has halved, as 1/t; 0 for never.",
+        **_NOT_NEGATIVE,
+    )
+    flow_form: str = _field("squared_ratio", _flow_words("flow_form"))
+    flow_reduction: str = _field("mean", _flow_words("flow_reduction", ", over time"))
+    flow_params: str = _field(
+        "recurrent", f"What Ω acts on: {_flow_words('flow_params')}"
+    )
+    flow_fraction: float = _field(
+        1.0, "Share of the time steps sampled for Ω.", **_SHARE
+    )
+    optimizer: str = _field("sgd", f"{listed(OPTIMIZERS)}.")
+    learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
+    momentum: float = _field(
+        0.9, f"Momentum coefficient of {_users('momentum')}.", **_BELOW_ONE
+    )
+    cell: str = _field("tanh", f"{listed(CELLS)}.")
+    init: str = _field("basic_tanh", f"Initial weights: {listed(INITS)}.")
+    hidden_size: int = _field(50, "Recurrent units.", **_COUNT)
+    batch_size: int = _field(20, "Sequences in one update.", **_COUNT)
+    updates: int = _field(10_000, "Updates at most.", **_COUNT)
+    test_every: int = _field(250, "Updates from one test to the next.", **_COUNT)
+    test_size: int = _field(10_000, "Fresh sequences in one test.", **_COUNT)
+    seeds: int = _field(3, "Networks trained together.", **_COUNT)
+    first_seed: int = _field(0, "Seed of the first of them.", **_SEED)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _checked(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest to train at."""
+        length = self.length
+        return length if isinstance(length, tuple) else (length, length)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON holds them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """The config that has these fields, and defaults for the rest.
+
+        Args:
+          values: what a file held.
+
+        Raises:
+          InputError: if a field is unknown or its value of the wrong type.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(
+                f"a config must have no fields but {', '.join(sorted(known))}; "
+                f"got `{unknown[0]}`."
+            )
+        return cls(**values)
+
+
+def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A field's value in its own type."""
+    if field.name == "length" and isinstance(value, list | tuple):
+        return tuple(value)
+    if field.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    kinds: Any = int if field.name == "length" else field.type
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise refusal(field.name, _kind(kinds), repr(value))
+    is_allowed = field.metadata.get("is_allowed")
+    if is_allowed is not None and not is_allowed(value):
+        raise refusal(field.name, field.metadata["allowed"], f"{value}")
+    return value
+
+
+def _kind(kinds: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a word"}
+    return names.get(kinds, f"{kinds}".replace("None", "null"))

@@ -1,0 +1,117 @@
+"""What a method and its optimiser may be, a row each."""
+
+import typing
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import optax
+
+import optax_ltd as ltd
+from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
+
+
+class Part(NamedTuple):
+    """A part of a method.
+
+    Attributes:
+      title: What tables and pictures call it.
+      help: What it does.
+      fields: Of a config: those that not every run makes use of, but this one does.
+      guard: From a key and the values of these fields, what a gradient meets before
+        the optimiser; None if the part is an option of the recurrent layer.
+    """
+
+    title: str
+    help: str
+    fields: tuple[str, ...]
+    guard: Callable[..., optax.GradientTransformation] | None = None
+
+
+class Optimizer(NamedTuple):
+    """An optimiser.
+
+    Attributes:
+      title: What tables and pictures call it.
+      make: From a learning rate and the values of the fields, the optimiser.
+      fields: As of `Part`.
+    """
+
+    title: str
+    make: Callable[..., optax.GradientTransformation]
+    fields: tuple[str, ...] = ()
+
+
+# In the order in which a gradient meets them.
+PARTS: Mapping[str, Part] = {
+    "random-step": Part(
+        "random step",
+        "a random step at Inf or NaN",
+        ("step_size",),
+        lambda key, size: ltd.nonfinite_random_step(size, key=key),
+    ),
+    "clip-value": Part(
+        "clip by value",
+        "each entry bounded",
+        ("max_value",),
+        lambda _, most: ltd.clip_by_value(most),
+    ),
+    "clip-norm": Part(
+        "clip",
+        "the global norm bounded",
+        ("max_norm",),
+        lambda _, most: ltd.clip_by_global_norm(most),
+    ),
+    "clip-random": Part(
+        "random step above",
+        "a random step above that norm",
+        ("max_norm",),
+        lambda key, most: ltd.clip_by_global_norm(most, above="random_step", key=key),
+    ),
+    "flow": Part(
+        "Ω",
+        "the regulariser Ω",
+        (
+            "flow_weight",
+            "flow_decay",
+            "flow_form",
+            "flow_reduction",
+            "flow_params",
+            "flow_fraction",
+        ),
+    ),
+    "carry-clip": Part(
+        "carry clip",
+        "the error signal bounded at each step back",
+        ("carry_max_norm",),
+    ),
+}
+NONE = "none"  # what a method without parts is called
+
+OPTIMIZERS: Mapping[str, Optimizer] = {
+    "sgd": Optimizer("SGD", optax.sgd),
+    "momentum": Optimizer("Momentum", optax.sgd, ("momentum",)),
+    "nesterov": Optimizer("Nesterov", partial(optax.sgd, nesterov=True), ("momentum",)),
+    "adam": Optimizer("Adam", optax.adam),
+    "rmsprop": Optimizer("RMSProp", optax.rmsprop),
+}
+
+# What the fields of "flow" that hold a word may hold.
+FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
+    "flow_form": typing.get_args(FlowForm),
+    "flow_reduction": typing.get_args(FlowReduction),
+    "flow_params": ("all", "recurrent"),
+}
+
+
+def users(field: str) -> list[str]:
+    """The parts of methods, or the optimisers, that alone make use of a field.
+
+    Args:
+      field: of a config.
+
+    Returns:
+      Their words; none if every run makes use of it.
+    """
+    rows: Mapping[str, Part | Optimizer] = {**PARTS, **OPTIMIZERS}
+    return [word for word, row in rows.items() if field in row.fields]

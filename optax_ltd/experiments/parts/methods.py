@@ -1,0 +1,124 @@
+"""The method of a run: what becomes of a gradient."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import optax
+
+import optax_ltd as ltd
+from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.parts.choices import choose, listed
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.method_table import (
+    FLOW_WORDS,
+    NONE,
+    OPTIMIZERS,
+    PARTS,
+    users,
+)
+
+
+def parts(config: Config) -> list[str]:
+    """What a method is a mix of.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      InputError: if a part is unknown or named twice.
+    """
+    if config.method == NONE:
+        return []
+    words = config.method.split("+")
+    for word in words:
+        choose("method", word, {NONE: None, **PARTS})
+    if NONE in words or len(set(words)) < len(words):
+        told = "none, or name each of its parts once"
+        raise refusal("method", told, repr(config.method))
+    return words
+
+
+def refuse_unused(config: Config, given: Iterable[str]) -> None:
+    """Refuses what the user asked for and would not get.
+
+    Args:
+      config: of the run.
+      given: the fields that the user gave.
+
+    Raises:
+      InputError: if its method or optimiser makes no use of one of them.
+    """
+    words = {*parts(config), config.optimizer}
+    for field in given:
+        using = users(field)
+        if using and not words.intersection(using):
+            raise refusal(
+                field,
+                f"left out without {listed(using)}",
+                f"method {config.method} and optimizer {config.optimizer}",
+            )
+
+
+def title(config: Config) -> str:
+    """What tables and pictures call the method of a run.
+
+    Args:
+      config: of the run.
+    """
+    optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    return " + ".join([optimizer.title, *(PARTS[word].title for word in parts(config))])
+
+
+def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformation:
+    """The optimiser of a run behind the guards of its method.
+
+    Args:
+      config: of the run.
+      key: of the random steps; a state begun with another draws others.
+
+    Raises:
+      InputError: if optimiser or method are unknown.
+    """
+    named = parts(config)
+    makers = [
+        (row.guard, _values(config, row.fields))
+        for word, row in PARTS.items()
+        if word in named and row.guard
+    ]
+    guards = [
+        make(jax.random.fold_in(key, i), *values)
+        for i, (make, values) in enumerate(makers)
+    ]
+    # A clip that never clips still counts what is not finite.
+    watched = guards or [ltd.clip_by_global_norm(float("inf"))]
+    optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    values = _values(config, optimizer.fields)
+    return optax.chain(*watched, optimizer.make(config.learning_rate, *values))
+
+
+def flow_options(config: Config) -> dict[str, Any]:
+    """What a method asks of `optax_ltd.FlowRNN`.
+
+    Args:
+      config: of the run.
+
+    Raises:
+      InputError: if the method or a word for Ω is unknown.
+    """
+    named = parts(config)
+    for field, words in FLOW_WORDS.items():
+        choose(field, getattr(config, field), dict.fromkeys(words))
+    clip = ltd.clip_carry_gradient(max_norm=config.carry_max_norm)
+    return {
+        "flow_weight": config.flow_weight if "flow" in named else 0.0,
+        "flow_form": config.flow_form,
+        "flow_reduction": config.flow_reduction,
+        "flow_params": config.flow_params,
+        "flow_fraction": config.flow_fraction,
+        "carry_clip": clip if "carry-clip" in named else None,
+    }
+
+
+def _values(config: Config, fields: Iterable[str]) -> list[Any]:
+    return [getattr(config, field) for field in fields]

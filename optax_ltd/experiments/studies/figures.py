@@ -1,0 +1,98 @@
+"""The pictures of an experiment."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import optax_ltd as ltd
+from optax_ltd import plots
+from optax_ltd.experiments.parts.network import Network
+from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.tasks import Batch, Task
+
+_FLOW_BATCH = 200
+
+
+def error_curves(task: Task, runs: Mapping[str, Run]) -> Figure:
+    """Draws the test errors of runs of one task.
+
+    Args:
+      task: that was tested on.
+      runs: by what the picture shall call them.
+    """
+    curves = {
+        name: (
+            np.array([e.update for e in run.evaluations]),
+            np.stack([e.error for e in run.evaluations]),
+        )
+        for name, run in runs.items()
+    }
+    return plots.error_curves(
+        curves, chance_error=task.chance_error, solved_below=task.solved_below
+    )
+
+
+def updates_to_solve(groups: Mapping[str, Mapping[str, Run]]) -> Figure:
+    """Draws after how many updates each seed first solved its task.
+
+    Args:
+      groups: by heading, runs by what the picture shall call them; each tested.
+    """
+    return plots.updates_to_solve(
+        {
+            heading: {name: (run.solved_at, run.update) for name, run in runs.items()}
+            for heading, runs in groups.items()
+        }
+    )
+
+
+def success_rates(
+    runs: Iterable[Run], *, panel: Callable[[Run], str], method: Callable[[Run], str]
+) -> Figure:
+    """Draws the shares of seeds that solved their task against length.
+
+    Args:
+      runs: in ascending order of length.
+      panel: The title of the panel that a run belongs to.
+      method: What the legend shall call its method.
+    """
+    panels: dict[str, dict[str, list[plots.Rate]]] = {}
+    for run in runs:
+        methods = panels.setdefault(panel(run), {})
+        methods.setdefault(method(run), []).append(_rate(run))
+    return plots.success_rates(panels, label="seeds that solved it,\nat any test, %")
+
+
+def _rate(run: Run) -> plots.Rate:
+    """The share of seeds that solved the task, at the length of the tests."""
+    seeds = run.config.seeds
+    return plots.Rate(
+        run.config.test_length or run.config.lengths[1],
+        run.num_solved / seeds,
+        *intervals.of_share(run.num_solved, seeds),
+    )
+
+
+def gradient_flow(runners: Sequence[Runner]) -> Figure:
+    """Draws the first network's error signal along time, before and after training.
+
+    Args:
+      runners: of one task and the same networks.
+    """
+    task = runners[0].setup.task
+    batch = task.sample(jax.random.key(0), _FLOW_BATCH)
+
+    def loss_fn(network: Network, batch: Batch) -> jax.Array:
+        return task.loss(network(batch), batch)
+
+    networks = {"before training": runners[0].network(0, trained=False)}
+    networks |= {f"after {r.run.title}": r.network(0) for r in runners}
+    reports = {
+        name: ltd.gradient_flow(loss_fn, network, batch)
+        for name, network in networks.items()
+    }
+    return plots.gradient_flow(reports)

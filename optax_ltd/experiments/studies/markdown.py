@@ -1,0 +1,102 @@
+"""Tables in Markdown, and numbers as they stand in them."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.training.run import Run
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table.
+
+    Args:
+      heads: one head a column.
+      rows: the cells of each row.
+
+    Returns:
+      The lines of the table.
+    """
+    lines = [f"| {' | '.join(cells)} |" for cells in (heads, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heads), *lines[1:]])
+
+
+def solved(run: Run) -> str:
+    """How many seeds solved the task, with the interval of their share.
+
+    Where the last test found fewer below the threshold, it also tells how many.
+
+    Args:
+      run: any that was tested.
+    """
+    count, seeds = run.num_solved, run.config.seeds
+    lower, upper = intervals.of_share(count, seeds)
+    told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
+    still = int(np.sum(run.evaluations[-1].error < run.solved_below))
+    return told if still == count else f"{told}, {still} at the end"
+
+
+def solved_since(run: Run) -> tuple[int, int]:
+    """Tests of seeds that had solved the task before: how many still did, and all.
+
+    Args:
+      run: any.
+    """
+    errors = np.array(
+        [
+            e.error[i]
+            for i, at in enumerate(run.solved_at)
+            for e in run.evaluations
+            if at is not None and e.update > at
+        ]
+    )
+    return int(np.sum(errors < run.solved_below)), len(errors)
+
+
+def solved_after(run: Run) -> str:
+    """Updates after which each seed had solved the task.
+
+    Args:
+      run: any.
+    """
+    return " ".join("–" if at is None else f"{at:,}" for at in run.solved_at)
+
+
+def wrong_at_the_end(run: Run) -> str:
+    """Wrong answers in the last test, in %, a number a seed.
+
+    Args:
+      run: any that was tested.
+    """
+    return each(100 * run.evaluations[-1].error, 1)
+
+
+def each(values: np.ndarray, digits: int) -> str:
+    """Numbers one after the other.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def mean(values: np.ndarray, digits: int) -> str:
+    """A mean over seeds with its interval; how many are finite, if not all.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    kept = values[np.isfinite(values)]
+    if not len(kept):
+        return "none finite"
+    told = []
+    if len(kept) > 1:
+        lower, upper = intervals.of_mean(kept)
+        told.append(f"{lower:.{digits}f} to {upper:.{digits}f}")
+    if len(kept) < len(values):
+        told.append(f"{len(kept)} of {len(values)} finite")
+    mean = f"{kept.mean():.{digits}f}"
+    return f"{mean} ({', '.join(told)})" if told else mean

@@ -1,0 +1,149 @@
+"""A run: what came out of training, test after test."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.methods import title
+from optax_ltd.experiments.training.environment import environment
+
+
+class Evaluation(NamedTuple):
+    """How all seeds stood after some updates.
+
+    Attributes:
+      update: Updates made so far.
+      train_loss: Mean training loss since the evaluation before, float [seeds].
+      test_loss: Mean loss on fresh sequences, float [seeds].
+      error: Share of fresh sequences answered wrongly, float [seeds].
+      nonfinite: Gradients with an Inf or a NaN so far, int [seeds].
+    """
+
+    update: int
+    train_loss: np.ndarray
+    test_loss: np.ndarray
+    error: np.ndarray
+    nonfinite: np.ndarray
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same in lists; null is what no number is."""
+        return {
+            name: values if name == "update" else plain(values)
+            for name, values in self._asdict().items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
+        """What `to_dict` made it of.
+
+        Args:
+          values: its fields.
+        """
+        arrays = {
+            name: np.array(values[name], int if name == "nonfinite" else float)
+            for name in cls._fields[1:]
+        }
+        return cls(values["update"], **arrays)
+
+
+@dataclasses.dataclass
+class Run:
+    """The training of all seeds of one config, as far as it came.
+
+    Attributes:
+      config: What is trained, and how.
+      solved_below: Share of wrong answers below which the task counts as solved.
+      evaluations: What came out so far, an evaluation at a time.
+      seconds: Time spent on updates, without compilation and tests.
+      reach: By length, the share of wrong answers of the networks that were kept, a
+        number a seed.
+      time_limit: Seconds that all of it may take; the test then reached is the last.
+    """
+
+    config: Config
+    solved_below: float
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    reach: dict[int, list[float]] = dataclasses.field(default_factory=dict)
+    time_limit: float = math.inf
+
+    @property
+    def title(self) -> str:
+        """What tables and pictures call its method."""
+        return title(self.config)
+
+    @property
+    def update(self) -> int:
+        """Updates made so far."""
+        return self.evaluations[-1].update if self.evaluations else 0
+
+    @property
+    def updates_per_second(self) -> float:
+        """Updates per second of training, each of all seeds together."""
+        return self.update / self.seconds if self.seconds else 0.0
+
+    @property
+    def solved_at(self) -> list[int | None]:
+        """Per seed, updates made when a test first found the task solved."""
+        below = self.solved_below
+        return [
+            next((e.update for e in self.evaluations if e.error[i] < below), None)
+            for i in range(self.config.seeds)
+        ]
+
+    @property
+    def num_solved(self) -> int:
+        """How many seeds have solved the task, in any test."""
+        return sum(update is not None for update in self.solved_at)
+
+    @property
+    def done(self) -> bool:
+        """Whether every seed has solved the task, or the budget is spent."""
+        is_spent = self.update >= self.config.updates
+        return is_spent or self.num_solved == self.config.seeds
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, as JSON holds it."""
+        return {
+            "config": self.config.to_dict(),
+            "solved_below": self.solved_below,
+            "solved_at": self.solved_at,
+            "seconds": self.seconds,
+            "time_limit": self.time_limit if self.time_limit < math.inf else None,
+            "reach": self.reach,
+            "evaluations": [e.to_dict() for e in self.evaluations],
+        }
+
+    def record(self) -> dict[str, Any]:
+        """What is kept of it: all of it, and where it was made."""
+        return {"environment": environment(), **self.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Run":
+        """What `to_dict` or `record` made of it.
+
+        Args:
+          values: its fields.
+        """
+        limit = values.get("time_limit")
+        return cls(
+            Config.from_dict(values["config"]),
+            values["solved_below"],
+            [Evaluation.from_dict(e) for e in values["evaluations"]],
+            values["seconds"],
+            {int(length): errors for length, errors in values["reach"].items()},
+            math.inf if limit is None else limit,
+        )
+
+
+def plain(values: np.ndarray) -> list[float | None]:
+    """Numbers as JSON holds them; null is what no number is.
+
+    Args:
+      values: any number of them, [n].
+    """
+    return [value if math.isfinite(value) else None for value in values.tolist()]

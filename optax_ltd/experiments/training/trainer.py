@@ -1,0 +1,129 @@
+"""The training loop: many updates of all seeds in one compiled call."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from optax_ltd.experiments.parts.network import Network
+from optax_ltd.experiments.parts.setup import Setup
+from optax_ltd.tasks import Batch, Task
+
+# What is tested at once: sequences whose carries stay in the cache, and time steps of
+# all of them, whose outputs stay in memory.
+_TEST_BATCH, _TEST_STEPS = 500, 50_000
+
+
+class Member(NamedTuple):
+    """One seed's network in training; a run stacks all of them along axis 0.
+
+    Attributes:
+      params: The parameters.
+      rest: The network's other variables.
+      opt_state: The optimiser's state.
+      data_key: Key of the sequences to train on, raw.
+      test_key: Key of the sequences to test on, raw.
+    """
+
+    params: nnx.State
+    rest: nnx.State
+    opt_state: optax.OptState
+    data_key: jax.Array
+    test_key: jax.Array
+
+
+class Trainer:
+    """The pure functions of one run's training.
+
+    Runs that differ in their methods alone start from the same networks and meet the
+    same sequences, for all randomness comes from the seed and the number of the update.
+    """
+
+    def __init__(self, setup: Setup, batch_size: int, mesh: jax.sharding.Mesh | None):
+        self._setup = setup
+        self._batch_size = batch_size
+        self._mesh = mesh
+        network = nnx.eval_shape(lambda: setup.new_network(rngs=nnx.Rngs(0)))
+        self._graph = nnx.split(network)[0]
+        self._optimizer = setup.new_optimizer(jax.random.key(0))
+
+    def init(self, seed: jax.typing.ArrayLike) -> Member:
+        """Returns the untrained member of a seed."""
+        init_key, *keys, noise_key = jax.random.split(jax.random.key(seed), 4)
+        network = self._setup.new_network(rngs=nnx.Rngs(init_key))
+        _, params, rest = nnx.split(network, nnx.Param, ...)
+        opt_state = self._setup.new_optimizer(noise_key).init(params)
+        return Member(params, rest, opt_state, *map(jax.random.key_data, keys))
+
+    def network(self, member: Member) -> Network:
+        """Returns a member's network."""
+        return nnx.merge(self._graph, member.params, member.rest, copy=True)
+
+    def update(self, member: Member, update: jax.Array) -> tuple[Member, jax.Array]:
+        """Makes one update; returns the member and its loss before, a scalar."""
+        setup = self._setup
+        batch = self._spread(
+            setup.task.sample(_key(member.data_key, update), self._batch_size)
+        )
+        weight = None if setup.flow_weight is None else setup.flow_weight(update)
+
+        def loss_fn(params: nnx.State) -> tuple[jax.Array, nnx.State]:
+            network = self.network(member._replace(params=params))
+            loss = setup.task.loss(network(batch, weight), batch)
+            _, _, rest = nnx.split(network, nnx.Param, ...)
+            return loss, rest
+
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, rest), grads = grad_fn(member.params)
+        updates, opt_state = self._optimizer.update(
+            grads, member.opt_state, member.params
+        )
+        params = optax.apply_updates(member.params, updates)
+        return member._replace(params=params, rest=rest, opt_state=opt_state), loss
+
+    def train(
+        self, members: Member, start: jax.Array, stop: jax.Array
+    ) -> tuple[Member, jax.Array]:
+        """Makes the updates start, ..., stop - 1; returns their mean losses [seeds]."""
+        axis = None if self._mesh is None else "seeds"
+        update = jax.vmap(self.update, in_axes=(0, None), spmd_axis_name=axis)
+
+        def body(i: jax.Array, state: tuple[Member, jax.Array]) -> Any:
+            members, total = state
+            members, loss = update(members, i)
+            return members, total + loss
+
+        zeros = jnp.zeros(members.data_key.shape[0])
+        members, total = jax.lax.fori_loop(start, stop, body, (members, zeros))
+        return members, total / (stop - start)
+
+    def test(
+        self, member: Member, update: jax.Array, task: Task
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the loss on fresh sequences and how many came out wrong, scalars."""
+        size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
+
+        def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            batch = task.sample(key, size)
+            outputs = self.network(member)(batch)
+            return task.loss(outputs, batch), task.is_wrong(outputs, batch)
+
+        count = -(-task.test_size // size)
+        keys = jax.random.split(_key(member.test_key, update), count)
+        loss, wrong = jax.lax.map(score, keys)
+        return jnp.mean(loss), jnp.sum(wrong.reshape(-1)[: task.test_size])
+
+    def _spread(self, batch: Batch) -> Batch:
+        """The batch over the devices of the mesh."""
+        if self._mesh is None:
+            return batch
+        spread = jax.sharding.NamedSharding(
+            self._mesh, jax.sharding.PartitionSpec("batch")
+        )
+        return jax.lax.with_sharding_constraint(batch, spread)
+
+
+def _key(raw: jax.Array, number: jax.Array) -> jax.Array:
+    return jax.random.fold_in(jax.random.wrap_key_data(raw), number)
