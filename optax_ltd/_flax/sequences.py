@@ -124,6 +124,15 @@ def check_cell(cell: Any, module: type, api: str) -> None:
         )
 
 
+def check_same_lead(first: tuple[int, ...], lead: tuple[int, ...]) -> None:
+    """Raises ValueError unless two calls of a layer have the same axes."""
+    if first != lead:
+        raise ValueError(
+            "every call of a shared FlowRNN must have the same time and batch axes for "
+            f"one report: {first}; got {lead}."
+        )
+
+
 def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> None:
     dtype, shape = jnp.result_type(lengths), jnp.shape(lengths)
     if not jnp.issubdtype(dtype, jnp.integer) or shape != batch:

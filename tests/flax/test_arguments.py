@@ -110,10 +110,10 @@ def test_what_a_cell_returns(weight: float):
     def run(cell: Any) -> Any:
         return ltd.FlowRNN(cell(F, H, rngs=nnx.Rngs(0)), flow_weight=weight)(X)
 
-    pair = r"the cell must return a pair \(carry, output\), got "
+    pair = r"the cell must return a pair \(carry, output\); got "
     with pytest.raises(ValueError, match=pair):
         run(Single)
-    with pytest.raises(ValueError, match=re.escape("(3, 4), got (3, 8)")):
+    with pytest.raises(ValueError, match=re.escape("(3, 4); got (3, 8)")):
         run(Wider)
 
 

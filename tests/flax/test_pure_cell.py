@@ -42,7 +42,10 @@ class Growing(OwnCell):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        (Decaying, "keep the cell's parameters, .* got new values of ['dense_h/kernel"),
+        (
+            Decaying,
+            "keep the cell's parameters, .*; got new values of ['dense_h/kernel",
+        ),
         (DecayingInside, "keep the cell's parameters, .* of ['dense_h/kernel']"),
         (Growing, "keep the cell's variables, .* added ['last'], removed []"),
     ],

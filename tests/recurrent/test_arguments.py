@@ -91,7 +91,7 @@ def test_carry_clip(weight: float):
 
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_a_cell_that_returns_no_pair(weight: float):
-    message = r"the cell must return a pair \(carry, output\), got "
+    message = r"the cell must return a pair \(carry, output\); got "
     with pytest.raises(ValueError, match=message):
         _unroll(lambda p, h, x: h[:2], flow_weight=weight)
     with pytest.raises(ValueError, match=message + "3 values"):

@@ -195,8 +195,8 @@ def test_dtypes_that_never_settle(weight: float):
 
     required = "the cell must return a carry of the dtypes it was given: carry[0]['h'] "
     for cell, dtype, message in (
-        (turns, jnp.bfloat16, "has dtype float16, got bfloat16"),
-        (counts, jnp.int32, "has dtype int32, got float32"),
+        (turns, jnp.bfloat16, "has dtype float16; got bfloat16"),
+        (counts, jnp.int32, "has dtype int32; got float32"),
     ):
         carry = {"h": jnp.zeros((B, H), dtype)}
         with pytest.raises(ValueError, match=re.escape(required + message)):

@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 
 from optax_ltd._flax.linen.flow_rnn import FlowRNN
-from optax_ltd._flax.nnx.record_variable import check_same_lead
+from optax_ltd._flax.sequences import check_same_lead
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 

@@ -1,16 +1,18 @@
 """An NNX cell as a pure function of its parameters, carry, state and input."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from flax import nnx
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd._numerics.leaves import combine, partition
 from optax_ltd._recurrent.cell.aliases import index_of, returned
 from optax_ltd._recurrent.cell.program import as_pair
+from optax_ltd._recurrent.options import NamedParams
 
-_NAMED = ("all", "recurrent")
+_NAMED = get_args(NamedParams)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,24 +107,19 @@ def pure_cell(
 
 def check_flow_params(cell: nnx.Module, flow_params: nnx.filterlib.Filter) -> None:
     """Raises ValueError unless ``flow_params`` selects some parameter of the cell."""
+    required = f"one of {_NAMED} or an nnx filter"
     if isinstance(flow_params, str):
         if flow_params in _NAMED:
             return
-        raise ValueError(
-            f"flow_params must be one of {_NAMED} or an nnx filter, got {flow_params!r}"
-        )
+        raise refusal("flow_params", required, flow_params)
     params = nnx.state(cell, nnx.Param)
     try:
         chosen = nnx.filter_state(params, flow_params)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"flow_params must be one of {_NAMED} or an nnx filter, got {flow_params!r}"
-        ) from error
+        raise refusal("flow_params", required, flow_params) from error
     if not jax.tree.leaves(chosen):
-        raise ValueError(
-            f"flow_params must select at least one of {list(_by_path(params))}, "
-            f"got {flow_params!r}"
-        )
+        required = f"a selection of at least one of {list(_by_path(params))}"
+        raise refusal("flow_params", required, flow_params)
 
 
 def _step(
@@ -137,7 +134,7 @@ def _step(
     after = set(_by_path(state))
     if before != after:
         raise ValueError(
-            "a step must keep the cell's variables, got another set of them: "
+            "a step must keep the cell's variables; got another set of them: "
             f"added {sorted(after - before)}, removed {sorted(before - after)}"
         )
     return carry_after, jax.tree.leaves(state), y
@@ -176,7 +173,7 @@ def _check_params(pure: PureCell, params: Any, *args: Any) -> None:
     if changed:
         raise ValueError(
             "a step must keep the cell's parameters, and change variables of other "
-            f"types alone, got new values of {changed}"
+            f"types alone; got new values of {changed}."
         )
 
 

@@ -2,6 +2,7 @@
 
 from flax import nnx
 
+from optax_ltd._flax.sequences import check_same_lead
 from optax_ltd._recurrent.flow.record import FlowRecord
 
 
@@ -32,12 +33,3 @@ def record_of(
         variable.set_value(record)
     check_same_lead(record.gains.shape, lead)
     return record
-
-
-def check_same_lead(first: tuple[int, ...], lead: tuple[int, ...]) -> None:
-    """Raises ValueError unless two calls of a layer have the same axes."""
-    if first != lead:
-        raise ValueError(
-            "every call of a shared FlowRNN must have the same time and batch axes for "
-            f"one report: {first}; got {lead}."
-        )

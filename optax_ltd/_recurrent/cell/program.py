@@ -219,7 +219,7 @@ def as_pair(out: Any) -> tuple[Any, Any]:
     if isinstance(out, tuple) and len(out) == 2:
         return out
     what = f"{len(out)} values" if isinstance(out, tuple) else type(out).__name__
-    raise ValueError(f"the cell must return a pair (carry, output), got {what}")
+    raise ValueError(f"the cell must return a pair (carry, output); got {what}.")
 
 
 def _check_carry(carry: Any, returned_tree: Any, returned: Sequence[Any]) -> None:
@@ -227,14 +227,15 @@ def _check_carry(carry: Any, returned_tree: Any, returned: Sequence[Any]) -> Non
     if tree != returned_tree:
         raise ValueError(
             "the cell must return a carry of the structure it was given: required "
-            f"{tree}, got {returned_tree}"
+            f"{tree}; got {returned_tree}."
         )
     paths = jax.tree_util.tree_leaves_with_path(carry)
     for (path, leaf), aval in zip(paths, returned, strict=True):
         if leaf.shape != aval.shape:
             raise ValueError(
-                "the cell must return a carry of the shapes it was given: carry"
-                f"{jax.tree_util.keystr(path)} has shape {leaf.shape}, got {aval.shape}"
+                "the cell must return a carry of the shapes it was given: "
+                f"carry{jax.tree_util.keystr(path)} has shape {leaf.shape}; got "
+                f"{aval.shape}."
             )
 
 

@@ -57,7 +57,7 @@ def _converted(leaf: jax.Array, dtype: Any) -> jax.Array:
 def _complaint(carry: Any, returned: tuple[Any, ...]) -> str:
     paths = jax.tree_util.tree_leaves_with_path(carry)
     other = [
-        f"carry{jax.tree_util.keystr(path)} has dtype {leaf.dtype}, got {dtype}"
+        f"carry{jax.tree_util.keystr(path)} has dtype {leaf.dtype}; got {dtype}"
         for (path, leaf), dtype in zip(paths, returned, strict=True)
         if leaf.dtype != dtype
     ]

@@ -2,7 +2,12 @@
 
 With δ_t = ∂L/∂h_t, u_t = δ_t J_t and w_t = ∂Ω/∂u_t, all held constant, the gradient of
 Ω is that of Σ_t ⟨δ_t, ∂f_θ(h_{t-1}, x_t)/∂h · w_t⟩ in θ: one directional derivative of
-the cell, differentiated once. No time order is left in it.
+the cell, differentiated once. For Ω depends on θ through u_t alone,
+
+    dΩ = Σ_t ⟨w_t, du_t⟩,   du_t = δ_t dJ_t,   so dΩ = Σ_t d⟨δ_t, J_t w_t⟩,
+
+where δ_t, h_{t-1} and x_t do not move (Pascanu et al. 2013, section 3.3). J_t w_t is
+the tangent that `jax.jvp` gives along w_t. No time order is left in it.
 """
 
 from collections.abc import Callable
@@ -88,6 +93,7 @@ def error_signals(
             handed_on = [jnp.where(stop, jnp.zeros_like(u), u) for u in past]
         if not free:
             return handed_on, (error, past, None, clipped)
+        # What L reads through a side output is no part of δ_t, so u_t is without it.
         passed_on = back((error, jax.tree.map(jnp.zeros_like, free)))[0]
         return handed_on, (error, passed_on, past, clipped)
 
@@ -162,6 +168,8 @@ def loop_cotangents(
 
         linearise = _by_forward_mode if program.has_forward_mode else _by_reverse_mode
         value, of_penalty = linearise(steps, hidden, signals, penalty)
+        # One linearisation, pulled back twice: at (δ, 0) for L, at (δ, δ/‖δ‖) for both.
+        # It is linear, so what the two share is computed once.
         pull = jax.vjp(value, constants, ahead)[1]
         of_loss = (signals.error, signals.free)
         nothing = jax.tree.map(jnp.zeros_like, (of_loss, of_penalty))
@@ -188,6 +196,8 @@ class _Pairing(NamedTuple):
 
     @classmethod
     def of(cls, signals: Signals, penalty: Penalty, hidden: Leaves) -> "_Pairing":
+        # Ω is of the same size whatever ‖δ_t‖ is, so one factor of it moves from w_t to
+        # δ_t: neither then leaves its range where δ_t is 1e-30 or 1e30.
         relative = penalty.flow.relative
         unit = [
             d.astype(e.dtype)
@@ -220,7 +230,11 @@ def _by_forward_mode(
 def _by_reverse_mode(
     steps: _Steps, hidden: Leaves, signals: Signals, penalty: Penalty | None
 ) -> tuple[Callable[..., Any], Leaves]:
-    """(f, Σ ⟨δ J, w⟩), for cells with a reverse mode of their own."""
+    """(f, Σ ⟨δ J, w⟩), for cells with a reverse mode of their own.
+
+    A `jax.custom_vjp` has no tangent, but ⟨δ, J w⟩ = ⟨δ J, w⟩, and its left side is the
+    product that reverse mode gives.
+    """
     if penalty is None:
         return _by_forward_mode(steps, hidden, signals, None)
     pairing = _Pairing.of(signals, penalty, hidden)

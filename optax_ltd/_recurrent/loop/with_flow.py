@@ -265,6 +265,10 @@ def _nothing_seen(lead: tuple[int, ...], like: jax.Array) -> FlowRecord:
 def _sum_to_mean(num_examples: int) -> Any:
     """An identity whose backward pass turns Σ_t mean_b of Ω into the mean over terms.
 
+    With B examples and n active steps of all segments together the mean is B/n times
+    the sum. The two paths tell apart what of a cotangent is Ω's: it is c_L on one and
+    c_L + c_Ω on the other, so c_L + B/n ((c_L + c_Ω) − c_L) is that of L and the mean.
+
     It takes and returns what Ω acts on, the same values on the path of L alone, and a
     record; the number of terms is that of the active steps in the record's cotangent.
     """
