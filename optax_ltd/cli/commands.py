@@ -20,7 +20,7 @@ from optax_ltd.experiments.parts.problem import TASKS
 from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.studies.budget import DEFAULT
 from optax_ltd.experiments.studies.published import RESULTS
-from optax_ltd.experiments.studies.reproduce import reproduce as run_reproduce
+from optax_ltd.experiments.studies.published import reproduce as run_reproduce
 from optax_ltd.experiments.terminal.demo import run_demo
 from optax_ltd.experiments.terminal.headline import headline
 from optax_ltd.experiments.terminal.interrupt import deferred_interrupt

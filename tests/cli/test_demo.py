@@ -1,3 +1,4 @@
+import functools
 import re
 import struct
 import subprocess
@@ -7,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from optax_ltd.cli import commands
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies import figures
 from optax_ltd.experiments.terminal import demo
 from optax_ltd.experiments.training.run import Evaluation
 from tests.cli.calls import invoke
@@ -28,6 +32,9 @@ def test_demo_shows_the_table_and_writes_the_pictures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setattr(demo, "METHODS", ("none", "clip-norm+flow"))
+    monkeypatch.setattr(figures, "_FLOW_BATCH", 2)
+    sizes = {"hidden_size": 3, "batch_size": 2, "test_size": 20}
+    monkeypatch.setattr(commands, "Config", functools.partial(Config, **sizes))
     folder = tmp_path / "new" / "folder"
     result = invoke(
         "demo", "--length", 10, "--seeds", 1, "--updates", 2, "--output", folder

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,15 @@ import pytest
 from optax_ltd.cli import commands
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.parts.task_table import TASKS
+from optax_ltd.experiments.terminal import train as terminal_train
 from optax_ltd.experiments.training import sweep
 from optax_ltd.experiments.training.checkpoints import Checkpoints
 from optax_ltd.experiments.training.evaluate import Reach
 from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.tasks import Task
 from tests.cli.calls import CONFIG, invoke, words_of
+from tests.experiments.synthetic_runs import SyntheticRunner
 
 
 @pytest.fixture
@@ -66,6 +71,28 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     refused = invoke("evaluate", folder, "--lengths", "10,5")
     assert refused.exit_code == 2
     assert "--lengths must be an int >= 10" in words_of(refused)
+
+
+def test_each_part_of_a_text_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What is trained on and what is held out, by all that one command does."""
+    read = []
+    row = TASKS["text"]
+
+    def make(**options: Any) -> Task:
+        read.append(options["split"])
+        return row.make(**options)
+
+    monkeypatch.setitem(TASKS, "text", row._replace(make=make))
+    monkeypatch.setattr(terminal_train, "Runner", SyntheticRunner)
+    path = tmp_path / "text"
+    path.write_text(1000 * "ab")
+    options = "--text", path, "--length", 5, "--updates", 4
+    trained = invoke("train", "text", *options)
+    assert trained.exit_code == 0, trained.output
+    assert "SGD + clip + Ω 4 0 of 3" in words_of(trained)
+    assert read == ["train", "test"]
 
 
 def test_what_evaluate_prints_of_no_number_is_json(monkeypatch: pytest.MonkeyPatch):

@@ -1,5 +1,6 @@
 """Runs that nobody trained, to see what is made of them."""
 
+import functools
 import math
 import time
 from typing import Any
@@ -8,11 +9,14 @@ import numpy as np
 from rich.console import Console
 
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.studies.descents import cliff
 from optax_ltd.experiments.terminal.watch import TerminalWatch
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.runner import Runner
 
 QUIET = TerminalWatch(Console(quiet=True))
+
+made_cliff = functools.cache(cliff)
 
 
 def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:
@@ -29,7 +33,7 @@ def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:
 class SyntheticRunner(Runner):
     """A runner whose tests come 2 updates after another and find nothing solved."""
 
-    def __init__(self, setup: Any, *, time_limit: float = math.inf):
+    def __init__(self, setup: Any, *, mesh: None = None, time_limit: float = math.inf):
         self.setup = setup
         self.run = Run(setup.config, 0.01, seconds=1.0, time_limit=time_limit)
         self.has_tested = False

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from optax_ltd.experiments.studies import cliff, descents
+from tests.experiments.synthetic_runs import made_cliff
 
 
 @pytest.fixture(scope="module")
 def result() -> descents.Cliff:
-    return descents.cliff()
+    return made_cliff()
 
 
 def test_the_record_makes_the_table_again(result):

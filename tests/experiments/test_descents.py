@@ -7,6 +7,7 @@ import pytest
 
 import optax_ltd as ltd
 from optax_ltd.experiments.studies import descents
+from tests.experiments.synthetic_runs import made_cliff
 
 W, B = 5.2, -2.3
 
@@ -25,7 +26,7 @@ def reference_loss(w: float, b: float) -> float:
 
 @pytest.fixture(scope="module")
 def result() -> descents.Cliff:
-    return descents.cliff()
+    return made_cliff()
 
 
 def test_the_loss_is_that_of_the_paper():

@@ -1,5 +1,6 @@
 """What a method makes of a gradient and asks of the recurrent layer."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,8 +10,10 @@ import pytest
 
 import optax_ltd as ltd
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.method_table import FLOW_WORDS, OPTIMIZERS, PARTS
 from optax_ltd.experiments.parts.methods import flow_options, make_optimizer, title
 from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.parts.task_table import TASKS
 
 KEY = jax.random.key(0)
 PARAMS = {"a": jnp.zeros(2)}
@@ -76,6 +79,14 @@ def test_each_guard_draws_steps_of_its_own():
     )
     first, second = (np.asarray(g.key) for g in guards if hasattr(g, "key"))
     assert (first != second).any()
+
+
+def test_rows_name_fields_of_a_config():
+    fields = {field.name for field in dataclasses.fields(Config)}
+    named = [*PARTS.values(), *OPTIMIZERS.values()]
+    assert {name for row in named for name in row.fields} <= fields
+    assert {name for row in TASKS.values() for name in row.options} <= fields
+    assert set(FLOW_WORDS) < set(PARTS["flow"].fields)
 
 
 @pytest.mark.parametrize("method", ["none", "clip-norm", "clip-value", "random-step"])

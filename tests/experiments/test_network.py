@@ -96,7 +96,8 @@ def test_other_weights_are_normal_and_biases_zero(init: str, deviation: float):
 )
 def test_the_cell_is_that_of_its_name(cell: str, activation):
     network = new_network(cell=cell)
-    batch = tasks.temporal_order((10, 12)).sample(jax.random.key(1), 3)
+    sample = jax.jit(tasks.temporal_order((10, 12)).sample, static_argnums=1)
+    batch = sample(jax.random.key(1), 3)
     weights = cell_of(network)
     hidden = jnp.zeros((3, UNITS))
     states = []
@@ -110,13 +111,16 @@ def test_the_cell_is_that_of_its_name(cell: str, activation):
     )
 
 
+def outputs_of(task: tasks.Task) -> jax.Array:
+    """The shape of what a network puts out for two sequences."""
+    key = jax.random.key(0)
+    return nnx.eval_shape(lambda: new_network(task)(task.sample(key, 2)))
+
+
 def test_the_task_says_when_to_read():
     every = tasks.copying(4)
-    batch = every.sample(jax.random.key(0), 2)
     assert every.readout == "every"
-    outputs = nnx.eval_shape(lambda: new_network(every)(batch))
+    outputs = outputs_of(every)
     assert outputs.shape == (2, every.time, every.output_size)
     once = tasks.temporal_order(10)
-    batch = once.sample(jax.random.key(0), 2)
-    outputs = nnx.eval_shape(lambda: new_network(once)(batch))
-    assert outputs.shape == (2, once.output_size)
+    assert outputs_of(once).shape == (2, once.output_size)

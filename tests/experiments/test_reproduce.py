@@ -12,8 +12,7 @@ from rich.console import Console
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.studies.budget import Budget, parse_budget
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
-from optax_ltd.experiments.studies.published import RESULTS
-from optax_ltd.experiments.studies.reproduce import reproduce
+from optax_ltd.experiments.studies.published import RESULTS, reproduce
 from optax_ltd.experiments.studies.study import Study
 from optax_ltd.experiments.terminal.progress import Bars
 from optax_ltd.experiments.training import runner as module
@@ -100,7 +99,7 @@ def test_the_test_reached_when_time_is_out_is_the_last(seconds: float, updates: 
 
 @pytest.mark.parametrize(
     ("updates", "time_limit", "share"),
-    [(8, math.inf, 0.25), (NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5), (8, 30.0, 1)],
+    [(8, math.inf, 0.25), (NO_LIMIT, 40.0, 0.75), (4, 300.0, 0.5), (8, 29.0, 1)],
 )
 def test_a_bar_shows_the_budget_that_is_spent_first(
     updates: int, time_limit: float, share: float, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +113,8 @@ def test_a_bar_shows_the_budget_that_is_spent_first(
         assert task.fields["status"] == "compiling"
         runner.advance()
         bars.show(0, runner)
-    assert (task.completed, task.total) == (share, 1)
+    assert task.completed == pytest.approx(share)
+    assert task.total == 1
     assert task.fields["status"].startswith("loss 2.000  error 50.0%")
     assert (task.stop_time is not None) == (share == 1)
 

@@ -32,6 +32,13 @@ CONFIG = Config(
 SETUP = make_setup(CONFIG)
 
 
+def fresh(runner: Runner) -> Runner:
+    """A new runner of the same set-up, which compiles no program again."""
+    new = Runner(runner.setup)
+    new.__dict__.update({name: getattr(runner, name) for name in ("_train", "_test")})
+    return new
+
+
 def unseen(runner: Runner) -> None:
     """Observes nothing."""
 
@@ -77,15 +84,15 @@ def test_going_on_gives_the_bits_of_never_stopping(folder: Path, runner: Runner)
         np.testing.assert_equal(got._asdict(), want._asdict())
 
 
-def test_the_networks_that_solved_come_back_too(tmp_path: Path):
-    runner, untrained = Runner(SETUP), numbers(Runner(SETUP).members)
-    kept = runner.members
+def test_the_networks_that_solved_come_back_too(tmp_path: Path, runner: Runner):
+    runner = fresh(runner)
+    kept, untrained = runner.members, numbers(runner.members)
     runner.advance()
     trained, runner.kept = numbers(runner.members), kept
     with Checkpoints(tmp_path) as saved:
         saved.save(runner)
     with Checkpoints(tmp_path) as saved:
-        saved.restore(resumed := Runner(SETUP))
+        saved.restore(resumed := fresh(runner))
     assert resumed.run.seconds == runner.run.seconds > 0
     for got, want in zip(numbers(resumed.kept), untrained, strict=True):
         np.testing.assert_array_equal(got, want)

@@ -12,7 +12,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training import trainer as module
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
@@ -80,10 +80,11 @@ def test_it_is_the_textbook_loop(finished: Runner):
         return TASK.loss(trainer.network(member._replace(params=params))(batch), batch)
 
     grad = jax.jit(jax.value_and_grad(loss_fn))
+    sample = jax.jit(TASK.sample, static_argnums=1)
     params = member.params
     for update in range(5):
         key = jax.random.wrap_key_data(member.data_key)
-        batch = TASK.sample(jax.random.fold_in(key, update), 20)
+        batch = sample(jax.random.fold_in(key, update), 20)
         loss, grads = grad(params, batch)
         losses.append(loss)
         step = -0.5 / jnp.maximum(1, ltd.global_norm(grads))
@@ -135,9 +136,9 @@ def test_a_network_is_kept_as_it_first_solved_the_task():
         for kept, solved, last in zip(got, made[first], made[-1], strict=True):
             np.testing.assert_array_equal(kept, solved[seed])
             assert (kept != last[seed]).any()
+    test = runner._compiled_test(TASK)
     kept, last = (
-        runner._compiled_test(TASK)(members, jnp.int32(2**31 - 1))
-        for members in (runner.kept, runner.members)
+        test(members, jnp.int32(2**31 - 1)) for members in (runner.kept, runner.members)
     )
     loss, error = runner.test(TASK)
     np.testing.assert_array_equal(loss, kept[0])
@@ -145,9 +146,16 @@ def test_a_network_is_kept_as_it_first_solved_the_task():
     assert (loss != last[0]).any()
 
 
+def idle_runner(setup: Setup, wrong: int) -> Runner:
+    """A runner that changes nothing; its tests find so many sequences wrong."""
+    runner = Runner(setup)
+    runner.__dict__["_train"] = lambda members, *_: (members, np.zeros(2))
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong, np.int32))
+    return runner
+
+
 def test_training_stops_and_goes_on_where_it_is_told():
-    runner = Runner(SETUP)
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.zeros(2, int))
+    runner = idle_runner(SETUP, 0)
     runner.train()
     assert [e.update for e in runner.run.evaluations] == [2]  # all have solved
     seen = []
@@ -169,8 +177,7 @@ def test_the_threshold_itself_is_not_below_it_nor_in_a_record(
 ):
     """Of 100 sequences one may not be wrong, for .01 is not below .01."""
     config = dataclasses.replace(CONFIG, test_size=100)
-    runner = Runner(make_setup(config))
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong, np.int32))
+    runner = idle_runner(make_setup(config), wrong)
     runner.advance()
     kept = Run.from_dict(json.loads(json.dumps(runner.run.to_dict())))
     for run in (runner.run, kept):

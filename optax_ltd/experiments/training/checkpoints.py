@@ -141,7 +141,7 @@ def _states(runner: Runner) -> dict[str, Member]:
 
 
 def _by_path(tree: Any) -> dict[str, jax.Array]:
-    """The leaves by their paths."""
+    """A flat dictionary, which Orbax gives back as it was; a runner has the rest."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)

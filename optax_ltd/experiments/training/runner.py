@@ -120,6 +120,8 @@ class Runner:
         )
         run.evaluations.append(evaluation)
         self.has_tested = True
+        # A seed that an earlier test found to have solved the task is kept as it was
+        # then; any other as it is now, be it that this test is the first to find it.
         solved_before = [at is not None and at < stop for at in run.solved_at]
         self.kept = _choose(np.array(solved_before), self.kept, self.members)
         return evaluation

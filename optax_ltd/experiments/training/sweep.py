@@ -68,6 +68,8 @@ def sweep(
 ) -> Iterator[tuple[str, Run]]:
     """Makes the runs that a folder does not hold yet.
 
+    What an observer raises ends the sweep, and the run in flight is lost.
+
     Args:
       configs: by name.
       folder: where each run's record is written when the run ends.
@@ -81,8 +83,6 @@ def sweep(
 
     Raises:
       InputError: if the folder holds another run of that name.
-
-    What an observer raises ends the sweep; the run in flight is lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + seconds

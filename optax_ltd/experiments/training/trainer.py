@@ -87,6 +87,7 @@ class Trainer:
         self, members: Member, start: jax.Array, stop: jax.Array
     ) -> tuple[Member, jax.Array]:
         """Makes the updates start, ..., stop - 1; returns their mean losses [seeds]."""
+        # Both ends are traced, so that one program serves from every test to the next.
         axis = None if self._mesh is None else "seeds"
         update = jax.vmap(self.update, in_axes=(0, None), spmd_axis_name=axis)
 
@@ -110,13 +111,14 @@ class Trainer:
             outputs = self.network(member)(batch)
             return task.loss(outputs, batch), task.is_wrong(outputs, batch)
 
+        # As many batches as hold all sequences; of the last, the first ones count.
         count = -(-task.test_size // size)
         keys = jax.random.split(_key(member.test_key, update), count)
         loss, wrong = jax.lax.map(score, keys)
         return jnp.mean(loss), jnp.sum(wrong.reshape(-1)[: task.test_size])
 
     def _spread(self, batch: Batch) -> Batch:
-        """The batch over the devices of the mesh."""
+        """Has the devices along the axis ``batch`` of the mesh share the batch."""
         if self._mesh is None:
             return batch
         spread = jax.sharding.NamedSharding(
