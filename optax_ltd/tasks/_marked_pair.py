@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._checks import Length, check_length
+from optax_ltd.tasks._length import Length, check_length
 from optax_ltd.tasks._sampling import Draw, integers, nominal, sampler, tenth
 from optax_ltd.tasks._task import Score, Task
 

@@ -1,6 +1,6 @@
 """The delayed copying task."""
 
-from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._length import Length
 from optax_ltd.tasks._recall import recall
 from optax_ltd.tasks._task import Task
 

@@ -1,6 +1,6 @@
 """The noiseless memorisation tasks: repeat a short string much later."""
 
-from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._length import Length
 from optax_ltd.tasks._recall import recall
 from optax_ltd.tasks._task import Task
 

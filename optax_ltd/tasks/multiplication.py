@@ -2,7 +2,7 @@
 
 import math
 
-from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._length import Length
 from optax_ltd.tasks._marked_pair import marked_pair
 from optax_ltd.tasks._sampling import uniform
 from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._checks import Length
+from optax_ltd.tasks._length import Length
 from optax_ltd.tasks._marked_pair import marked_pair
 from optax_ltd.tasks._scores import cross_entropy, wrong_class
 from optax_ltd.tasks._task import Task
