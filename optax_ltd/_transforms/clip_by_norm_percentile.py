@@ -9,9 +9,9 @@ import optax
 from optax_ltd._numerics.checks import check_nonnegative, check_static_count
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import counted_norm
 from optax_ltd._transforms._record import GradientRecord, init_record
+from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, push, window_percentile
 
