@@ -4,14 +4,13 @@ Callables ``(key, shape, dtype) -> array``, as those of ``jax.nn.initializers``,
 has the dense ones (``normal``, ``orthogonal``).
 """
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike, DTypeLike
+
+from optax_ltd._numerics.checks import check_count, check_number
 
 __all__ = ["forget_gate_bias", "identity", "sparse"]
 
@@ -53,13 +52,13 @@ def sparse(num_nonzero: int = 15, *, spectral_radius: ArrayLike = 0.95) -> Initi
       networks*, 2013; Sutskever, Martens, Dahl and Hinton, *On the importance of
       initialization and momentum in deep learning*, 2013.
     """
-    num_nonzero = _check_count("num_nonzero", num_nonzero)
-    spectral_radius = _check_finite("spectral_radius", spectral_radius, above=0)
+    num_nonzero = check_count("num_nonzero", num_nonzero, at_least=1)
+    spectral_radius = check_number("spectral_radius", spectral_radius, above=0)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
     ) -> jax.Array:
-        n = _square_size("sparse", shape)
+        n = _square_size(shape)
         value_key, place_key = jax.random.split(key)
         values = jax.random.normal(value_key, (n, n), jnp.float32)
         mask = jnp.broadcast_to(jnp.arange(n) < num_nonzero, (n, n))
@@ -95,13 +94,13 @@ def identity(scale: ArrayLike = 1.0) -> Initializer:
       Le, Jaitly and Hinton, *A simple way to initialize recurrent networks of
       rectified linear units*, 2015.
     """
-    scale = _check_finite("scale", scale)
+    scale = check_number("scale", scale)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
     ) -> jax.Array:
         del key
-        return scale * jnp.eye(_square_size("identity", shape), dtype=dtype)
+        return scale * jnp.eye(_square_size(shape), dtype=dtype)
 
     return init
 
@@ -138,8 +137,8 @@ def forget_gate_bias(hidden_features: int, value: ArrayLike = 1.0) -> Initialize
       and Sutskever, *An empirical exploration of recurrent network architectures*,
       2015.
     """
-    hidden_features = _check_count("hidden_features", hidden_features)
-    value = _check_finite("value", value)
+    hidden_features = check_count("hidden_features", hidden_features, at_least=1)
+    value = check_number("value", value)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -147,8 +146,8 @@ def forget_gate_bias(hidden_features: int, value: ArrayLike = 1.0) -> Initialize
         del key
         if tuple(shape) != (4 * hidden_features,):
             raise ValueError(
-                "forget_gate_bias needs one vector for all four gates, of shape "
-                f"({4 * hidden_features},), got shape {tuple(shape)}"
+                f"`shape` must be ({4 * hidden_features},), one vector for all four "
+                f"gates; got {tuple(shape)}."
             )
         gates = jnp.zeros((4, hidden_features), dtype)
         return gates.at[1].set(value).reshape(shape)
@@ -156,39 +155,12 @@ def forget_gate_bias(hidden_features: int, value: ArrayLike = 1.0) -> Initialize
     return init
 
 
-def _check_count(name: str, value: Any) -> int:
-    """Requires an int of at least 1."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise _refusal(name, "an int >= 1", value)
-    return int(value)
-
-
-def _check_finite(
-    name: str, value: Any, *, above: float | None = None
-) -> jax.Array | float:
-    """Requires a finite number, above a bound if there is one, or a scalar array."""
-    if isinstance(value, jax.Array):
-        real = jnp.isrealobj(value) and value.dtype != bool
-        if real and value.shape == ():
-            return value  # It may be traced, so its value is never judged.
-    elif isinstance(value, int | float | np.integer | np.floating):
-        finite = not isinstance(value, bool) and math.isfinite(value)
-        if finite and (above is None or value > above):
-            return float(value)
-    bound = "" if above is None else f" > {above:g}"
-    raise _refusal(name, f"a finite number{bound}", value)
-
-
-def _refusal(name: str, required: str, value: Any) -> ValueError:
-    came = f"{value!r} ({type(value).__name__})"
-    return ValueError(f"`{name}` must be {required}; got {came}.")
-
-
-def _square_size(name: str, shape: tuple[int, ...]) -> int:
+def _square_size(shape: tuple[int, ...]) -> int:
     """The n of a shape (n, n)."""
     if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"{name} needs a square matrix, got shape {tuple(shape)}")
+        raise ValueError(
+            f"`shape` must be that of a square matrix; got {tuple(shape)}."
+        )
     return shape[0]
 
 

@@ -15,10 +15,56 @@ import numpy as np
 _Error = TypeVar("_Error", bound=Exception)
 
 
-def check_nonnegative(
-    name: str, value: Any, *, finite: bool = False, at_most: float = math.inf
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    finite: bool = True,
 ) -> jax.Array | float:
-    """Requires a real number of at least 0, or a scalar array.
+    """Requires a real number in an interval, or a scalar array.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+      above: a number that it exceeds.
+      at_least: the smallest number allowed.
+      below: a number that it falls short of.
+      at_most: the largest number allowed.
+      finite: whether Inf is refused.
+
+    Returns:
+      The JAX array as it is, or the number as a float.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    required = _number(above, at_least, below, at_most, finite)
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
+        _check_scalar(name, value, required)
+        if isinstance(value, jax.Array):
+            return value  # It may be traced, so its value is never judged.
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise refusal(name, required, value)
+    number = float(value)
+    inside = (
+        (above is None or number > above)
+        and (at_least is None or number >= at_least)
+        and (below is None or number < below)
+        and (at_most is None or number <= at_most)
+    )
+    if not inside or math.isnan(number) or (finite and math.isinf(number)):
+        raise refusal(name, required, value)
+    return number
+
+
+def check_nonnegative(
+    name: str, value: Any, *, finite: bool = False, at_most: float | None = None
+) -> jax.Array | float:
+    """Requires a hyperparameter of at least 0, as `check_number` does.
 
     Args:
       name: the argument's name, for the message.
@@ -27,29 +73,17 @@ def check_nonnegative(
       at_most: the largest number allowed.
 
     Returns:
-      The array as it is, or the number as a float.
+      The JAX array as it is, or the number as a float.
 
     Raises:
-      ValueError: the argument is anything else.
+      ValueError: the argument is anything else. If it is a schedule, the message
+        says how to use one.
     """
-    required = "a finite number >= 0" if finite else "a number >= 0"
-    if at_most < math.inf:
-        required = f"a number from 0 to {at_most:g}"
     if callable(value):
-        raise ValueError(
-            f"`{name}` must be {required}; got the callable {value!r}. For a schedule, "
-            "wrap the factory in `optax.inject_hyperparams`."
-        )
-    if isinstance(value, jax.Array | np.ndarray | np.generic):
-        _check_scalar(name, value, required)
-        if isinstance(value, jax.Array):
-            return value  # It may be traced, so its value is never judged.
-    elif isinstance(value, bool) or not isinstance(value, int | float):
-        raise refusal(name, required, value)
-    number = float(value)
-    if not 0 <= number <= at_most or (finite and math.isinf(number)):
-        raise refusal(name, required, value)
-    return number
+        required = _number(None, 0, None, at_most, finite)
+        hint = "For a schedule, wrap the factory in `optax.inject_hyperparams`."
+        raise ValueError(f"{refusal(name, required, value)} {hint}")
+    return check_number(name, value, at_least=0, at_most=at_most, finite=finite)
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
@@ -68,8 +102,49 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
         raise refusal(name, required, value)
 
 
-def check_count(name: str, value: Any, *, at_least: int) -> int:
+def check_bool(name: str, value: Any) -> bool:
+    """Requires True or False.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+
+    Returns:
+      The boolean.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise refusal(name, "True or False", value)
+    return bool(value)
+
+
+def check_count(
+    name: str, value: Any, *, at_least: int, at_most: int | None = None
+) -> int:
     """Requires an int of some size.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+      at_least: the smallest int allowed.
+      at_most: the largest int allowed.
+
+    Returns:
+      The int.
+
+    Raises:
+      ValueError: the argument is anything else.
+    """
+    size = f">= {at_least}" if at_most is None else f"from {at_least} to {at_most}"
+    if not is_count(value, at_least) or (at_most is not None and value > at_most):
+        raise refusal(name, f"an int {size}", value)
+    return int(value)
+
+
+def check_static_count(name: str, value: Any, *, at_least: int) -> int:
+    """Requires a hyperparameter that is such an int, and fixes shapes.
 
     Args:
       name: the argument's name, for the message.
@@ -80,16 +155,20 @@ def check_count(name: str, value: Any, *, at_least: int) -> int:
       The int.
 
     Raises:
-      ValueError: the argument is anything else.
+      ValueError: the argument is anything else. If it is an array, the message says
+        how to keep it an int.
     """
     if isinstance(value, jax.Array):
         required = f"an int >= {at_least}, no array"
         hint = "Under `optax.inject_hyperparams`, name it in `static_args`."
         raise ValueError(f"{refusal(name, required, value)} {hint}")
+    return check_count(name, value, at_least=at_least)
+
+
+def is_count(value: Any, at_least: int) -> bool:
+    """Whether this is an int, of Python or NumPy, of at least some size."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < at_least:
-        raise refusal(name, f"an int >= {at_least}", value)
-    return int(value)
+    return bool(whole and value >= at_least)
 
 
 def refusal(
@@ -111,6 +190,22 @@ def refusal(
     else:
         came = f"{value!r} ({type(value).__name__})"
     return error(f"`{name}` must be {required}; got {came}.")
+
+
+def _number(
+    above: float | None,
+    at_least: float | None,
+    below: float | None,
+    at_most: float | None,
+    finite: bool,
+) -> str:
+    """The words for a number in an interval; one with two ends is finite anyway."""
+    if at_least is not None and at_most is not None:
+        return f"a number from {at_least:g} to {at_most:g}"
+    bounds = {">": above, ">=": at_least, "<": below, "<=": at_most}
+    told = [f"{sign} {end:g}" for sign, end in bounds.items() if end is not None]
+    kind = "a finite number" if finite and len(told) < 2 else "a number"
+    return f"{kind} {' and '.join(told)}".rstrip()
 
 
 def _check_scalar(name: str, value: Any, required: str) -> None:

@@ -4,7 +4,9 @@ Two directions are offered. `"signs"` gives each of the N real entries the size
 ``length / sqrt(N)`` and a random sign: the norm is right by construction and one
 random bit per entry is enough, drawn only when the step is taken (under `jax.vmap`,
 where both branches of a condition run, always). `"sphere"` is
-uniform over the sphere; it needs a normal number per entry.
+uniform over the sphere; it needs a normal number per entry. Against signs, on a shared
+CPU and with 1, 40 and 400 leaves of 1,024 entries, such a step took 3, 6 and 8 times
+as long to compile and 2, 3 and 4 times as long to run.
 
 What is drawn has the shape of the leaves, those of one shape stacked. So on many
 devices each draws its own part, whatever the axis that is divided.
@@ -146,9 +148,13 @@ def _words(
 def _bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Random words: a counter that is mixed with the key twice.
 
-    They are good enough for signs, and compiled at once: on the many rounds of
-    `jax.random.bits` XLA spends a third of a second on a CPU, for each shape anew.
+    They are good enough for signs, and have fewer rounds to compile than those of
+    `jax.random.bits`.
     """
+    # The whole step against one with `jax.random.bits`, on a shared CPU, as ratios of
+    # process times: medians of five compilations with 1 leaf (.57) and with 40 of one
+    # shape (.61), single ones with 40 shapes (.65) and with 400 leaves of one (.84);
+    # medians of runs .67, .83, .73 and .80.
     first, second = jax.random.key_data(key)
     counter = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):

@@ -1,4 +1,4 @@
-"""Multiplies a gradient by a factor, and puts leaves back into their tree."""
+"""Brings a gradient down to a norm, and puts leaves back into their tree."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.tree_norm import TreeNorm
+from optax_ltd._transforms._record import GradientRecord, update_record
 
 
 class Rescaling(NamedTuple):
@@ -91,3 +92,24 @@ def map_inexact(function: Callable[..., Any], tree: Any, *lists: list[Any]) -> A
             for leaf, *entries in rows
         ]
     )
+
+
+def clip(
+    updates: Any, measured: TreeNorm, threshold: Any, record: GradientRecord
+) -> tuple[Any, GradientRecord]:
+    """Brings a gradient down to a norm if it is finite and above.
+
+    Args:
+      updates: the gradient.
+      measured: its norm.
+      threshold: the largest norm.
+      record: of the gradients so far.
+
+    Returns:
+      The clipped gradient, and the record with this one added.
+    """
+    rescale = rescaling(measured, threshold)
+    record = update_record(
+        record, updates, measured, scale=rescale.scale, clipped=rescale.clipped
+    )
+    return map_inexact(rescale, updates), record

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_ltd._numerics.checks import check_count, check_nonnegative
+from optax_ltd._numerics.checks import check_nonnegative, check_static_count
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import counted_norm
 from optax_ltd._transforms._record import GradientRecord, init_record
+from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, push, window_percentile
 
@@ -91,7 +91,7 @@ def clip_by_norm_percentile(
       source separation networks*, MLSP 2020, https://arxiv.org/abs/2007.14469.
     """
     percentile = check_nonnegative("percentile", percentile, at_most=100)
-    window_size = check_count("window_size", window_size, at_least=1)
+    window_size = check_static_count("window_size", window_size, at_least=1)
     axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByNormPercentileState:

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optax_ltd._numerics.checks import check_count, check_nonnegative
+from optax_ltd._numerics.checks import check_nonnegative, check_static_count
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._clip import clip
 from optax_ltd._transforms._norm_statistics import (
     counted_norm,
     first_moments,
@@ -17,6 +16,7 @@ from optax_ltd._transforms._norm_statistics import (
     next_mean,
 )
 from optax_ltd._transforms._record import GradientRecord, init_record
+from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms._window import empty_window, is_full, push
 
@@ -118,7 +118,7 @@ def clip_by_norm_zscore(
     threshold = check_nonnegative("threshold", threshold)
     decay = check_nonnegative("decay", decay, at_most=1)
     max_norm = check_nonnegative("max_norm", max_norm)
-    warmup_steps = check_count("warmup_steps", warmup_steps, at_least=1)
+    warmup_steps = check_static_count("warmup_steps", warmup_steps, at_least=1)
     axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByNormZscoreState:

@@ -2,14 +2,11 @@
 
 from optax_ltd.tasks._task import Batch, Task, last
 from optax_ltd.tasks.adding import adding
-from optax_ltd.tasks.addition import addition
-from optax_ltd.tasks.copying import copying
-from optax_ltd.tasks.memorization import memorization_5bit, memorization_20bit
-from optax_ltd.tasks.multiplication import multiplication
+from optax_ltd.tasks.marked_pair import addition, multiplication, xor
 from optax_ltd.tasks.random_permutation import random_permutation
+from optax_ltd.tasks.recall import copying, memorization_5bit, memorization_20bit
 from optax_ltd.tasks.temporal_order import temporal_order, temporal_order_3bit
 from optax_ltd.tasks.text import text
-from optax_ltd.tasks.xor import xor
 
 __all__ = [
     "Batch",

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._checks import check_count
+from optax_ltd._numerics.checks import check_count
 from optax_ltd.tasks._task import Batch, Sampler
 
 # Takes a key and the nominal lengths, int32 [batch]; returns inputs, targets and how

@@ -1,10 +1,11 @@
 """Losses and verdicts on answers."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import check_choice
 from optax_ltd.tasks._task import Batch, Score
 
 Criterion: TypeAlias = Literal["squared", "absolute"]
@@ -53,10 +54,7 @@ def wrong_number(criterion: Criterion) -> Score:
     Raises:
       ValueError: If it is neither.
     """
-    if criterion not in ("squared", "absolute"):
-        raise ValueError(
-            f"`criterion` must be 'squared' or 'absolute'; got {criterion!r}."
-        )
+    check_choice("criterion", criterion, get_args(Criterion))
     power = 2 if criterion == "squared" else 1
 
     def is_wrong(outputs: jax.Array, batch: Batch) -> jax.Array:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from optax_ltd.tasks._checks import Length, check_length
+from optax_ltd.tasks._length import Length, check_length
 from optax_ltd.tasks._sampling import integers, nominal, sampler, uniform
 from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number
 from optax_ltd.tasks._task import Task

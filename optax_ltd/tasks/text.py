@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_ltd.tasks._checks import check_count
+from optax_ltd._numerics.checks import check_choice, check_count
 from optax_ltd.tasks._scores import cross_entropy, not_likeliest
 from optax_ltd.tasks._task import Batch, Task, last
 
@@ -62,8 +62,7 @@ def text(
       True
     """
     length = check_count("length", length, at_least=1)
-    if split not in ("train", "test"):
-        raise ValueError(f"`split` must be 'train' or 'test'; got {split!r}.")
+    check_choice("split", split, ("train", "test"))
     corpus = _split(_classes(_read(path)), split)
     if len(corpus) <= length:
         raise ValueError(

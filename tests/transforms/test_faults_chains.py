@@ -4,6 +4,7 @@ import functools
 import zlib
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +108,7 @@ def _check_finite(optimiser: str, optimiser_state: Any, params: Any) -> None:
         assert (abs(flat(params)) <= 0.5 + 100 * LONGEST).all()
     else:
         # Where the square of a float16 gradient vanishes, these divide by epsilon.
-        assert np.isfinite(flat(params)).all()
+        chex.assert_tree_all_finite(params)
 
 
 @each_optimiser

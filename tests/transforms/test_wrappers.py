@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -154,7 +155,7 @@ def test_parameters_stay_finite_behind_the_guard():
     (params, state), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, stacked))(
         (PARAMS, tx.init(PARAMS))
     )
-    assert np.isfinite(flat(params)).all()
+    chex.assert_tree_all_finite(params)
     assert ltd.metrics(state)["clip_or_random_step/nonfinite_count"] == 5
 
 
