@@ -30,10 +30,10 @@ demo: $(VENV)/.experiments ## train on a task that plain SGD cannot solve; table
 	@$(BIN)/optax-ltd demo $(ARGS)
 
 test: $(VENV)/.test ## the fast tests and every documented example
-	@$(PYTEST) -n $(WORKERS) $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: $(VENV)/.test ## the tests that take minutes
-	@$(PYTEST) -n $(WORKERS) -m slow $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/.test ## formatting, lint and types
 	@$(PY) -m ruff format --check

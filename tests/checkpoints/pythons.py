@@ -28,9 +28,15 @@ def other_python() -> str:
 
 def run(python: str, module: str, *arguments: str) -> list[str]:
     """Runs a module of this checkout; returns the lines it printed."""
-    command = [python, "-m", module, *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [python, "-m", module, *arguments],
+        cwd=ROOT,
+        # Another Python may have another XLA, which dies of a flag it does not know.
+        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

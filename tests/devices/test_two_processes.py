@@ -10,6 +10,10 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LONGEST = 240  # seconds
+FLAGS = [
+    "--xla_cpu_multi_thread_eigen=false",
+    "--xla_backend_optimization_level=0",  # Compiled quickly, for one step.
+]
 
 
 def _free_port() -> int:
@@ -20,7 +24,7 @@ def _free_port() -> int:
 
 def _start(*arguments: object) -> subprocess.Popen:
     env = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    env["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+    env["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
     return subprocess.Popen(
         [sys.executable, "-m", "tests.devices.two_process_step", *map(str, arguments)],
         env=env,

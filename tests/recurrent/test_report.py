@@ -46,8 +46,9 @@ def test_horizon_of_a_signal_that_is_not_finite():
         [1.0, NAN, 1.0, 1.0, 0.0],  # counted from step 3
         [1.0, 1.0, 1.0, 1.0, 0.0],
         [0.0, 0.0, 0.0, 0.0, 0.0],
+        [0.01, 0.1, 1.0, 20.0, 100.0],  # a share of the last one
     )
-    np.testing.assert_array_equal(flow.horizon(0.1), [3, 4, 2, 0, 0, 2, 4, 0])
+    np.testing.assert_array_equal(flow.horizon(0.1), [3, 4, 2, 0, 0, 2, 4, 0, 2])
 
 
 def test_an_error_signal_that_explodes_in_a_net():
