@@ -1,4 +1,4 @@
-"""Checks of a factory's arguments.
+"""Checks of arguments, and the one form of their messages.
 
 Python numbers are judged when the factory is called. Arrays may be traced (as
 under `optax.inject_hyperparams`), so only their shape and dtype are.
@@ -169,6 +169,29 @@ def is_count(value: Any, at_least: int) -> bool:
     """Whether this is an int, of Python or NumPy, of at least some size."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     return bool(whole and value >= at_least)
+
+
+def check_time_axis(name: str, tree: Any) -> int:
+    """Requires a tree with a leaf, and one time axis in front of all leaves.
+
+    Args:
+      name: the argument's name, for the message.
+      tree: what the caller gave.
+
+    Returns:
+      The number of time steps.
+
+    Raises:
+      ValueError: the leaves are none, or of several lengths.
+    """
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(tree)}
+    if len(lengths) != 1 or lengths == {()}:
+        raise ValueError(
+            f"`{name}` must have a leaf, and the same time axis in front of each; "
+            f"got leading axes {sorted(lengths)}."
+        )
+    ((length,),) = lengths
+    return length
 
 
 def refusal(

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_ltd._numerics.checks import check_choice, refusal
+from optax_ltd._numerics.checks import check_bool, check_choice, is_count, refusal
 from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
 
 FlowForm = Literal["ratio", "squared_ratio"]
@@ -52,8 +52,7 @@ def _check_fraction(name: str, fraction: Any) -> None:
 
 
 def _check_window(name: str, steps: Any) -> None:
-    whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
-    if steps is not None and not (whole and steps >= 1):
+    if steps is not None and not is_count(steps, 1):
         raise refusal(name, "None or an int >= 1", steps)
 
 
@@ -120,6 +119,7 @@ class Options:
         False,
         "whether the backward pass runs the cell again instead of keeping what every "
         "step computed. Beside inputs and outputs, memory then grows as √T.",
+        check_bool,
     )
     unroll: int = _field(1, "steps unrolled in each loop, as in ``jax.lax.scan``.")
 

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import check_time_axis
 from optax_ltd._numerics.leaves import inexact, partition
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
@@ -138,7 +139,7 @@ def unroll_with_state(
     Returns:
       The final carry, the final state, and the outputs stacked over time.
     """
-    _check_length(inputs)
+    check_time_axis("inputs", inputs)
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
     lead = _lead(inputs, carry, call.num_batch_dims)
     call.check(options, lead)
@@ -195,13 +196,4 @@ def _check_batch(carry: Any, batch: tuple[int, ...]) -> None:
         raise ValueError(
             "`carry` must have the same batch axes in front of each floating leaf; got "
             f"{sorted(batches)}."
-        )
-
-
-def _check_length(inputs: Any) -> None:
-    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
-    if len(lengths) != 1 or lengths == {()}:
-        raise ValueError(
-            "`inputs` must have a leaf, and the same time axis in front of each; got "
-            f"leading axes {sorted(lengths)}."
         )

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.checks import check_count, check_time_axis
 from optax_ltd._numerics.dtypes import is_inexact, widened
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.cell.program import as_pair
@@ -136,7 +137,7 @@ def _start(carry: Any, num_exponents: int | None) -> jax.Array:
     vector = jax.eval_shape(_as_vectors, hidden)
     batch, size = vector.shape
     count = size if num_exponents is None else num_exponents
-    _check_integer("num_exponents", count, 1, size, f"from 1 to n = {size}")
+    check_count("num_exponents", count, at_least=1, at_most=size)
     # Along the axes a vector could stay in a subspace that the map keeps to itself.
     drawn = jax.random.normal(jax.random.key(0), (size, count), vector.dtype)
     return jnp.broadcast_to(jnp.linalg.qr(drawn)[0], (batch, size, count))
@@ -144,24 +145,12 @@ def _start(carry: Any, num_exponents: int | None) -> jax.Array:
 
 def _schedule(inputs: Any, warmup: int, qr_every: int) -> tuple[jax.Array, jax.Array]:
     """Which steps end with a QR decomposition, and the growth of which counts, [T]."""
-    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(inputs)}
-    if len(lengths) != 1 or lengths == {()}:
-        raise ValueError(
-            "`inputs` must have a leaf, and the same time axis in front of each; "
-            f"got leading axes {sorted(lengths)}."
-        )
-    ((length,),) = lengths
-    _check_integer("warmup", warmup, 0, length - 1, f"from 0 to T - 1 = {length - 1}")
-    _check_integer("qr_every", qr_every, 1, math.inf, ">= 1")
+    length = check_time_axis("inputs", inputs)
+    check_count("warmup", warmup, at_least=0, at_most=length - 1)
+    check_count("qr_every", qr_every, at_least=1)
     done = jnp.arange(1, length + 1)
     due = (done % qr_every == 0) | (done == warmup) | (done == length)
     return due, done > warmup
-
-
-def _check_integer(name: str, value: Any, least: int, most: float, what: str) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (whole and least <= value <= most):
-        raise ValueError(f"{name} must be an integer {what}, got {value!r}")
 
 
 def _parted(carry: Any) -> tuple[Leaves, Leaves]:
@@ -204,7 +193,7 @@ def _check_same(old: Any, new: Any) -> None:
     if required != got:
         raise ValueError(
             "the cell must return a carry of the structure and shapes it was given: "
-            f"required {required}, got {got}"
+            f"required {required}; got {got}."
         )
 
 

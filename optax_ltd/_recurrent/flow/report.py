@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.checks import check_number
 from optax_ltd._recurrent.flow.record import FlowRecord
 
 
@@ -113,8 +113,7 @@ class LayerFlow:
         Raises:
           ValueError: if ``share`` is not between 0 and 1.
         """
-        if not 0 < share < 1:
-            raise refusal("share", "a number between 0 and 1", share)
+        check_number("share", share, above=0, below=1)
         backwards = self.error_norms[::-1]
         started = jnp.cumsum(backwards != 0, axis=0) > 0
         first = jnp.argmax(started, axis=0)

@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import JaxprEqn
 
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
-from optax_ltd._recurrent.cell.equations import inner_jaxprs
+from optax_ltd._recurrent.cell.aliases import inner_jaxprs
 from optax_ltd._recurrent.cell.program import CellProgram
 from optax_ltd._recurrent.loop.forward_pass import forward_pass
 from optax_ltd._recurrent.loop.segments import scan_in_segments

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import optax
 
 import optax_ltd as ltd
-from optax_ltd._recurrent.flow.information_flow import FlowForm, FlowReduction
+from optax_ltd._recurrent.options import FlowForm, FlowReduction, NamedParams
 
 
 class Part(NamedTuple):
@@ -100,7 +100,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
 FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
     "flow_form": typing.get_args(FlowForm),
     "flow_reduction": typing.get_args(FlowReduction),
-    "flow_params": ("all", "recurrent"),
+    "flow_params": typing.get_args(NamedParams),
 }
 
 
