@@ -46,7 +46,7 @@ def test_form_and_reduction(name: str):
 
 @pytest.mark.parametrize("chosen", [nnx.BatchStat, nnx.PathContains("dens_h")])
 def test_flow_params_that_select_nothing(chosen: Any):
-    message = r"flow_params must select at least one of \['dense_h/kernel', .* got "
+    message = r"`flow_params` must be a selection of .* \['dense_h/kernel', .*; got "
     with pytest.raises(ValueError, match=message) as raised:
         simple_layer(flow_weight=1.0, flow_params=chosen)
     assert repr(chosen) in str(raised.value)
@@ -77,7 +77,7 @@ def test_seq_lengths(time_major: bool):
     batch = X.shape[0]
     for bad in (np.ones(batch + 1, np.int32), np.ones(batch, np.float32)):
         message = f"[*batch] = ({batch},); got {bad.dtype} {bad.shape}"
-        with pytest.raises(ValueError, match="seq_lengths .*" + re.escape(message)):
+        with pytest.raises(ValueError, match="`seq_lengths` .*" + re.escape(message)):
             layer(x, seq_lengths=jnp.asarray(bad))
 
 

@@ -125,8 +125,8 @@ def test_a_weight_schedule_under_jit_traces_once():
     graphdef, params, rest = nnx.split(simple_layer(), nnx.Param, ...)
 
     @jax.jit
-    @chex.assert_max_traces(n=1)
     @jax.grad
+    @chex.assert_max_traces(n=1)
     def grad(params: Any, count: Any) -> Any:
         model = nnx.merge(graphdef, params, rest, copy=True)
         return weighted(model, X, schedule(count))

@@ -47,7 +47,7 @@ class Growing(OwnCell):
             "keep the cell's parameters, .*; got new values of ['dense_h/kernel",
         ),
         (DecayingInside, "keep the cell's parameters, .* of ['dense_h/kernel']"),
-        (Growing, "keep the cell's variables, .* added ['last'], removed []"),
+        (Growing, "keep the cell's variables; .* added ['last'], removed []"),
     ],
 )
 def test_a_step_that_changes_what_it_must_keep(cell: Any, message: str, weight: float):
