@@ -15,14 +15,12 @@ if jax.__version_info__ < (0, 11) and _FLAGS not in os.environ.get("XLA_FLAGS", 
 
 # Their programs run once or twice.
 _QUICK = {"cli", "experiments", "flax", "recurrent", "tasks", "test_documents"}
-_FULL = {"test_contract"}  # the same bits, however compiled
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
     """Compiles with few optimisations, in half the time."""
-    names = {request.path.parent.name, request.path.stem}
-    quick = bool(names & _QUICK) and not names & _FULL
+    quick = bool({request.path.parent.name, request.path.stem} & _QUICK)
     jax.config.update("jax_disable_most_optimizations", quick)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

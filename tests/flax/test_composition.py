@@ -18,7 +18,6 @@ from tests.recurrent.oracles import (
     frozen,
     gains_by_vjp,
     omega,
-    quick_jit,
 )
 
 H = 5
@@ -50,7 +49,7 @@ def _expected(c: Case, loss: Any, weight: float = WEIGHT, mask: Any = None) -> A
     The part of Ω is checked to be worth seeing.
     """
 
-    @quick_jit
+    @jax.jit
     def grads(params: Any) -> Any:
         held = frozen(c, lambda _, y: loss(y))
         terms = lambda p: omega(gains_by_vjp(c, p, held), "ratio", "sum", mask)
@@ -69,7 +68,7 @@ def _grads(model: Any, loss: Any, x: Any = X) -> Any:
     def run(params: Any) -> Any:
         return loss(nnx.merge(graphdef, params, rest, copy=True)(x))
 
-    return quick_jit(jax.grad(run))(params)
+    return jax.jit(jax.grad(run))(params)
 
 
 def _check(found: Any, expected: Any) -> None:
@@ -249,7 +248,7 @@ def test_each_layer_of_a_stack_clips_its_own_signal():
         return _read_time_major(y)
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    expected, records = quick_jit(jax.grad(by_hand, (0, 1)))(params, [zeros, zeros])
+    expected, records = jax.jit(jax.grad(by_hand, (0, 1)))(params, [zeros, zeros])
     for i, (seen, record) in enumerate(zip(flow.values(), records, strict=True)):
         assert 0 < np.sum(record.clipped) < T * B
         np.testing.assert_array_equal(seen.clipped, record.clipped == 1)

@@ -25,7 +25,7 @@ from tests.flax.models import (
     simple_layer,
     squares,
 )
-from tests.recurrent.oracles import assert_close, assert_equal, minus, quick_jit
+from tests.recurrent.oracles import assert_close, assert_equal, minus
 
 
 def grads_of(model: Any, loss: Any = squares, x: Any = X, **call: Any) -> Any:
@@ -35,7 +35,7 @@ def grads_of(model: Any, loss: Any = squares, x: Any = X, **call: Any) -> Any:
     def run(params: Any, x: Any, call: Any) -> Any:
         return loss(nnx.merge(graphdef, params, rest, copy=True), x, **call)
 
-    params, x = quick_jit(jax.grad(run, (0, 1)))(params, x, call)
+    params, x = jax.jit(jax.grad(run, (0, 1)))(params, x, call)
     return nnx.to_pure_dict(params), x
 
 
@@ -61,7 +61,7 @@ def test_gradient_is_that_of_unroll(form: Any, reduction: Any):
         )
         return jnp.sum(y**2)
 
-    expected, expected_x = quick_jit(jax.grad(loss, (0, 1)))(params, X)
+    expected, expected_x = jax.jit(jax.grad(loss, (0, 1)))(params, X)
     cell_grads = found["cell"]
     named = {
         "W": cell_grads["dense_h"]["kernel"],
@@ -169,8 +169,8 @@ def test_other_derivatives(how: str, weight: float):
         if how == "jvp":
             return jax.jvp(loss, (vector,), (vector,))[1]
         if how == "hessian":
-            return quick_jit(jax.hessian(loss))(vector)
-        return quick_jit(jax.grad(lambda v: jnp.sum(jax.grad(loss)(v) ** 2)))(vector)
+            return jax.jit(jax.hessian(loss))(vector)
+        return jax.jit(jax.grad(lambda v: jnp.sum(jax.grad(loss)(v) ** 2)))(vector)
 
     layer = simple_layer(flow_weight=weight)
     if weight:
@@ -208,7 +208,7 @@ def test_every_carry(time_major: bool, weight: float):
         (c, h), y = out = jax.tree.map(lambda y: axes(y[::-1]), out)
         return jnp.sum(c**2 * h) + jnp.sum(y), out
 
-    grads = [quick_jit(jax.grad(f, has_aux=True))(params) for f in (found, expected)]
+    grads = [jax.jit(jax.grad(f, has_aux=True))(params) for f in (found, expected)]
     assert_close(grads[0], grads[1], RTOL, ATOL)
 
 

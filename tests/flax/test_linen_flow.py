@@ -29,7 +29,7 @@ from tests.flax.linen_models import (
     pure,
 )
 from tests.recurrent.cells import Case
-from tests.recurrent.oracles import assert_close, frozen, minus, quick_jit
+from tests.recurrent.oracles import assert_close, frozen, minus
 
 
 def own_params() -> Any:
@@ -40,7 +40,7 @@ def cell_grads(variables: Any, loss: Any = None, **options: Any) -> Any:
     """Gradients in the parameters of an OwnCell."""
     layer = ltd.linen.FlowRNN(OwnCell(), **options)
     loss = last_squares(layer) if loss is None else loss(layer)
-    return quick_jit(jax.grad(loss))(variables, X)["params"]["cell"]
+    return jax.jit(jax.grad(loss))(variables, X)["params"]["cell"]
 
 
 @pytest.mark.parametrize("cell", ["MGUCell", "LSTMCell", "ConvLSTMCell 2"])
@@ -67,7 +67,7 @@ def test_gradient_is_that_of_unroll(cell: str):
         )
         return jnp.sum(y**2)
 
-    @quick_jit
+    @jax.jit
     def both(x: jax.Array) -> Any:
         variables = layer.init(KEYS, x)
         return [jax.grad(loss, (0, 1))(variables, x) for loss in (found, expected)]
@@ -101,7 +101,7 @@ def test_conv_lstm_by_the_explicit_formula(axes: int):
         y: Any = layer.apply(variables, x, flow_weight=weight)
         return read(jnp.swapaxes(y, 0, 1))
 
-    @quick_jit
+    @jax.jit
     def both(x: jax.Array) -> Any:
         variables = layer.init(KEYS, x)
         params = variables["params"]["cell"]
@@ -139,7 +139,7 @@ def test_every_carry(weight: float):
         (c, h), y = out = jax.tree.map(lambda y: jnp.swapaxes(y[::-1], 0, 1), out)
         return jnp.sum(c**2 * h) + jnp.sum(y), out
 
-    @quick_jit
+    @jax.jit
     def both(x: jax.Array) -> Any:
         variables, shapes = layer.init(KEYS, x, **call), layer.init_with_output
         created = shapes(KEYS, x, **call)[0]
@@ -192,7 +192,7 @@ def test_a_fraction_draws_its_steps_from_the_stream():
         y: Any = layer.apply(variables, x, rngs={"flow": key})
         return jnp.sum(y[:, -1] ** 2)
 
-    grad = quick_jit(jax.grad(loss))
+    grad = jax.jit(jax.grad(loss))
     drawn = [grad(variables, jax.random.key(seed)) for seed in range(8)]
     biases = {float(g["params"]["cell"]["i"]["bias"][0]): g for g in drawn}
     assert len(biases) == 2
@@ -210,14 +210,14 @@ def test_a_fraction_draws_its_steps_from_the_stream():
 def test_carry_clip():
     variables, clip = own_params(), ltd.clip_carry_gradient(1e-2)
     layer = ltd.linen.FlowRNN(OwnCell(), carry_clip=clip)
-    found = quick_jit(jax.grad(last_squares(layer)))(variables, X)
+    found = jax.jit(jax.grad(last_squares(layer)))(variables, X)
 
     def loss(params: Any) -> jax.Array:
         start, inputs = jnp.full((B, H), 0.1), jnp.swapaxes(X, 0, 1)
         _, y = ltd.unroll(pure(OwnCell()), params, start, inputs, carry_clip=clip)
         return jnp.sum(y[-1] ** 2) / B
 
-    expected = quick_jit(jax.grad(loss))(variables["params"]["cell"])
+    expected = jax.jit(jax.grad(loss))(variables["params"]["cell"])
     assert_close(found["params"]["cell"], expected, RTOL, ATOL)
     change = minus(expected, cell_grads(variables))
     assert np.max(np.abs(change["h"]["kernel"])) > 1e-3
@@ -233,7 +233,7 @@ def test_a_cell_with_dropout():
         y: Any = layer.apply(variables, X, rngs=rngs)
         return jnp.sum(y**2), y
 
-    grads, y = quick_jit(jax.grad(found, has_aux=True))(variables)
+    grads, y = jax.jit(jax.grad(found, has_aux=True))(variables)
     masks = jnp.swapaxes(y != 0, 0, 1) / 0.7
 
     def cell(params: Any, h: Any, at: Any) -> Any:
@@ -247,7 +247,7 @@ def test_a_cell_with_dropout():
         _, y = ltd.unroll(cell, params, start, inputs, flow_weight=1.0)
         return jnp.sum(y**2)
 
-    expected_grads = quick_jit(jax.grad(expected))(variables["params"]["cell"])
+    expected_grads = jax.jit(jax.grad(expected))(variables["params"]["cell"])
     assert_close(grads["params"]["cell"], expected_grads, 1e-4, 1e-5)
 
 

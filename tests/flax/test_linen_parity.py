@@ -29,7 +29,7 @@ from tests.flax.linen_models import (
     data,
     squares,
 )
-from tests.recurrent.oracles import assert_close, assert_equal, quick_jit
+from tests.recurrent.oracles import assert_close, assert_equal
 
 BOTH: Any = (ltd.linen.FlowRNN, nn.RNN)
 ON: dict[str, Any] = {"flow_weight": 1.0}
@@ -51,7 +51,7 @@ def compare(cell: Any, x: jax.Array, call: dict[str, Any], **options: Any) -> No
     found, expected = (rnn(cell, **options) for rnn in BOTH)
     on = ltd.linen.FlowRNN(cell, **options, **ON)
 
-    @quick_jit
+    @jax.jit
     def pairs(x: jax.Array) -> Any:
         variables = expected.init(KEYS, x, **call)
         grads, out = read(expected, variables, x, **call)
@@ -122,7 +122,7 @@ def test_random_numbers(split: bool):
     layers = [Twice(nn.RNN, split), *(Twice(BOTH[0], split, o) for o in ({}, ON))]
     rngs = {"dropout": jax.random.key(2)}
 
-    @quick_jit
+    @jax.jit
     def run(x: jax.Array) -> Any:
         variables = [m.init(KEYS, x) for m in layers]
         return variables, [m.apply(variables[0], x, rngs=rngs) for m in layers]
@@ -209,7 +209,7 @@ def _same(make: Any) -> None:
     """Variables and gradients of both layers; Ω changes the gradient alone."""
     layers = make(nn.RNN), make(BOTH[0]), make(BOTH[0], ON)
 
-    @quick_jit
+    @jax.jit
     def run(x: jax.Array) -> Any:
         variables = [m.init(KEYS, x) for m in (layers[0], layers[2])]
         grad = lambda m: jax.value_and_grad(squares(m))(variables[0], x)
@@ -231,12 +231,12 @@ def test_mixed_precision(cell: Any):
     if cell is nn.SimpleCell:
         start = start.astype(jnp.bfloat16)  # as nn.RNN needs it
     found, expected = (rnn(half) for rnn in BOTH)
-    variables = quick_jit(expected.init)(KEYS, X, initial_carry=start)
+    variables = jax.jit(expected.init)(KEYS, X, initial_carry=start)
     outs = [m.apply(variables, X, initial_carry=start) for m in (found, expected)]
     assert outs[0].dtype == outs[1].dtype
     assert_equal(outs[0], outs[1])
     loss: Any = lambda v: jnp.sum(found.apply(v, X, initial_carry=start, **ON) ** 2)
-    loss = quick_jit(ltd.linen.value_and_grad(loss))
+    loss = jax.jit(ltd.linen.value_and_grad(loss))
     (_, flow), grads = loss(variables)
     assert {g.dtype for g in jax.tree.leaves(grads)} == {jnp.dtype(jnp.float32)}
     assert flow[""].gains.dtype == jnp.float32

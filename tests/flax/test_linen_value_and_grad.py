@@ -28,14 +28,14 @@ from tests.flax.linen_models import (
     pure,
     squares,
 )
-from tests.recurrent.oracles import assert_close, quick_jit
+from tests.recurrent.oracles import assert_close
 
 FlowRNN = ltd.linen.FlowRNN
 
 
 def own(**options: Any) -> tuple[FlowRNN, Any]:
     layer = FlowRNN(OwnCell(), **options)
-    return layer, quick_jit(layer.init)(KEYS, X)
+    return layer, jax.jit(layer.init)(KEYS, X)
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
@@ -43,7 +43,7 @@ def test_loss_and_gradients_are_those_of_jax(weight: float):
     model = Net(FlowRNN, {"flow_weight": weight})
     loss = squares(model)
 
-    @quick_jit
+    @jax.jit
     def both(x: jax.Array) -> Any:
         variables = model.init(KEYS, x)
         found = ltd.linen.value_and_grad(loss)(variables, x)
@@ -68,7 +68,7 @@ def test_what_a_layer_reports(weight: float, lengths: Any):
         _, y = ltd.unroll(pure(OwnCell()), params, start, inputs, **options)
         return jnp.sum(y[-1] ** 2) / B
 
-    record = quick_jit(jax.grad(recorded))(ltd.FlowRecord.zeros((T, B)))
+    record = jax.jit(jax.grad(recorded))(ltd.FlowRecord.zeros((T, B)))
     report = ltd.linen.gradient_flow(loss, variables, X)
     assert float(report.loss) == pytest.approx(float(loss(variables, X)), rel=1e-6)
     expected = ltd.LayerFlow.from_record(record)
@@ -79,7 +79,7 @@ def test_what_a_layer_reports(weight: float, lengths: Any):
 def test_a_layer_called_twice_and_a_cell_of_two_layers():
     """The first layer's Ω is the sum of its calls, its gains are their mean."""
     model = Shared(FlowRNN)
-    variables = quick_jit(model.init)(KEYS, X)
+    variables = jax.jit(model.init)(KEYS, X)
     cell = pure(nn.SimpleCell(F))
 
     def loss(records: Any) -> Any:
@@ -90,7 +90,7 @@ def test_a_layer_called_twice_and_a_cell_of_two_layers():
         return jnp.sum(y[-1] ** 2) / B
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    one, two, three = quick_jit(jax.grad(loss))((zeros,) * 3)
+    one, two, three = jax.jit(jax.grad(loss))((zeros,) * 3)
     layers = ltd.linen.gradient_flow(squares(model), variables, X).layers
     assert list(layers) == ["one", "two"]
     assert_close(layers["two"], ltd.LayerFlow.from_record(three), RTOL, ATOL)
@@ -128,7 +128,7 @@ def test_under_remat():
     reports = []
     for around in (lambda rnn: rnn, nn.remat):
         model = Net(FlowRNN, {"flow_weight": 1.0}, around)
-        variables = quick_jit(model.init)(KEYS, X)
+        variables = jax.jit(model.init)(KEYS, X)
         reports.append(ltd.linen.gradient_flow(squares(model), variables, X).layers)
     assert_close(reports[1], reports[0], RTOL, ATOL)
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_seen():
     with pytest.raises(ValueError, match=re.escape("(5, 3); got (3, 3)")):
         ltd.linen.gradient_flow(loss, variables, X)
     kept: Any = nn.jit(Shared)(FlowRNN)
-    variables = quick_jit(kept.init)(KEYS, X)
+    variables = jax.jit(kept.init)(KEYS, X)
     with pytest.raises(
         ValueError, match=r"under flax.linen.jit .*; got \['one', 'two'"
     ):

@@ -10,7 +10,6 @@ from flax import linen as nn
 from flax import nnx
 
 import optax_ltd as ltd
-from tests.recurrent.oracles import quick_jit
 
 WINDOW = 3
 X = jax.random.normal(jax.random.key(0), (2, 7, 3))
@@ -20,7 +19,7 @@ def _nnx(**options: Any) -> tuple[Any, Any]:
     model = ltd.FlowRNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(0)), **options)
     graphdef, state = nnx.split(model)
     report = ltd.value_and_grad(lambda model, x: jnp.sum(model(x) ** 2))
-    run = quick_jit(lambda state, x: report(nnx.merge(graphdef, state), x))
+    run = jax.jit(lambda state, x: report(nnx.merge(graphdef, state), x))
     (_, flow), grads = run(state, X)
     return flow[""], nnx.to_pure_dict(grads)
 
@@ -32,8 +31,8 @@ def _linen(**options: Any) -> tuple[Any, Any]:
         outputs: Any = model.apply(params, x)
         return jnp.sum(outputs**2)
 
-    params = quick_jit(model.init)(jax.random.key(0), X)
-    (_, flow), grads = quick_jit(ltd.linen.value_and_grad(loss))(params, X)
+    params = jax.jit(model.init)(jax.random.key(0), X)
+    (_, flow), grads = jax.jit(ltd.linen.value_and_grad(loss))(params, X)
     return flow[""], grads
 
 
@@ -77,7 +76,7 @@ def test_a_carried_state_between_calls_is_the_same_as_windows_in_one():
             total += jnp.sum(y**2)
         return total
 
-    grads = quick_jit(jax.grad(chunked))(params)
+    grads = jax.jit(jax.grad(chunked))(params)
     _assert_close(nnx.to_pure_dict(grads), _nnx(truncate=WINDOW)[1])
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.flax.models import ATOL, RTOL, F, H, T, simple_layer, squares
-from tests.recurrent.oracles import assert_close, minus, quick_jit
+from tests.recurrent.oracles import assert_close, minus
 
 SHARDS, EACH = 2, 2
 X = jnp.sin(jnp.arange(float(SHARDS * EACH * T * F))).reshape(-1, T, F)
@@ -76,7 +76,7 @@ def test_remat_changes_nothing():
     by_nnx = nnx.remat(lambda model, x: model(x))
     inside = [_functional(Remat(_layer(2.0), how))[0] for how in (by_nnx, _by_jax)]
 
-    @quick_jit
+    @jax.jit
     def run(params: Any) -> Any:
         wrapped = nnx.State({"inside": params})
         return off(params, X), on(params, X), *(grad(wrapped, X) for grad in inside)
@@ -115,7 +115,7 @@ def test_shards_make_the_gradient_of_the_whole_batch():
     def shard(x: jax.Array) -> Any:
         return jax.lax.pmean(grad(params, x), "shards")
 
-    found, expected = quick_jit(
+    found, expected = jax.jit(
         lambda x: (jax.vmap(shard, axis_name="shards")(x), grad(params, X))
     )(PARTS)
     for i in range(SHARDS):

@@ -10,7 +10,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.flax.cells import CELLS, FLAX_CELLS
-from tests.recurrent.oracles import assert_close, quick_jit
+from tests.recurrent.oracles import assert_close
 
 B, T, F, H = 3, 5, 2, 4
 X = jnp.asarray(np.random.default_rng(0).normal(size=(B, T, F)), jnp.float32)
@@ -44,7 +44,7 @@ def run(
         return read(outs), (outs, state)
 
     grad = jax.grad(loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
-    grads, aux = quick_jit(grad)(params, x, start)
+    grads, aux = jax.jit(grad)(params, x, start)
     return jax.tree.leaves(grads), aux
 
 

@@ -28,7 +28,7 @@ from tests.flax.models import (
     simple_layer,
     squares,
 )
-from tests.recurrent.oracles import assert_close, omega, quick_jit
+from tests.recurrent.oracles import assert_close, omega
 
 
 def _record(layer: ltd.FlowRNN, mask: Any = None) -> ltd.FlowRecord:
@@ -40,7 +40,7 @@ def _record(layer: ltd.FlowRNN, mask: Any = None) -> ltd.FlowRecord:
         _, y = ltd.unroll(cell, params, start, inputs, flow_record=record, mask=mask)
         return jnp.sum(y[-1] ** 2) / B
 
-    return quick_jit(jax.grad(loss))(ltd.FlowRecord.zeros((T, B)))
+    return jax.jit(jax.grad(loss))(ltd.FlowRecord.zeros((T, B)))
 
 
 def _last(model: Any, x: Any, seq_lengths: Any = None) -> Any:
@@ -147,7 +147,7 @@ def test_a_layer_called_twice():
         return jnp.sum(y**2) / B
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    one, two = quick_jit(jax.grad(pair))((zeros, zeros))
+    one, two = jax.jit(jax.grad(pair))((zeros, zeros))
     assert_close(seen.omega, one.omega + two.omega, RTOL)
     assert_close(seen.gains, (one.gains + two.gains) / 2, RTOL)
     assert_close(seen.error_norms, (one.error_norms + two.error_norms) / 2, RTOL)

@@ -5,7 +5,6 @@ computed first, and Ω is then a function of the parameters of single steps.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,15 +19,6 @@ Loss = Callable[[Any, Any], jax.Array]
 FORMS = ("ratio", "squared_ratio")
 REDUCTIONS = ("sum", "mean")
 VARIANTS = [(form, reduction) for form in FORMS for reduction in REDUCTIONS]
-
-# `jax.jit` for tests that run a program once: half the time to compile.
-quick_jit = partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
 
 
 class Frozen(NamedTuple):

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 import optax_ltd as ltd
 from tests.recurrent.cells import B, T, case, loss_of
-from tests.recurrent.oracles import VARIANTS, assert_close, quick_jit
+from tests.recurrent.oracles import VARIANTS, assert_close
 
 few = hypothesis.settings(max_examples=15, derandomize=True, deadline=None)
 CASE = case("simple")
@@ -34,7 +34,7 @@ def _grad() -> Any:
         off, _ = grad(params, jnp.zeros(()), record, factor)
         return off, *grad(params, jnp.ones(()), record, factor)
 
-    return quick_jit(both)
+    return jax.jit(both)
 
 
 @few
@@ -94,4 +94,4 @@ def _orthogonal() -> Any:
         off = jax.grad(loss)(W, jnp.zeros(()), record)
         return off, *jax.grad(loss, (0, 2))(W, jnp.ones(()), record)
 
-    return quick_jit(both)
+    return jax.jit(both)

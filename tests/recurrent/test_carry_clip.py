@@ -9,7 +9,6 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
-from tests.recurrent.oracles import quick_jit
 
 T, B, H = 6, 2, 3
 
@@ -64,7 +63,7 @@ def test_linear_net_by_hand(carry_clip: Any, by_hand: Any, flow_weight: float) -
         return jnp.sum(y[-1] * last)
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    to_x, seen = quick_jit(jax.grad(loss, (0, 1)))(jnp.zeros((T, B, H)), zeros)
+    to_x, seen = jax.jit(jax.grad(loss, (0, 1)))(jnp.zeros((T, B, H)), zeros)
     expected = np.stack(_by_hand(np.asarray(w), np.asarray(last), by_hand))
     # x enters h as it is, so its gradient is the clipped δ_t itself.
     np.testing.assert_allclose(to_x, expected, rtol=1e-5)
@@ -81,7 +80,7 @@ def test_an_exploding_layer_counts_its_clipped_steps() -> None:
     loss_fn = lambda model, x: jnp.sum(model(x)[:, -1])
     graphdef, state = nnx.split(rnn)
     report = lambda state, x: ltd.value_and_grad(loss_fn)(nnx.merge(graphdef, state), x)
-    (_, flow), grads = quick_jit(report)(state, jnp.ones((B, T, 1)))
+    (_, flow), grads = jax.jit(report)(state, jnp.ones((B, T, 1)))
     assert int(flow[""].clipped.sum()) == T * B
     np.testing.assert_allclose(flow[""].error_norms, 1e-3, rtol=1e-5)
     assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))

@@ -20,7 +20,6 @@ from tests.recurrent.oracles import (
     minus,
     omega,
     plain_loss,
-    quick_jit,
 )
 
 WEIGHT = 1.7
@@ -115,9 +114,9 @@ STYLES = ["module", "init and apply", "by hand"]
 
 
 def _penalty_gradient(c: Case) -> Any:
-    held = quick_jit(lambda: frozen(c, loss_of))()
+    held = jax.jit(lambda: frozen(c, loss_of))()
     penalty = lambda p: omega(gains_by_vjp(c, p, held), "ratio", "sum")
-    return quick_jit(jax.grad(penalty))(c.params)
+    return jax.jit(jax.grad(penalty))(c.params)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -138,7 +137,7 @@ def test_gradient_is_that_of_the_explicit_formula(style: str):
     """In the params as they are: a module, a dict of dicts, a dict."""
     c, some = _cases()[style]
 
-    @quick_jit
+    @jax.jit
     def grads(params: Any, weight: Any) -> Any:
         def of(loss: Any, **options: Any) -> Any:
             return jax.grad(lambda p: loss(c, loss_of, p, c.carry, c.inputs, **options))

@@ -10,7 +10,6 @@ import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import case, loss_of
-from tests.recurrent.oracles import quick_jit
 
 
 @jax.custom_vjp
@@ -32,7 +31,7 @@ def _gradient(slope: Any, wrap: Callable[..., Any], **options: Any) -> Any:
         out = ltd.unroll(cell, params, carry, inputs, flow_weight=0.7, **options)
         return loss_of(*out)
 
-    return quick_jit(jax.grad(loss, (0, 1, 2)))(c.params, c.carry, c.inputs)
+    return jax.jit(jax.grad(loss, (0, 1, 2)))(c.params, c.carry, c.inputs)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from tests.recurrent.oracles import (
     assert_equal,
     flow_loss,
     minus,
-    quick_jit,
 )
 
 CASE = case("gru")
@@ -45,7 +44,7 @@ def _grad(selection: str = "all") -> Any:
             flow_params=flow_params,
         )
 
-    grad = quick_jit(jax.grad(loss, (0, 1, 2, 3)))
+    grad = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
     return lambda w: grad(CASE.params, CASE.carry, CASE.inputs, jnp.float32(w))
 
 
@@ -70,7 +69,7 @@ def test_nothing_reaches_what_the_cell_closes_over():
         cell = lambda p, h, x: gru({"W": p, "U": U, "b": params["b"]}, h, x)
         return loss_of(*ltd.unroll(cell, W, c.carry, c.inputs, flow_weight=weight))
 
-    grad = quick_jit(jax.grad(loss, (0, 1)))
+    grad = jax.jit(jax.grad(loss, (0, 1)))
     off, on = (grad(params["U"], params["W"], w) for w in (0.0, 2.0))
     assert_equal(off[0], on[0])
     assert_close(off[0], _grad()(0)[0]["U"], RTOL, ATOL)
@@ -80,7 +79,7 @@ def test_nothing_reaches_what_the_cell_closes_over():
 
 def test_value_is_the_loss_alone():
     args = (CASE, loss_of, CASE.params, CASE.carry, CASE.inputs)
-    value = quick_jit(lambda w: flow_loss(*args, flow_weight=w))
+    value = jax.jit(lambda w: flow_loss(*args, flow_weight=w))
     assert_equal(value(0.0), value(5.0))
 
 
@@ -98,7 +97,7 @@ def test_a_number_equals_a_traced_scalar():
     def grad(weight: float) -> Any:
         args = (CASE.carry, CASE.inputs)
         loss = lambda p: flow_loss(CASE, loss_of, p, *args, flow_weight=weight)
-        return quick_jit(jax.grad(loss))(CASE.params)
+        return jax.jit(jax.grad(loss))(CASE.params)
 
     assert_close(grad(2.0), _grad()(2)[0], RTOL, ATOL)
     # Off as a number is JAX's own scan: the same gradient by another order of sums.
@@ -109,6 +108,6 @@ def test_any_float_dtype_of_the_weight():
     args = (CASE.carry, CASE.inputs)
     loss = lambda p, w: flow_loss(CASE, loss_of, p, *args, flow_weight=w)
     for dtype in (jnp.bfloat16, jnp.float16):
-        found = quick_jit(jax.grad(loss))(CASE.params, jnp.asarray(2, dtype))
+        found = jax.jit(jax.grad(loss))(CASE.params, jnp.asarray(2, dtype))
         assert_close(found, _grad()(2)[0], RTOL, ATOL)
         assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(found))

@@ -24,7 +24,6 @@ from tests.recurrent.oracles import (
     flow_loss,
     frozen,
     gains_by_vjp,
-    quick_jit,
 )
 
 RTOL = 1e-5  # float32
@@ -35,14 +34,14 @@ def record_of(c: Case, loss: Loss, **options: Any) -> ltd.FlowRecord:
         args = (c.params, c.carry, c.inputs)
         return flow_loss(c, loss, *args, flow_record=record, **options)
 
-    return quick_jit(jax.grad(run))(ltd.FlowRecord.zeros(c.inputs.shape[:2]))
+    return jax.jit(jax.grad(run))(ltd.FlowRecord.zeros(c.inputs.shape[:2]))
 
 
 @pytest.mark.parametrize("loss", [last_output, loss_of, final_carry])
 @pytest.mark.parametrize("name", ["simple", "lstm", "both"])
 def test_is_the_total_derivative(name: str, loss: Loss):
     c = case(name)
-    held, gains = quick_jit(
+    held, gains = jax.jit(
         lambda: (held := frozen(c, loss), gains_by_vjp(c, c.params, held))
     )()
     squares = [jnp.sum(x**2, -1) for x in jax.tree.leaves(held.errors)]
@@ -147,7 +146,7 @@ def test_integer_carries_are_handed_on():
             return last_output((), y)
 
         zeros = ltd.FlowRecord.zeros((T, B))
-        to.append(quick_jit(jax.grad(loss, (0, 1)))(c.params, zeros))
+        to.append(jax.jit(jax.grad(loss, (0, 1)))(c.params, zeros))
     assert_close(found, expected, RTOL, 1e-6)
     (_, n), _ = ltd.unroll(counting, c.params, (c.carry, start), inputs)
     np.testing.assert_array_equal(n, T)
@@ -170,6 +169,6 @@ def test_python_numbers_in_carry_and_output(weight: float):
     (_, n), (_, constant) = ltd.unroll(counting, c.params, (c.carry, 0), c.inputs)
     assert n == T
     assert constant.shape == (T,)
-    found = quick_jit(jax.grad(lambda p: loss(p, counting, (c.carry, 0))))
-    expected = quick_jit(jax.grad(lambda p: loss(p, simple, c.carry)))
+    found = jax.jit(jax.grad(lambda p: loss(p, counting, (c.carry, 0))))
+    expected = jax.jit(jax.grad(lambda p: loss(p, simple, c.carry)))
     assert_close(found(c.params), expected(c.params), RTOL, 1e-5)

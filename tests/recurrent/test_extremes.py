@@ -9,7 +9,7 @@ import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import B, H, T, case, loss_of
-from tests.recurrent.oracles import assert_close, assert_equal, finite, quick_jit
+from tests.recurrent.oracles import assert_close, assert_equal, finite
 
 Q = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
 START = jnp.ones((1, 3), jnp.float32)
@@ -36,7 +36,7 @@ def _run(W: Any, read: Any, steps: int, **options: Any) -> tuple[Any, ltd.FlowRe
         )
         return read(y)
 
-    grad = quick_jit(jax.grad(loss, (0, 2)))
+    grad = jax.jit(jax.grad(loss, (0, 2)))
     record = ltd.FlowRecord.zeros((steps, 1))
     (on, record), (off, _) = (grad(jnp.float32(W), w, record) for w in (1.0, 0.0))
     return on - off, record
@@ -117,7 +117,7 @@ def test_an_exploding_signal():
         return _last(y)
 
     record = ltd.FlowRecord.zeros((120, 1))
-    _, record = quick_jit(jax.grad(loss, (0, 1)))(jnp.float32(3 * Q), record)
+    _, record = jax.jit(jax.grad(loss, (0, 1)))(jnp.float32(3 * Q), record)
     assert not finite(record.error_norms)
     assert finite((record.gains, record.omega))
     active = np.asarray(record.active[:, 0], bool)
@@ -134,7 +134,7 @@ def test_only_what_is_passed_on_overflows():
         _, y = ltd.unroll(linear, W, start, jnp.zeros((1, 1, 3)), **options)
         return 5e37 * _last(y)
 
-    grad = quick_jit(jax.grad(loss, (0, 2)))
+    grad = jax.jit(jax.grad(loss, (0, 2)))
     record = ltd.FlowRecord.zeros((1, 1))
     plain, _ = grad(jnp.eye(3) * 8, 0.0, record)
     both, record = grad(jnp.eye(3) * 8, 1.0, record)
@@ -164,7 +164,7 @@ def test_a_signal_that_is_not_finite_beside_the_parameters(bad: float):
         (_, s), y = ltd.unroll(cell, p, start, inputs, **options)
         return loss_of(y[-1], y) + jnp.sum(factor * s[0])
 
-    grad = quick_jit(jax.grad(loss, (0, 2)))
+    grad = jax.jit(jax.grad(loss, (0, 2)))
     record = ltd.FlowRecord.zeros((T, B))
     off, _ = grad(c.params["W"], 0.0, record, bad)
     on, record = grad(c.params["W"], 1.0, record, bad)
@@ -204,7 +204,7 @@ def test_half_precision(name: str, dtype: Any):
             return loss_of(*jax.tree.map(lambda x: x.astype(jnp.float32), (final, y)))
 
         record = ltd.FlowRecord.zeros((T, B))
-        return quick_jit(jax.grad(loss, (0, 1)))(c.params, record)
+        return jax.jit(jax.grad(loss, (0, 1)))(c.params, record)
 
     grads, record = run(dtype)
     expected, wide = run(jnp.float32)

@@ -12,7 +12,7 @@ import pytest
 import optax_ltd as ltd
 from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import B, T, case, loss_of, simple
-from tests.recurrent.oracles import assert_close, flow_loss, quick_jit
+from tests.recurrent.oracles import assert_close, flow_loss
 
 RTOL, ATOL = 1e-5, 1e-6  # float32
 CASE = case("simple")
@@ -55,8 +55,8 @@ def test_vmap_over_seeds_is_a_loop_over_seeds():
         lambda p, w, r: _loss(p, w, flow_record=r, flow_form="ratio"), (0, 2)
     )
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
-    together = quick_jit(jax.vmap(grad, in_axes=(0, 0, None)))(stacked, weights, record)
-    one = quick_jit(grad)
+    together = jax.jit(jax.vmap(grad, in_axes=(0, 0, None)))(stacked, weights, record)
+    one = jax.jit(grad)
     for i, params in enumerate(seeds):
         alone = one(params, weights[i], record)
         leaves = [x[i] for x in jax.tree.leaves(together)]
@@ -64,15 +64,15 @@ def test_vmap_over_seeds_is_a_loop_over_seeds():
 
 
 def test_remat_changes_nothing():
-    plain = quick_jit(jax.grad(_loss))(CASE.params)
-    remat = quick_jit(jax.grad(jax.checkpoint(_loss)))(CASE.params)
+    plain = jax.jit(jax.grad(_loss))(CASE.params)
+    remat = jax.jit(jax.grad(jax.checkpoint(_loss)))(CASE.params)
     assert_close(remat, plain, RTOL, ATOL)
 
 
 @pytest.mark.parametrize("steps", [2, T, True])
 def test_unrolled_loops_change_nothing(steps: Any):
-    plain = quick_jit(jax.grad(_loss))(CASE.params)
-    found = quick_jit(jax.grad(lambda p: _loss(p, unroll=steps)))(CASE.params)
+    plain = jax.jit(jax.grad(_loss))(CASE.params)
+    found = jax.jit(jax.grad(lambda p: _loss(p, unroll=steps)))(CASE.params)
     assert_close(found, plain, RTOL, ATOL)
 
 
@@ -88,7 +88,7 @@ def test_means_over_microbatches_are_the_whole_batch():
             final, y = ltd.unroll(c.cell, p, carry, c.inputs[:, rows], **options)
             return jnp.mean(jnp.sum(y[-1] ** 2, -1)) + jnp.mean(final[0] ** 3)
 
-        return quick_jit(jax.grad(loss))(c.params)
+        return jax.jit(jax.grad(loss))(c.params)
 
     # The loss of half the examples is twice as large for each: δ doubles, g does not.
     halves = [grad(slice(0, 2)), grad(slice(2, 4))]
@@ -119,8 +119,8 @@ WRAPPED = {
 def test_inside_other_loops_and_under_vmap(name: str):
     grad = jax.grad(WRAPPED[name])
     stacked = jax.tree.map(lambda x: jnp.stack([x, x / 2]), CASE.params)
-    found = quick_jit(jax.vmap(grad))(stacked)
-    one = quick_jit(jax.grad(_segments))
+    found = jax.jit(jax.vmap(grad))(stacked)
+    one = jax.jit(jax.grad(_segments))
     for i, scale in enumerate((1, 2)):
         alone = one({k: v / scale for k, v in CASE.params.items()})
         assert_close({k: v[i] for k, v in found.items()}, alone, RTOL, ATOL)
@@ -180,9 +180,9 @@ def test_reverse_mode_by_rows():
         final, y = ltd.unroll(simple, p, CASE.carry, CASE.inputs, flow_weight=1.0)
         return jnp.sum(y[-1]), jnp.sum(final**2)
 
-    rows = quick_jit(jax.jacrev(pair))(CASE.params)
+    rows = jax.jit(jax.jacrev(pair))(CASE.params)
     grads = [jax.grad(lambda p, i=i: pair(p)[i]) for i in (0, 1)]
-    first, second = (quick_jit(grad)(CASE.params) for grad in grads)
+    first, second = (jax.jit(grad)(CASE.params) for grad in grads)
     assert_close(rows, (first, second), RTOL, ATOL)
 
 
@@ -199,7 +199,7 @@ def test_blocks_of_time_steps_change_nothing(
             return flow_loss(c, loss_of, params, carry, inputs, **options)
 
         args = (c.params, c.carry, c.inputs, ltd.FlowRecord.zeros((T, B)))
-        return quick_jit(jax.grad(loss, (0, 1, 2, 3)))(*args)
+        return jax.jit(jax.grad(loss, (0, 1, 2, 3)))(*args)
 
     whole = grads()
     monkeypatch.setattr(time_blocks, "_CACHE_BYTES", 1)

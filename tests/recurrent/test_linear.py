@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from tests.recurrent.oracles import FORMS, REDUCTIONS, assert_close, quick_jit
+from tests.recurrent.oracles import FORMS, REDUCTIONS, assert_close
 
 T, B, H = 5, 2, 3
 RNG = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_closed_form(form: Any, reduction: Any, through: str):
 
     params = {"W": jnp.asarray(W), "U": jnp.asarray(U)}
     record = ltd.FlowRecord.zeros((T, B))
-    grad = quick_jit(jax.grad(loss, (0, 2)))
+    grad = jax.jit(jax.grad(loss, (0, 2)))
     off, _ = grad(params, 0.0, record)
     on, record = grad(params, 3.0, record)
     norms, gains, omega, grad_w = _closed_form(form, reduction)

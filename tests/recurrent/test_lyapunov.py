@@ -12,7 +12,6 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.recurrent.cells import B, F, H, case
-from tests.recurrent.oracles import quick_jit
 
 # Two real eigenvalues and a pair that turns, in a basis far from orthogonal.
 NORMAL = np.diag([1.3, 0.8 * np.cos(0.7), 0.8 * np.cos(0.7), 0.3])
@@ -29,7 +28,7 @@ def linear(W: Any, h: Any, x: Any) -> Any:
 def spectrum(cell: Any, *trees: Any, **options: Any) -> np.ndarray:
     """Compiled quickly; in NumPy, for it may leave the scope of float64."""
     run = lambda *trees: ltd.lyapunov_exponents(cell, *trees, **options)
-    return np.asarray(quick_jit(run)(*trees))
+    return np.asarray(jax.jit(run)(*trees))
 
 
 def of_linear(W: Any, steps: int = 5, **options: Any) -> np.ndarray:
@@ -54,7 +53,7 @@ def mean_log_det(cell: Any, params: Any, carry: Any, inputs: Any) -> jax.Array:
 
         return jnp.mean(jax.lax.scan(body, flat, inputs)[1])
 
-    return quick_jit(jax.vmap(of_one, (0, 1)))(carry, inputs)
+    return jax.jit(jax.vmap(of_one, (0, 1)))(carry, inputs)
 
 
 @pytest.mark.parametrize("qr_every", [1, 7])
@@ -183,7 +182,7 @@ def test_many_like_terms_add_up_without_bias():
 def test_vmap_and_grad():
     start, inputs = jnp.zeros((1, 4)), jnp.zeros((5, 1))
 
-    @quick_jit
+    @jax.jit
     def of(scales: jax.Array) -> Any:
         def exponents(scale: jax.Array) -> jax.Array:
             return ltd.lyapunov_exponents(linear, scale * Q, start, inputs)[0]

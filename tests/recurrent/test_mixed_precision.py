@@ -13,7 +13,7 @@ from flax import nnx
 import optax_ltd as ltd
 from tests.flax.cells import FLAX_CELLS
 from tests.flax.models import B, F, H, X
-from tests.recurrent.oracles import assert_close, finite, minus, quick_jit
+from tests.recurrent.oracles import assert_close, finite, minus
 
 WEIGHT = 2.0
 Q = np.linalg.qr(np.random.default_rng(5).normal(size=(H, H)))[0]
@@ -27,7 +27,7 @@ def _run(layer: Any, x: Any = X, scale: float = 1.0, loss_scale: float = 1.0) ->
         last = model(x, flow_weight=weight)[:, -1].astype(jnp.float32)
         return loss_scale * scale * jnp.sum(last**2 + last) / B
 
-    @quick_jit
+    @jax.jit
     def run(params: Any, weight: Any) -> Any:
         model = nnx.merge(graphdef, params, rest, copy=True)
         (_, flow), grads = ltd.value_and_grad(loss)(model, x, loss_scale * weight)
@@ -164,7 +164,7 @@ def test_the_first_carry_takes_the_dtype_of_the_others(
     def before(w: Any, carry: Any) -> Any:
         return loss(w, carry.astype(returned))
 
-    found, expected = (quick_jit(jax.grad(f, (0, 1)))(w, start) for f in (loss, before))
+    found, expected = (jax.jit(jax.grad(f, (0, 1)))(w, start) for f in (loss, before))
     assert [g.dtype for g in found] == [w.dtype, start.dtype]
     assert_close(found, expected, 1e-5)
     assert np.max(np.abs(found[1].astype(jnp.float32))) > 1e-3

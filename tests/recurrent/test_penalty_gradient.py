@@ -23,7 +23,6 @@ from tests.recurrent.oracles import (
     omega,
     omegas,
     plain_loss,
-    quick_jit,
 )
 
 WEIGHT = 1.7
@@ -45,8 +44,8 @@ def _held(name: str) -> tuple[Case, Frozen, Any]:
     """The case, what Ω holds constant, and the loss's own gradient."""
     c = case(name, np.float64)
     args = (c.params, c.carry, c.inputs)
-    held = quick_jit(lambda: frozen(c, loss_of))()
-    plain = quick_jit(jax.grad(lambda *a: plain_loss(c, loss_of, *a), (0, 1, 2)))(*args)
+    held = jax.jit(lambda: frozen(c, loss_of))()
+    plain = jax.jit(jax.grad(lambda *a: plain_loss(c, loss_of, *a), (0, 1, 2)))(*args)
     return c, held, plain
 
 
@@ -70,7 +69,7 @@ def _flow(name: str, form: str, reduction: str) -> tuple[Any, ltd.FlowRecord]:
 
     record = ltd.FlowRecord.zeros((T, B))
     grads = jax.grad(loss, (0, 1, 2, 3))
-    *grads, record = quick_jit(grads)(c.params, c.carry, c.inputs, record)
+    *grads, record = jax.jit(grads)(c.params, c.carry, c.inputs, record)
     return tuple(grads), record
 
 
@@ -83,14 +82,14 @@ def _penalty_gradient(name: str, form: str, reduction: str) -> Any:
 @cache
 def _gains(name: str) -> jax.Array:
     c, held, _ = _held(name)
-    return quick_jit(lambda: gains_by_jacobian(c, c.params, held))()
+    return jax.jit(lambda: gains_by_jacobian(c, c.params, held))()
 
 
 @cache
 def _explicit(name: str) -> list[Any]:
     """∇Ω of each variant by ordinary reverse mode through the explicit formula."""
     c, held, _ = _held(name)
-    grads = quick_jit(jax.jacrev(lambda p: omegas(gains_by_vjp(c, p, held))))(c.params)
+    grads = jax.jit(jax.jacrev(lambda p: omegas(gains_by_vjp(c, p, held))))(c.params)
     leaves, tree = jax.tree.flatten(grads)
     return [jax.tree.unflatten(tree, each) for each in zip(*leaves, strict=True)]
 
@@ -99,7 +98,7 @@ def _explicit(name: str) -> list[Any]:
 def _differences(name: str) -> list[tuple[str, Any, Any]]:
     """Central differences of all variants along a random direction of each leaf."""
     c, held, _ = _held(name)
-    value = quick_jit(lambda p: omegas(gains_by_jacobian(c, p, held)))
+    value = jax.jit(lambda p: omegas(gains_by_jacobian(c, p, held)))
     rng, step, found = np.random.default_rng(3), 1e-5, []
     for key, leaf in c.params.items():
         direction = rng.normal(size=leaf.shape)

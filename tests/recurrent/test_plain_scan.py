@@ -13,7 +13,7 @@ import pytest
 import optax_ltd as ltd
 from optax_ltd._recurrent.loop import time_blocks, without_flow
 from tests.recurrent.cells import B, Case, H, T, case, loss_of, lstm
-from tests.recurrent.oracles import assert_close, quick_jit
+from tests.recurrent.oracles import assert_close
 
 RTOL, ATOL = 1e-10, 1e-12  # float64
 Run = Callable[..., Any]
@@ -119,7 +119,7 @@ def test_every_derivative_is_that_of_scan(name: str, derivative: str):
     expected, _ = _flat(c, _scan)
     take = DERIVATIVES[derivative]
     v = jnp.cos(jnp.arange(x.size, dtype=x.dtype))
-    left, right = quick_jit(lambda: (take(found, x, v), take(expected, x, v)))()
+    left, right = jax.jit(lambda: (take(found, x, v), take(expected, x, v)))()
     assert_close(left, right, RTOL, ATOL)
     assert max(np.max(np.abs(leaf)) for leaf in jax.tree.leaves(right)) > 0.1
 
@@ -131,7 +131,7 @@ def _grads(c: Case, run: Run, argnums: Any = (0, 1, 2), **options: Any) -> Any:
         return sum(jnp.sum(jnp.sin(y) + 0.3 * y.real**2).real for y in floats)
 
     grad = jax.grad(loss, argnums, allow_int=True)
-    found = quick_jit(grad)(c.params, c.carry, c.inputs)
+    found = jax.jit(grad)(c.params, c.carry, c.inputs)
     return _floats(found)
 
 
@@ -269,7 +269,7 @@ def test_a_cell_with_rules_or_loops_of_its_own_is_left_to_jax(cell: Any):
             one = lambda s: loss_of(*run(cell, p, s * c.carry, c.inputs))
             return jnp.sum(jax.vmap(one)(seeds))
 
-        return quick_jit(jax.grad(loss))(c.params)
+        return jax.jit(jax.grad(loss))(c.params)
 
     assert_close(grad(ltd.unroll), grad(_scan), RTOL, ATOL)
     jaxpr = jax.make_jaxpr(cell)(c.params, c.carry, c.inputs[0])

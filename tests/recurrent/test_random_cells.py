@@ -9,7 +9,7 @@ import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import B, Case, H, T, case, loss_of, simple
-from tests.recurrent.oracles import assert_close, flow_loss, quick_jit
+from tests.recurrent.oracles import assert_close, flow_loss
 
 RTOL, ATOL = 1e-10, 1e-12  # float64
 
@@ -46,7 +46,7 @@ def test_a_key_for_each_step(impl: str, flow_weight: float):
         loss = lambda p: flow_loss(
             c, loss_of, p, c.carry, c.inputs, flow_weight=flow_weight
         )
-        return quick_jit(jax.grad(loss))(c.params)
+        return jax.jit(jax.grad(loss))(c.params)
 
     found = grad(c._replace(cell=_drawing, inputs={"key": keys, "x": c.inputs}))
     given = grad(c._replace(cell=_given, inputs={"noise": noise, "x": c.inputs}))
@@ -60,7 +60,7 @@ def test_inputs_that_the_examples_share():
     def grad(inputs: Any, remat: bool) -> Any:
         options: Any = {"flow_weight": 1.0, "flow_reduction": "mean", "remat": remat}
         loss = lambda p: flow_loss(c, loss_of, p, c.carry, inputs, **options)
-        return quick_jit(jax.grad(loss))(c.params)
+        return jax.jit(jax.grad(loss))(c.params)
 
     expected = grad(jnp.broadcast_to(shared, c.inputs.shape), remat=False)
     for remat in (False, True):

@@ -9,7 +9,7 @@ import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import case, loss_of
-from tests.recurrent.oracles import flow_loss, quick_jit
+from tests.recurrent.oracles import flow_loss
 
 
 def _gradients(kind: str, length: int, **options: Any) -> Any:
@@ -23,7 +23,7 @@ def _gradients(kind: str, length: int, **options: Any) -> Any:
     watched = "flow_weight" in options
     record = ltd.FlowRecord.zeros(c.inputs.shape[:2]) if watched else None
     value_and_grad = jax.value_and_grad(loss, argnums=(0, 1, 2, 3))
-    return quick_jit(value_and_grad)(c.params, c.carry, c.inputs, record)
+    return jax.jit(value_and_grad)(c.params, c.carry, c.inputs, record)
 
 
 def _assert_same(kind: str, length: int = 11, **options: Any) -> None:
@@ -76,8 +76,8 @@ def test_a_fraction_of_the_steps_is_unbiased():
         )(c.params)["W"]
 
     keys = jax.random.split(jax.random.key(0), 1000)
-    drawn = quick_jit(jax.vmap(lambda key: grad(key, 0.5)))(keys)
-    whole = quick_jit(lambda key: grad(key, 1.0))(keys[0])
+    drawn = jax.jit(jax.vmap(lambda key: grad(key, 0.5)))(keys)
+    whole = jax.jit(lambda key: grad(key, 1.0))(keys[0])
     error = jnp.std(drawn, axis=0) / jnp.sqrt(len(keys))
     assert jnp.all(error > 0)
     assert jnp.all(jnp.abs(jnp.mean(drawn, axis=0) - whole) < 4.5 * error)
@@ -88,7 +88,7 @@ def test_forward_mode_without_omega():
 
     def tangent(**options: Any) -> jax.Array:
         loss = lambda p: flow_loss(c, loss_of, p, c.carry, c.inputs, **options)
-        return quick_jit(lambda p: jax.jvp(loss, (p,), (p,))[1])(c.params)
+        return jax.jit(lambda p: jax.jvp(loss, (p,), (p,))[1])(c.params)
 
     assert jnp.allclose(tangent(), tangent(remat=True), rtol=1e-5)
 

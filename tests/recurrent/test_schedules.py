@@ -12,7 +12,7 @@ from flax import nnx
 import optax_ltd as ltd
 from tests.flax.models import T, X, simple_layer
 from tests.recurrent.cells import case, loss_of
-from tests.recurrent.oracles import assert_close, flow_loss, minus, quick_jit
+from tests.recurrent.oracles import assert_close, flow_loss, minus
 
 SCHEDULES: dict[str, Any] = {
     "constant": optax.constant_schedule(2.0),
@@ -64,13 +64,13 @@ def test_a_train_loop_in_a_scan():
         updates, opt_state = tx.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), value
 
-    @quick_jit
+    @jax.jit
     def train(state: Any) -> Any:
         return jax.lax.scan(lambda s, i: step(s, schedule(i)), state, jnp.arange(T))
 
     start = state = (c.params, tx.init(c.params))
     (params, _), losses = train(start)
-    one, values = quick_jit(step), []
+    one, values = jax.jit(step), []
     for i in range(T):
         state, value = one(state, float(schedule(i)))
         values.append(value)

@@ -9,7 +9,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import case, loss_of
-from tests.recurrent.oracles import flow_loss, quick_jit
+from tests.recurrent.oracles import flow_loss
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,6 @@ def test_the_gradient_of_a_sharded_batch(
         out_specs=everywhere,
     )
     args = (c.params, c.carry, c.inputs)
-    found, expected = (quick_jit(jax.grad(f))(*args) for f in (sharded, loss))
+    found, expected = (jax.jit(jax.grad(f))(*args) for f in (sharded, loss))
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)

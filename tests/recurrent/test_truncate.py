@@ -8,7 +8,6 @@ import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import case
-from tests.recurrent.oracles import quick_jit
 
 WINDOW = 4
 LENGTH = 10
@@ -51,8 +50,8 @@ def test_the_gradient_is_that_of_windows(kind: str, watched: bool, remat: bool):
     def loss(params: Any, inputs: Any) -> jax.Array:
         return _truncated(made, params, inputs, flow_record=record, remat=remat)
 
-    ours = quick_jit(jax.grad(loss, (0, 1)))(made.params, made.inputs)
-    by_hand = quick_jit(jax.grad(lambda p, x: _in_windows(made, p, x), (0, 1)))
+    ours = jax.jit(jax.grad(loss, (0, 1)))(made.params, made.inputs)
+    by_hand = jax.jit(jax.grad(lambda p, x: _in_windows(made, p, x), (0, 1)))
     theirs = by_hand(made.params, made.inputs)
     for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert jnp.allclose(x, y, rtol=1e-4, atol=1e-5)
@@ -69,7 +68,7 @@ def test_what_was_dropped_is_told(kind: str):
         )[1]
         return _read(outputs)
 
-    @quick_jit
+    @jax.jit
     def both(record: Any) -> Any:
         carry, _ = ltd.unroll(made.cell, made.params, made.carry, made.inputs[:WINDOW])
         whole = lambda r: _truncated(made, made.params, made.inputs, flow_record=r)
@@ -94,7 +93,7 @@ def test_the_first_row_is_what_the_initial_carry_gets():
         return _read(outputs)
 
     record = ltd.FlowRecord.zeros(made.inputs.shape[:2])
-    carry, record = quick_jit(jax.grad(loss, (0, 1)))(made.carry, record)
+    carry, record = jax.jit(jax.grad(loss, (0, 1)))(made.carry, record)
     norms = jnp.linalg.norm(carry, axis=-1)
     assert jnp.allclose(record.dropped_norms[0], norms, rtol=1e-4)
     assert jnp.all(record.dropped_norms[1:] == 0)
@@ -107,7 +106,7 @@ def test_omega_still_sees_every_step():
     loss = lambda r: _truncated(
         made, made.params, made.inputs, flow_record=r, **options
     )
-    seen = quick_jit(jax.grad(loss))(record)
+    seen = jax.jit(jax.grad(loss))(record)
     assert jnp.all(seen.active == 1)
     assert jnp.all(seen.gains > 0)
 
@@ -118,9 +117,9 @@ def test_forward_mode_stops_as_well():
     def loss(params: Any) -> jax.Array:
         return _truncated(made, params, made.inputs)
 
-    gradient = quick_jit(jax.grad(loss))(made.params)
+    gradient = jax.jit(jax.grad(loss))(made.params)
     forward = lambda params: jax.jvp(loss, (params,), (params,))[1]
-    tangent = quick_jit(forward)(made.params)
+    tangent = jax.jit(forward)(made.params)
     products = jax.tree.map(jnp.vdot, gradient, made.params)
     assert jnp.allclose(tangent, sum(jax.tree.leaves(products)), rtol=1e-4)
 
@@ -147,7 +146,7 @@ def test_where_a_state_breaks():
         )
         return jnp.sum(out[1])
 
-    seen = quick_jit(jax.grad(loss))(ltd.FlowRecord.zeros(lead))
+    seen = jax.jit(jax.grad(loss))(ltd.FlowRecord.zeros(lead))
     report = ltd.LayerFlow.from_record(seen)
     # 1, 1e10, 1e20, 1e30, then beyond float32.
     assert report.first_nonfinite_state.tolist() == [-1, 4]
