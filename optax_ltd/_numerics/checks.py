@@ -171,6 +171,12 @@ def is_count(value: Any, at_least: int) -> bool:
     return bool(whole and value >= at_least)
 
 
+def is_number(value: Any) -> bool:
+    """Whether this is a real number of Python or NumPy, and no array."""
+    real = isinstance(value, int | float | np.integer | np.floating)
+    return real and not isinstance(value, bool)
+
+
 def check_time_axis(name: str, tree: Any) -> int:
     """Requires a tree with a leaf, and one time axis in front of all leaves.
 

@@ -21,7 +21,7 @@ class Call(NamedTuple):
       record: zeros whose cotangent is what the backward pass saw, or None.
     """
 
-    num_batch_dims: int = 1
+    num_batch_dims: int
     mask: jax.Array | None = None
     key: jax.Array | None = None
     record: FlowRecord | None = None

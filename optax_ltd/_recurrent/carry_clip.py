@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.checks import is_number, refusal
 from optax_ltd._numerics.example_norms import append_axes, norms
 
 
@@ -91,11 +91,10 @@ def clip_carry_gradient(
     given = {name: bound for name, bound in bounds.items() if bound is not None}
     if len(given) != 1:
         raise ValueError(
-            f"clip_carry_gradient must be given `max_norm` or `max_value`; got {bounds}"
+            f"`max_norm` or `max_value` must be given, and not both; got {bounds}."
         )
     for name, bound in given.items():
-        number = isinstance(bound, int | float) and not isinstance(bound, bool)
-        if not (number and math.isfinite(bound) and bound > 0):
+        if not (is_number(bound) and math.isfinite(bound) and bound > 0):
             raise refusal(name, "a finite number > 0", bound)
     return CarryClip(max_norm, max_value)
 

@@ -18,7 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optax_ltd._numerics.checks import check_bool, check_choice, is_count, refusal
+from optax_ltd._numerics.checks import (
+    check_bool,
+    check_choice,
+    check_count,
+    is_count,
+    is_number,
+    refusal,
+)
 from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
 
 FlowForm = Literal["ratio", "squared_ratio"]
@@ -36,7 +43,7 @@ def _field(
 
 
 def _check_flow_weight(name: str, weight: Any) -> None:
-    if _is_number(weight):
+    if is_number(weight):
         if not (np.isfinite(weight) and weight >= 0):
             raise refusal(name, "a finite number >= 0", weight)
         return
@@ -47,8 +54,14 @@ def _check_flow_weight(name: str, weight: Any) -> None:
 
 
 def _check_fraction(name: str, fraction: Any) -> None:
-    if not (_is_number(fraction) and 0 < fraction <= 1):
-        raise refusal(name, "a number in (0, 1]", fraction)
+    if not (is_number(fraction) and 0 < fraction <= 1):
+        raise refusal(name, "a number > 0 and <= 1", fraction)
+
+
+def _check_params(name: str, params: Any) -> None:
+    # What else it may be differs from door to door, and is checked there.
+    if isinstance(params, str):
+        check_choice(name, params, get_args(NamedParams))
 
 
 def _check_window(name: str, steps: Any) -> None:
@@ -58,10 +71,6 @@ def _check_window(name: str, steps: Any) -> None:
 
 def _check_word(literal: Any) -> Callable[[str, Any], None]:
     return lambda name, word: check_choice(name, word, get_args(literal))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,7 +102,9 @@ class Options:
     flow_params: Any = _field(
         "all",
         'which of the cell\'s parameters Ω acts on: ``"all"``, ``"recurrent"`` (those '
-        "in a matrix product or convolution with the carry, as in the code) or",
+        "in a matrix product or convolution with the carry, as in the code), or some "
+        "of them, named by",
+        _check_params,
     )
     flow_fraction: float = _field(
         1.0,
@@ -121,7 +132,11 @@ class Options:
         "step computed. Beside inputs and outputs, memory then grows as √T.",
         check_bool,
     )
-    unroll: int = _field(1, "steps unrolled in each loop, as in ``jax.lax.scan``.")
+    unroll: int = _field(
+        1,
+        "steps unrolled in each loop, as in ``jax.lax.scan``.",
+        partial(check_count, at_least=1),
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -150,16 +165,30 @@ class Options:
         return self.flow_fraction < 1 and not self.flow_off
 
     @property
+    def has_every_derivative(self) -> bool:
+        """Whether the backward pass is JAX's own: nothing adds Ω or bounds δ."""
+        return self.flow_off and self.carry_clip is None
+
+    @property
     def changes_nothing(self) -> bool:
         """Whether any scan over the cell would do."""
-        bounded = self.carry_clip is not None or self.truncate is not None
-        return self.flow_off and not bounded and not self.remat
+        defaults = Options()
+        beside = (getattr(self, n) == getattr(defaults, n) for n in BESIDE_FLOW)
+        return self.flow_off and all(beside)
 
     def reweighted(self, flow_weight: jax.typing.ArrayLike | None) -> "Options":
         """The same with the weight of one call, if that has one of its own."""
         if flow_weight is None:
             return self
         return dataclasses.replace(self, flow_weight=flow_weight)
+
+
+# What the backward pass does with Ω off too.
+BESIDE_FLOW = tuple(
+    field.name
+    for field in dataclasses.fields(Options)
+    if field.name != "unroll" and not field.name.startswith("flow_")
+)
 
 
 class OptionKeywords(TypedDict, total=False):

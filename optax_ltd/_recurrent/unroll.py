@@ -55,8 +55,8 @@ def unroll(
     scaling, multiply ``flow_weight`` by it too.
 
     Args:
-      cell_fn: ``(params, carry, x) -> (carry, y)``, a function of arrays. It is traced
-        once per call.
+      cell_fn: ``(params, carry, x) -> (carry, y)``, a function of arrays. It is traced,
+        not run, at each call.
       params: tree of arrays.
       carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
         the hidden state h; other leaves are handed on without a gradient. It is
@@ -159,7 +159,7 @@ def unroll_with_state(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
-    if options.flow_off and options.carry_clip is None and call.record is None:
+    if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(program, params, start, inputs, options)
     else:
         is_hidden = inexact(jax.tree.leaves(carry))

@@ -48,7 +48,7 @@ def test_what_is_reported_is_of_every_step():
 
 
 def test_without_the_penalty_nothing_is_drawn():
-    layer = _layer(1)
+    layer: Any = _layer(1)
     layer.flow_weight = 0.0
     jax.block_until_ready(nnx.grad(squares)(layer, X))
     assert layer.flow_rngs is not None

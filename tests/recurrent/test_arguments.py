@@ -67,7 +67,19 @@ def test_form_and_reduction_of_flow_penalty():
         ltd.flow_penalty(jnp.ones((2, 2)), reduction=bad)
 
 
-@pytest.mark.parametrize("bad", ["recurent", {"W": 1, "U": True, "b": True}, 3])
+def test_a_word_for_flow_params():
+    message = "`flow_params` must be one of 'all', 'recurrent'; got 'recurent'"
+    with pytest.raises(ValueError, match=message):
+        _unroll(flow_params="recurent")
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, True, None])
+def test_unroll(bad: Any):
+    with pytest.raises(ValueError, match=f"`unroll` must be an int >= 1; got {bad}"):
+        _unroll(unroll=bad)
+
+
+@pytest.mark.parametrize("bad", [{"W": 1, "U": True, "b": True}, 3])
 def test_flow_params(bad: Any):
     message = "`flow_params` must be 'all' or 'recurrent', or a tree of .*; got "
     with pytest.raises(ValueError, match=message) as raised:

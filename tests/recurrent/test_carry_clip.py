@@ -101,7 +101,8 @@ def test_nan_is_not_hidden() -> None:
 )
 def test_exactly_one_bound(bounds: dict[str, float]) -> None:
     with pytest.raises(
-        ValueError, match=r"^clip_carry_gradient must be given `max_norm` or"
+        ValueError,
+        match=r"^`max_norm` or `max_value` must be given, and not both; got ",
     ):
         ltd.clip_carry_gradient(**bounds)
 

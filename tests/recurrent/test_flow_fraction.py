@@ -76,7 +76,7 @@ def test_every_step_drawn_is_every_step() -> None:
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.5, float("nan"), True, "half"])
 def test_fraction_out_of_range(fraction: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"^`flow_fraction` must be a number in \(0, 1\]"
+        ValueError, match=r"^`flow_fraction` must be a number > 0 and <= 1; got "
     ):
         _gradient(jax.random.key(0), flow_weight=1.0, flow_fraction=fraction)
 

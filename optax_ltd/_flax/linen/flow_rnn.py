@@ -1,6 +1,6 @@
 """``nn.RNN`` of Linen with Pascanu's regulariser in its backward pass."""
 
-from typing import Any, get_args
+from typing import Any
 
 import jax
 from flax import linen as nn
@@ -12,22 +12,21 @@ from optax_ltd._flax.sequences import (
     check_cell,
     check_return_carry,
 )
-from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.options import (
+    BESIDE_FLOW,
     FlowForm,
     FlowReduction,
-    NamedParams,
     Options,
     takes_options,
 )
 
 
 @takes_options(
-    flow_params="""like the mask of ``optax.masked``, a tree of booleans that is a
-    prefix of the cell's parameters or a function that returns one given the
+    flow_params="""a mask as in ``optax.masked``: a tree of booleans that is a
+    prefix of the cell's parameters, or a function that returns one given the
     parameters.""",
     flow_fraction='It draws from the random stream ``"flow"``.',
 )
@@ -82,7 +81,7 @@ class FlowRNN(nn.RNN):
     """
 
     return_carry: ReturnCarry = False  # pyright: ignore[reportIncompatibleVariableOverride]
-    flow_weight: float = 0.0
+    flow_weight: jax.typing.ArrayLike = 0.0
     flow_form: FlowForm = "ratio"
     flow_reduction: FlowReduction = "sum"
     flow_params: Any = "all"
@@ -95,7 +94,7 @@ class FlowRNN(nn.RNN):
         """Checks the options."""
         check_cell(self.cell, nn.Module, "flax.linen (optax_ltd.FlowRNN is for nnx)")
         check_return_carry(self.return_carry)
-        _check_flow_params(Options.of(self).flow_params)
+        Options.of(self)
         super().__post_init__()
 
     def __call__(
@@ -162,12 +161,12 @@ class FlowRNN(nn.RNN):
             num_batch_dims,
             mask=sequences.mask(len(inputs)),
             key=self.make_rng("flow") if options.draws else None,
-            record=self.flow_record(inputs.shape[: 1 + num_batch_dims]),
+            record=self._flow_record(inputs.shape[: 1 + num_batch_dims]),
         )
         scanned = self._scan(initial_carry, inputs, options, call, every_carry)
         return sequences.leave(*scanned)
 
-    def flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
+    def _flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
         """The record of one call; ``ltd.linen.value_and_grad`` answers in its place.
 
         Args:
@@ -195,16 +194,7 @@ class FlowRNN(nn.RNN):
             )
         if not options.changes_nothing or call.record is not None:
             raise ValueError(
-                "`variable_axes` must be {} for Ω, a clip, truncate and remat, so that "
-                f"steps share parameters; got {self.variable_axes!r}."
+                f"`variable_axes` must be {{}} for Ω, {', '.join(BESIDE_FLOW)}, so "
+                f"that steps share parameters; got {self.variable_axes!r}."
             )
         return scan_cell(self, self.cell, carry, inputs, every_carry)
-
-
-def _check_flow_params(flow_params: Any) -> None:
-    if isinstance(flow_params, str) and flow_params not in get_args(NamedParams):
-        required = (
-            f"one of {get_args(NamedParams)}, a tree of booleans or a function that "
-            "returns one"
-        )
-        raise refusal("flow_params", required, flow_params)

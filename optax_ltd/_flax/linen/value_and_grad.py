@@ -127,7 +127,7 @@ def _hand_out(
 ) -> Any:
     """Notes the time and batch axes of each layer, and gives it its record if made."""
     layer = context.module
-    if not (isinstance(layer, FlowRNN) and context.method_name == "flow_record"):
+    if not (isinstance(layer, FlowRNN) and context.method_name == "_flow_record"):
         return call(*args, **kwargs)
     (lead,) = args
     path = "/".join(layer.path)

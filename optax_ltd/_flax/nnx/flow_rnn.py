@@ -16,15 +16,28 @@ from optax_ltd._flax.sequences import (
     check_return_carry,
 )
 from optax_ltd._recurrent.call import Call
-from optax_ltd._recurrent.options import OptionKeywords, Options, takes_options
+from optax_ltd._recurrent.options import (
+    BESIDE_FLOW,
+    OptionKeywords,
+    Options,
+    takes_options,
+)
 from optax_ltd._recurrent.unroll import unroll_with_state
+
+if TYPE_CHECKING:
+
+    class _RNN(nnx.RNN, Options):
+        """The layer has the options as attributes."""
+
+else:
+    _RNN = nnx.RNN
 
 
 @takes_options(
     flow_params="an ``nnx`` filter.",
     flow_fraction="It draws from the ``flow`` stream of ``rngs``.",
 )
-class FlowRNN(nnx.RNN):
+class FlowRNN(_RNN):
     r"""A drop-in for :class:`flax.nnx.RNN` that keeps gradients from vanishing.
 
     Outputs are those of ``nnx.RNN``. With ``flow_weight`` > 0 the gradient of an
@@ -78,11 +91,6 @@ class FlowRNN(nnx.RNN):
       Goodfellow, Bengio & Courville, `Deep Learning
       <https://www.deeplearningbook.org>`_, 2016, Eq. (10.52).
     """
-
-    if TYPE_CHECKING:  # The options are attributes, by names that no checker can see.
-
-        def __getattr__(self, name: str) -> Any: ...
-        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __init__(
         self,
@@ -238,8 +246,8 @@ class FlowRNN(nnx.RNN):
         """As :meth:`_scan` by ``nnx.RNN``, for steps that do not share parameters."""
         if not options.changes_nothing or call.record is not None:
             raise ValueError(
-                "`state_axes` must be the default for Ω, a clip, truncate and remat, "
-                f"so that steps share parameters; got {self.state_axes!r}."
+                f"`state_axes` must be the default for Ω, {', '.join(BESIDE_FLOW)}, so "
+                f"that steps share parameters; got {self.state_axes!r}."
             )
         if every_carry:
             raise ValueError(

@@ -12,8 +12,6 @@ from optax_ltd._recurrent.cell.aliases import index_of, returned
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.options import NamedParams
 
-_NAMED = get_args(NamedParams)
-
 
 @dataclasses.dataclass(frozen=True)
 class PureCell:
@@ -75,7 +73,7 @@ def pure_cell(
     Returns:
       The cell as a function.
     """
-    named = isinstance(flow_params, str) and flow_params in _NAMED
+    named = isinstance(flow_params, str)
     wanted = ... if named else flow_params
     graphdef, chosen, other, shared, rest = nnx.split(
         cell,
@@ -107,16 +105,16 @@ def pure_cell(
 
 def check_flow_params(cell: nnx.Module, flow_params: nnx.filterlib.Filter) -> None:
     """Raises ValueError unless ``flow_params`` selects some parameter of the cell."""
-    required = f"one of {_NAMED} or an nnx filter"
     if isinstance(flow_params, str):
-        if flow_params in _NAMED:
-            return
-        raise refusal("flow_params", required, flow_params)
+        return  # a word, which the options have judged
     params = nnx.state(cell, nnx.Param)
     try:
         chosen = nnx.filter_state(params, flow_params)
     except (TypeError, ValueError) as error:
-        raise refusal("flow_params", required, flow_params) from error
+        words = " or ".join(map(repr, get_args(NamedParams)))
+        raise refusal(
+            "flow_params", f"{words}, or an nnx filter", flow_params
+        ) from error
     if not jax.tree.leaves(chosen):
         required = f"a selection of at least one of {list(_by_path(params))}"
         raise refusal("flow_params", required, flow_params)

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.example_norms import append_axes
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
-from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.flow.information_flow import StepFlow
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
 from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
+from optax_ltd._recurrent.loop.truncation import stopped
+from optax_ltd._recurrent.options import Options
 
 
 class Signals(NamedTuple):
@@ -51,9 +52,8 @@ def error_signals(
     final: Leaves,
     outputs: Leaves,
     num_batch_dims: int,
-    carry_clip: CarryClip | None,
+    options: Options,
     stops: jax.Array | None,
-    unroll: int,
 ) -> tuple[Leaves, Signals, jax.Array | None]:
     """Back-propagates through time, for the hidden states only.
 
@@ -62,9 +62,8 @@ def error_signals(
       final: cotangents of the final carry leaves.
       outputs: cotangents of the outputs over time.
       num_batch_dims: how many axes after time are batch.
-      carry_clip: what bounds δ_t at each step, or None.
+      options: of the layer: what bounds δ_t, and the steps unrolled.
       stops: ``[T]``, the steps that hand nothing to the step before, or None.
-      unroll: steps unrolled in the loop.
 
     Returns:
       The cotangents of the initial hidden state, the signals of every step, and which
@@ -79,18 +78,17 @@ def error_signals(
 
         def step(hidden: Leaves) -> tuple[Leaves, Leaves]:
             old = combine(is_hidden, hidden, rest)
-            new, outputs = program.step(stream.constants, old, ahead, saved)
-            return partition(is_hidden, new)[0], trajectory.side_outputs(outputs)
+            return trajectory.moving(*program.step(stream.constants, old, ahead, saved))
 
         error = [f if r is None else f + r for f, r in zip(future, read, strict=True)]
         clipped = None
-        if carry_clip is not None:
-            error, clipped = carry_clip(error, num_batch_dims)
+        if options.carry_clip is not None:
+            error, clipped = options.carry_clip(error, num_batch_dims)
         _, back = jax.vjp(step, hidden)
         (past,) = back((error, free))
         handed_on = past
         if stop is not None:
-            handed_on = [jnp.where(stop, jnp.zeros_like(u), u) for u in past]
+            handed_on = stopped(stop, past)
         if not free:
             return handed_on, (error, past, None, clipped)
         # What L reads through a side output is no part of δ_t, so u_t is without it.
@@ -103,7 +101,7 @@ def error_signals(
         partition(is_hidden, final)[0],
         (carries, stream.ahead, saved, through_outputs, free, stops),
         reverse=True,
-        unroll=unroll,
+        unroll=options.unroll,
     )
     past = passed_on if past is None else past
     return initial, Signals(error, passed_on, past, free), clipped
@@ -158,13 +156,13 @@ def loop_cotangents(
         hidden, rest = partition(is_hidden, carries)
 
         def steps(constants: Leaves, ahead: Leaves, hidden: Leaves) -> Any:
-            new, outputs = program.over_time(
+            stepped = program.over_time(
                 combine(flags[0], constants, held),
                 combine(is_hidden, hidden, rest),
                 combine(flags[1], ahead, held_ahead),
                 saved,
             )
-            return partition(is_hidden, new)[0], trajectory.side_outputs(outputs)
+            return trajectory.moving(*stepped)
 
         linearise = _by_forward_mode if program.has_forward_mode else _by_reverse_mode
         value, of_penalty = linearise(steps, hidden, signals, penalty)
@@ -238,6 +236,7 @@ def _by_reverse_mode(
     if penalty is None:
         return _by_forward_mode(steps, hidden, signals, None)
     pairing = _Pairing.of(signals, penalty, hidden)
+    wide = jnp.result_type(float)
     no_side = jax.tree.map(jnp.zeros_like, signals.free)
 
     def value(constants: Leaves, ahead: Leaves) -> tuple[Any, Leaves]:
@@ -246,5 +245,4 @@ def _by_reverse_mode(
         products = jax.tree.map(jnp.multiply, passed_on, pairing.along)
         return out, [sum(jnp.sum(p.real, dtype=wide) for p in products)]
 
-    wide = jnp.result_type(float)
     return value, [jnp.ones((), wide)]

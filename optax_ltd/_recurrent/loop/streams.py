@@ -1,4 +1,4 @@
-"""The two paths by which parameters reach the loop: with Ω, and without."""
+"""The two streams of what the loop reads: one for L + weight · Ω, and one for L."""
 
 from typing import Any, get_args
 
@@ -14,7 +14,7 @@ from optax_ltd._recurrent.options import NamedParams
 def streams(
     program: CellProgram, params: Any, inputs: Any, flow_params: Any
 ) -> tuple[Stream, Stream]:
-    """Two paths to the same values: through what Ω acts on, and through all else."""
+    """Two streams of equal values, live in what Ω acts on and in all else."""
     param_leaves = [*jax.tree.leaves(params), *program.closed_over]
     x = jax.tree.leaves(inputs)
     chosen = _chosen(program, params, flow_params)
@@ -33,7 +33,7 @@ def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
     """Whether Ω acts on each parameter leaf and on each closed-over array (never)."""
     if isinstance(flow_params, str) and flow_params == "all":
         chosen = [True] * len(jax.tree.leaves(params))
-    elif isinstance(flow_params, str) and flow_params == "recurrent":
+    elif isinstance(flow_params, str):
         chosen = list(program.recurrent_params)
         if not any(chosen):
             raise ValueError(
@@ -41,8 +41,7 @@ def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
                 "a matrix product or convolution with the carry; got 'recurrent'."
             )
     else:
-        named = isinstance(flow_params, str)
-        flags = [flow_params] if named else jax.tree.leaves(flow_params)
+        flags = jax.tree.leaves(flow_params)
         if not all(isinstance(flag, bool) for flag in flags):
             words = " or ".join(map(repr, get_args(NamedParams)))
             required = f"{words}, or a tree of booleans that is a prefix of `params`"

@@ -20,6 +20,11 @@ def truncation_steps(time_index: jax.Array, truncate: int | None) -> jax.Array |
     return (time_index > 0) & (time_index % truncate == 0)
 
 
+def stopped(stop: jax.Array, signal: list[Any]) -> list[Any]:
+    """The signal, which is zero where ``stop`` is true."""
+    return [jnp.where(stop, jnp.zeros_like(x), x) for x in signal]
+
+
 def stop_at(stop: jax.Array | None, carry: list[Any]) -> list[Any]:
     """The carry; its gradient ends here where ``stop`` is true."""
     if stop is None:

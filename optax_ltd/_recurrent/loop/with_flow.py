@@ -1,8 +1,8 @@
 """The cell over time with Ω, whole or in segments that are computed again.
 
-The loop reads every value by two paths of equal numbers. The cotangent of one is that
-of L + weight · Ω and goes on to the parameters that Ω acts on; the cotangent of the
-other is that of L and goes on to everything else. So Ω reaches those parameters alone,
+The loop reads two streams of equal values. The cotangent of one is that of
+L + weight · Ω and goes on to the parameters that Ω acts on; the cotangent of the other
+is that of L and goes on to everything else. So Ω reaches those parameters alone,
 though both come out of one backward pass.
 """
 
@@ -68,8 +68,8 @@ def scan_with_flow(
     Returns:
       Final carry leaves, and outputs stacked over time.
     """
-    paths = streams(program, params, inputs, options.flow_params)
-    (regularised, plain), carry = jax.tree.map(reverse_only, (paths, carry))
+    both = streams(program, params, inputs, options.flow_params)
+    (regularised, plain), carry = jax.tree.map(reverse_only, (both, carry))
     record = call.record
     if options.remat and options.flow_reduction == "mean":
         # A segment does not know how many terms the others have.
@@ -78,13 +78,13 @@ def scan_with_flow(
         average = _sum_to_mean(math.prod(lead[1:]))
         constants, record = average(regularised.constants, plain.constants, record)
         regularised, plain = (
-            path._replace(constants=c)
-            for path, c in zip((regularised, plain), constants, strict=True)
+            stream._replace(constants=c)
+            for stream, c in zip((regularised, plain), constants, strict=True)
         )
         options = dataclasses.replace(options, flow_reduction="sum")
     weight = None if options.flow_off else jnp.asarray(options.flow_weight)
 
-    scan = _scan(program, is_hidden, options, call.num_batch_dims)
+    scan = _regularised_scan(program, is_hidden, options, call.num_batch_dims)
 
     def run(carry: Leaves, timed: _Timed) -> tuple[Leaves, Leaves]:
         part = timed.record
@@ -139,7 +139,7 @@ class _Timed(NamedTuple):
     record: FlowRecord | None
 
 
-def _scan(
+def _regularised_scan(
     program: CellProgram, is_hidden: Flags, options: Options, num_batch_dims: int
 ) -> Any:
     """A scan whose backward pass adds the gradient of Ω.
@@ -151,7 +151,7 @@ def _scan(
     """
 
     def forward(regularised, plain, carry, arrays):
-        # An outer derivative may come by either path.
+        # An outer derivative may come by either stream.
         stream = jax.tree.map(with_both_tangents, regularised, plain)
         length = arrays.time_index.shape[0]
         final, outputs, kept = forward_pass(
@@ -201,9 +201,8 @@ def _backward(
         trajectory,
         *cotangents,
         num_batch_dims=num_batch_dims,
-        carry_clip=options.carry_clip,
+        options=options,
         stops=truncation_steps(arrays.time_index, options.truncate),
-        unroll=options.unroll,
     )
     flow = measure(signals.error, signals.passed_on, arrays.mask, num_batch_dims)
     penalty = _penalty(flow, arrays, options)
@@ -266,10 +265,10 @@ def _sum_to_mean(num_examples: int) -> Any:
     """An identity whose backward pass turns Σ_t mean_b of Ω into the mean over terms.
 
     With B examples and n active steps of all segments together the mean is B/n times
-    the sum. The two paths tell apart what of a cotangent is Ω's: it is c_L on one and
+    the sum. The two streams tell apart what of a cotangent is Ω's: it is c_L on one and
     c_L + c_Ω on the other, so c_L + B/n ((c_L + c_Ω) − c_L) is that of L and the mean.
 
-    It takes and returns what Ω acts on, the same values on the path of L alone, and a
+    It takes and returns what Ω acts on, the same values in the stream of L alone, and a
     record; the number of terms is that of the active steps in the record's cotangent.
     """
 

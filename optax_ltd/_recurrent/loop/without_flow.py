@@ -27,7 +27,7 @@ from optax_ltd._recurrent.loop.segments import scan_in_segments
 from optax_ltd._recurrent.loop.streams import stream
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
 from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
-from optax_ltd._recurrent.loop.truncation import stop_at, truncation_steps
+from optax_ltd._recurrent.loop.truncation import stop_at, stopped, truncation_steps
 from optax_ltd._recurrent.options import Options
 
 # Whatever is linearised keeps its arguments only: the slopes follow from the values
@@ -59,13 +59,15 @@ def scan_without_flow(
     def run(carry: Leaves, timed: Any) -> tuple[Leaves, Leaves]:
         ahead, stops, time_index = timed
         read = Stream(constants, ahead)
-        return _scan(program, read, carry, stops, len(time_index), options.unroll)
+        return _differentiable_scan(
+            program, read, carry, stops, len(time_index), options.unroll
+        )
 
     timed = (ahead, stops, time_index)
     return scan_in_segments(run, carry, timed) if options.remat else run(carry, timed)
 
 
-def _scan(
+def _differentiable_scan(
     program: CellProgram,
     stream: Stream,
     carry: Leaves,
@@ -136,7 +138,7 @@ def _tangents(
     def body(tangent: Leaves, at_step: Any) -> tuple[Leaves, Leaves]:
         driven, stop, *kept = at_step
         if stop is not None:
-            tangent = [jnp.where(stop, jnp.zeros_like(t), t) for t in tangent]
+            tangent = stopped(stop, tangent)
         new, side = jax.tree.map(
             jnp.add, through_carry(tangent, at.constants, *kept), driven
         )
