@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -23,7 +24,7 @@ class Call(NamedTuple):
 
     num_batch_dims: int
     mask: jax.Array | None = None
-    key: jax.Array | None = None
+    key: chex.PRNGKey | None = None
     record: FlowRecord | None = None
 
     def check(self, options: Options, lead: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Unpack
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -31,7 +32,7 @@ def unroll(
     inputs: Any,
     *,
     mask: jax.Array | None = None,
-    flow_key: jax.Array | None = None,
+    flow_key: chex.PRNGKey | None = None,
     flow_record: FlowRecord | None = None,
     **options: Unpack[OptionKeywords],
 ) -> tuple[Any, Any]:
