@@ -87,7 +87,7 @@ def clip_or_random_step(
       Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent neural
       networks*, ICML 2013, algorithm 1.
     """
-    max_norm = check_nonnegative("max_norm", max_norm, finite=True)
+    max_norm = check_nonnegative("max_norm", max_norm)
     key = check_key("key", key)
     check_choice("direction", direction, DIRECTIONS)
     axes = check_axis_name(axis_name)

@@ -123,8 +123,8 @@ def nonfinite_random_step(
     check_choice("fallback", fallback, ("random", "zero", "shrink"))
     check_choice("direction", direction, DIRECTIONS)
     if random or step_size is not None:
-        step_size = check_nonnegative("step_size", step_size, finite=True)
-    shrink_rate = check_nonnegative("shrink_rate", shrink_rate, finite=True)
+        step_size = check_nonnegative("step_size", step_size)
+    shrink_rate = check_nonnegative("shrink_rate", shrink_rate)
     key = (
         check_key("key", key) if random else check_no_key("key", key, f"{fallback=!r}")
     )
