@@ -31,7 +31,7 @@ ARROWS = {
     "_recurrent": {"_numerics"},
     "_flax": {"_numerics", "_recurrent"},
     "linen": {"_flax"},
-    "plots": {"_recurrent"},
+    "plots": {"_numerics", "_recurrent"},
 }
 ARROWS[""] = set(ARROWS)
 ARROWS["experiments"] = {"", *ARROWS}

@@ -1,13 +1,16 @@
-"""What a guard adds to the cost of an update."""
+"""What a guard adds to the cost of an update, and what a random step is made of."""
 
 from benchmarks.benchmark import Benchmark, Measurement
-from benchmarks.sections import timed
+from benchmarks.sections import one_table, timed
 from benchmarks.updates import tables
 
 BENCHMARK = Benchmark(
     {
+        "random_bits": Measurement(
+            f"{__name__}.random_bits", one_table(tables.random_steps)
+        ),
         "update_cost": Measurement(
             f"{__name__}.cost", timed(tables.targets, tables.title), tables.in_order
-        )
+        ),
     }
 )

@@ -1,7 +1,8 @@
-"""Tables of what an update costs."""
+"""Tables of what an update costs, and a random step."""
 
 from collections.abc import Sequence
 
+from benchmarks.markdown import number, spread
 from benchmarks.records import Entry
 from benchmarks.sections import target_cells, where
 from benchmarks.updates.settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
@@ -22,6 +23,19 @@ def targets(entries: Sequence[Entry]) -> str:
                 rows.append([title(entry), *target_cells(entry, *pair, limit)])
         rows.append([title(entry), *target_cells(entry, CHAINED, OPTAX_CLIP, None)])
     return table(["update", "ratio", "seen", "to reach", "reached"], rows)
+
+
+def random_steps(entries: Sequence[Entry]) -> str:
+    """What a random step takes to compile and to run, against the record's measure."""
+    rows = []
+    for entry in entries:
+        words = "{leaves} of {entries:,} entries".format(**entry["case"]) + where(entry)
+        base = entry["contestants"][entry["measure"]]["compile_seconds"]
+        for name, seen in entry["contestants"].items():
+            compiled = number(seen["compile_seconds"] / base)
+            shown = f"*`{name}`*" if name == entry["measure"] else f"`{name}`"
+            rows.append([words, shown, compiled, spread(seen["ratio"])])
+    return table(["leaves", "step", "ratio, compiling", "ratio, running"], rows)
 
 
 def title(entry: Entry) -> str:

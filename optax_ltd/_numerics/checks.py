@@ -62,14 +62,14 @@ def check_number(
 
 
 def check_nonnegative(
-    name: str, value: Any, *, finite: bool = False, at_most: float | None = None
+    name: str, value: Any, *, finite: bool = True, at_most: float | None = None
 ) -> jax.Array | float:
     """Requires a hyperparameter of at least 0, as `check_number` does.
 
     Args:
       name: the argument's name, for the message.
       value: what the caller gave.
-      finite: whether Inf is refused as well.
+      finite: whether Inf is refused.
       at_most: the largest number allowed.
 
     Returns:

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import jax
 from jax import lax
 
+from optax_ltd._numerics.checks import refusal
+
 AxisName: TypeAlias = str | tuple[str, ...] | None
 Axes: TypeAlias = tuple[str, ...]
 
@@ -32,10 +34,8 @@ def check_axis_name(axis_name: Any) -> Axes:
     names = () if axis_name is None else axis_name
     names = (names,) if isinstance(names, str) else names
     if not isinstance(names, tuple) or not all(isinstance(n, str) for n in names):
-        raise ValueError(
-            "`axis_name` must be a string, a tuple of strings or None; got "
-            f"{axis_name!r} ({type(axis_name).__name__})."
-        )
+        required = "a string, a tuple of strings or None"
+        raise refusal("axis_name", required, axis_name)
     return names
 
 

@@ -34,7 +34,6 @@ from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]
 
-DIRECTIONS = ("signs", "sphere")
 _WORD = 32
 
 

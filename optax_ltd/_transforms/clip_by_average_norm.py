@@ -94,7 +94,7 @@ def clip_by_average_norm(
       Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent neural
       networks*, ICML 2013, section 3.2.
     """
-    multiple = check_nonnegative("multiple", multiple)
+    multiple = check_nonnegative("multiple", multiple, finite=False)
     decay = check_nonnegative("decay", decay, at_most=1)
     warmup_steps = check_static_count("warmup_steps", warmup_steps, at_least=1)
     axes = check_axis_name(axis_name)

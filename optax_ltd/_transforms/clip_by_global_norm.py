@@ -1,7 +1,7 @@
 """Clip the norm of the whole gradient."""
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,12 @@ from optax_ltd._numerics.checks import check_choice, check_nonnegative
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
-from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
+from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 from optax_ltd._transforms._transformation import transformation
+
+Above: TypeAlias = Literal["rescale", "random_step"]
 
 
 class ClipByGlobalNormState(NamedTuple):
@@ -32,7 +34,7 @@ class ClipByGlobalNormState(NamedTuple):
 def clip_by_global_norm(
     max_norm: jax.typing.ArrayLike,
     *,
-    above: Literal["rescale", "random_step"] = "rescale",
+    above: Above = "rescale",
     key: SeedOrKey | None = None,
     direction: Direction = "signs",
     axis_name: AxisName = None,
@@ -87,8 +89,8 @@ def clip_by_global_norm(
       Eqs. (10.48) and (10.49).
     """
     random = above == "random_step"
-    check_choice("above", above, ("rescale", "random_step"))
-    check_choice("direction", direction, DIRECTIONS)
+    check_choice("above", above, get_args(Above))
+    check_choice("direction", direction, get_args(Direction))
     max_norm = check_nonnegative("max_norm", max_norm, finite=random)
     key = check_key("key", key) if random else check_no_key("key", key, f"{above=!r}")
     axes = check_axis_name(axis_name)

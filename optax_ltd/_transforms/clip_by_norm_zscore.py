@@ -115,9 +115,9 @@ def clip_by_norm_zscore(
       Kumar, Owen, Chowdhury, Güra, *ZClip: Adaptive spike mitigation for LLM
       pre-training*, 2025, https://arxiv.org/abs/2504.02507.
     """
-    threshold = check_nonnegative("threshold", threshold)
+    threshold = check_nonnegative("threshold", threshold, finite=False)
     decay = check_nonnegative("decay", decay, at_most=1)
-    max_norm = check_nonnegative("max_norm", max_norm)
+    max_norm = check_nonnegative("max_norm", max_norm, finite=False)
     warmup_steps = check_static_count("warmup_steps", warmup_steps, at_least=1)
     axes = check_axis_name(axis_name)
 

@@ -69,7 +69,7 @@ def clip_by_value(
       Mikolov, *Statistical language models based on neural networks*, PhD thesis,
       Brno University of Technology, 2012.
     """
-    max_delta = check_nonnegative("max_delta", max_delta)
+    max_delta = check_nonnegative("max_delta", max_delta, finite=False)
     axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipByValueState:

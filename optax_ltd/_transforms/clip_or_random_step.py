@@ -1,6 +1,6 @@
 """Clip the norm; where there is none to clip, take a random step."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from optax_ltd._numerics.checks import check_choice, check_nonnegative
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, raw_key
-from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
+from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 from optax_ltd._transforms._transformation import transformation
@@ -87,9 +87,9 @@ def clip_or_random_step(
       Pascanu, Mikolov, Bengio, *On the difficulty of training recurrent neural
       networks*, ICML 2013, algorithm 1.
     """
-    max_norm = check_nonnegative("max_norm", max_norm, finite=True)
+    max_norm = check_nonnegative("max_norm", max_norm)
     key = check_key("key", key)
-    check_choice("direction", direction, DIRECTIONS)
+    check_choice("direction", direction, get_args(Direction))
     axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipOrRandomStepState:

@@ -124,7 +124,7 @@ def clip_per_example(
       Koloskova, Hendrikx, Stich, *Revisiting gradient clipping: stochastic bias and
       tight convergence guarantees*, ICML 2023.
     """
-    max_norm = check_nonnegative("max_norm", max_norm)
+    max_norm = check_nonnegative("max_norm", max_norm, finite=False)
     axes = check_axis_name(axis_name)
 
     def init(params: Any) -> ClipPerExampleState:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,12 @@ from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.shards import AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
-from optax_ltd._transforms._random_step import DIRECTIONS, Direction, random_step
+from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact
 from optax_ltd._transforms._transformation import transformation
+
+Fallback: TypeAlias = Literal["random", "zero", "shrink"]
 
 
 class NonfiniteRandomStepState(NamedTuple):
@@ -35,7 +37,7 @@ def nonfinite_random_step(
     step_size: jax.typing.ArrayLike | None = None,
     *,
     key: SeedOrKey | None = None,
-    fallback: Literal["random", "zero", "shrink"] = "random",
+    fallback: Fallback = "random",
     direction: Direction = "signs",
     shrink_rate: jax.typing.ArrayLike = 0.02,
     shrink_mask: Any | Callable[[Any], Any] | None = None,
@@ -120,11 +122,11 @@ def nonfinite_random_step(
       networks*, ICML 2013, and its code, https://github.com/pascanur/trainingRNNs.
     """
     random = fallback == "random"
-    check_choice("fallback", fallback, ("random", "zero", "shrink"))
-    check_choice("direction", direction, DIRECTIONS)
+    check_choice("fallback", fallback, get_args(Fallback))
+    check_choice("direction", direction, get_args(Direction))
     if random or step_size is not None:
-        step_size = check_nonnegative("step_size", step_size, finite=True)
-    shrink_rate = check_nonnegative("shrink_rate", shrink_rate, finite=True)
+        step_size = check_nonnegative("step_size", step_size)
+    shrink_rate = check_nonnegative("shrink_rate", shrink_rate)
     key = (
         check_key("key", key) if random else check_no_key("key", key, f"{fallback=!r}")
     )

@@ -55,7 +55,7 @@ finite: Inf or NaN in ['kernel'] (1 of 1 gradients so far)
     if not found:
         raise ValueError(
             "`opt_state` must hold the state of a transformation of optax_ltd, such "
-            "as `clip_or_random_step`; none was found."
+            f"as `clip_or_random_step`; got a {type(opt_state).__name__} without one."
         )
     for name, record in found:
         if any(isinstance(value, jax.core.Tracer) for value in record):

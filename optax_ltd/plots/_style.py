@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.flow.report import GradientFlow
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def check_report(name: str, report: Any) -> None:
     """Raises TypeError unless this is a report of a whole model."""
     if not isinstance(report, GradientFlow):
         raise TypeError(
-            f"{name} must be what optax_ltd.gradient_flow returned, or "
-            "optax_ltd.GradientFlow(loss, flow) of what value_and_grad returned; "
-            f"got a {type(report).__name__}"
+            f"`{name}` must be what `optax_ltd.gradient_flow` returned, or "
+            "`optax_ltd.GradientFlow(loss, flow)` of what `value_and_grad` returned; "
+            f"got a {type(report).__name__}."
         )
 
 
@@ -61,13 +62,13 @@ def draw_curves(
     Raises ValueError if there is no curve or shapes do not fit together.
     """
     if not curves:
-        raise ValueError("curves must hold at least one method, got none")
+        raise refusal("curves", "those of at least one method", curves)
     for (name, (updates, values)), color in zip(curves.items(), colors(), strict=False):
         updates, values = np.asarray(updates), np.asarray(values)
         if values.ndim != 2 or updates.shape != values.shape[:1] or not values.size:
             raise ValueError(
-                f"curves[{name!r}] must be updates [tests] and values [tests, seeds], "
-                f"got shapes {updates.shape} and {values.shape}"
+                f"`curves[{name!r}]` must be updates [tests] and values [tests, seeds]"
+                f"; got shapes {updates.shape} and {values.shape}."
             )
         marker = "d" if len(updates) == 1 else None  # a line of one point is invisible
         axes.plot(

@@ -90,7 +90,7 @@ def _common_layers(reports: Mapping[str, GradientFlow]) -> list[str]:
     layers = [list(report.layers) for report in reports.values()]
     if not layers or any(names != layers[0] for names in layers):
         raise ValueError(
-            f"reports must be one or more of the same layers, got those of {layers}"
+            f"`reports` must be one or more of the same layers; got those of {layers}."
         )
     return layers[0]
 

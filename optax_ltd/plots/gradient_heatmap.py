@@ -72,7 +72,7 @@ def gradient_heatmap(report: GradientFlow) -> Figure:
     """
     _style.check_report("report", report)
     if not report.layers:
-        raise ValueError("report must hold at least one layer, got none")
+        raise ValueError("`report` must be that of at least one layer; got none.")
     from matplotlib.colors import LogNorm
 
     layers = {name: _cells(flow) for name, flow in report.layers.items()}

@@ -89,7 +89,8 @@ def loss_surface(
     _check_grid("y", y)
     if losses.shape != (len(y), len(x)):
         raise ValueError(
-            f"losses must be [{len(y)}, {len(x)}], as y and x are, got {losses.shape}"
+            f"`losses` must be [{len(y)}, {len(x)}], as `y` and `x` are; got shape "
+            f"{losses.shape}."
         )
     drawn = {
         name: _Path(*_check_path(name, *path), color, _WIDTHS[min(i, 1)])
@@ -119,8 +120,8 @@ def loss_surface(
 def _check_grid(name: str, values: np.ndarray) -> None:
     if values.ndim != 1 or len(values) < 2 or not (np.diff(values) > 0).all():
         raise ValueError(
-            f"{name} must be [N], rising, of at least two values, got shape "
-            f"{values.shape} and {np.array2string(values, threshold=4, edgeitems=2)}"
+            f"`{name}` must be [N], rising, of at least two values; got shape "
+            f"{values.shape} and {np.array2string(values, threshold=4, edgeitems=2)}."
         )
 
 
@@ -128,8 +129,8 @@ def _check_path(name: str, points: Any, losses: Any) -> tuple[np.ndarray, np.nda
     points, losses = np.asarray(points, float), np.asarray(losses, float)
     if points.shape != (losses.size, 2) or losses.ndim != 1 or not losses.size:
         raise ValueError(
-            f"paths[{name!r}] must be points [updates + 1, 2] and losses "
-            f"[updates + 1], got shapes {points.shape} and {losses.shape}"
+            f"`paths[{name!r}]` must be points [updates + 1, 2] and losses "
+            f"[updates + 1]; got shapes {points.shape} and {losses.shape}."
         )
     return points, losses
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd.plots import _style
 
 if TYPE_CHECKING:
@@ -68,10 +69,9 @@ def success_rates(
       'length'
     """
     if not panels or not all(panels.values()):
-        raise ValueError(
-            "panels must hold at least one setting, each with at least one method; got "
-            f"{ {name: list(methods) for name, methods in panels.items()} }"
-        )
+        required = "at least one setting, each with at least one method"
+        given = {name: list(methods) for name, methods in panels.items()}
+        raise refusal("panels", required, given)
     rows = -(-len(panels) // _COLUMNS)
     columns = min(len(panels), _COLUMNS)
     figure = _style.new_figure(_WIDTH * columns + 1, _HEIGHT * rows)

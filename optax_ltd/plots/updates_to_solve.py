@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optax_ltd._numerics.checks import refusal
 from optax_ltd.plots import _style
 
 if TYPE_CHECKING:
@@ -92,18 +93,17 @@ def updates_to_solve(groups: Mapping[str, Runs]) -> Figure:
 def _check(groups: Mapping[str, Runs]) -> None:
     """Raises ValueError if there is nothing to draw, or updates make no sense."""
     if not groups or not all(groups.values()):
-        raise ValueError(
-            "groups must hold at least one group, each with at least one run; got "
-            f"{ {heading: list(runs) for heading, runs in groups.items()} }"
-        )
+        required = "at least one group, each with at least one run"
+        given = {heading: list(runs) for heading, runs in groups.items()}
+        raise refusal("groups", required, given)
     for heading, runs in groups.items():
         for name, (solved_at, last) in runs.items():
             known = [at for at in solved_at if at is not None]
             if not len(solved_at) or not all(1 <= at <= last for at in [*known, last]):
                 raise ValueError(
-                    f"groups[{heading!r}][{name!r}] must be updates of at least one "
+                    f"`groups[{heading!r}][{name!r}]` must be updates of at least one "
                     "seed, each None or from 1 up to those of the run, and those of "
-                    f"the run; got {solved_at!r} and {last!r}"
+                    f"the run; got {solved_at!r} and {last!r}."
                 )
 
 

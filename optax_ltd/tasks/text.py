@@ -2,7 +2,7 @@
 
 import sysconfig
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ import numpy as np
 from optax_ltd._numerics.checks import check_choice, check_count
 from optax_ltd.tasks._scores import cross_entropy, not_likeliest
 from optax_ltd.tasks._task import Batch, Task, last
+
+Split: TypeAlias = Literal["train", "test"]
 
 # Printable ASCII, the end of a line, and one class for everything else.
 _CHARACTERS = bytes([*range(32, 127), 10])
@@ -23,7 +25,7 @@ def text(
     path: str | Path | None = None,
     *,
     length: int = 100,
-    split: Literal["train", "test"] = "train",
+    split: Split = "train",
 ) -> Task:
     """Returns the task of predicting the next character of a text.
 
@@ -62,7 +64,7 @@ def text(
       True
     """
     length = check_count("length", length, at_least=1)
-    check_choice("split", split, ("train", "test"))
+    check_choice("split", split, get_args(Split))
     corpus = _split(_classes(_read(path)), split)
     if len(corpus) <= length:
         raise ValueError(

@@ -91,7 +91,7 @@ def test_what_is_not_there_is_not_run(
     assert not started
     assert capsys.readouterr().out == (
         "no benchmark update; there are clip_bias, faulty_gradients, kill_and_resume, "
-        "recurrent_cost, recurrent_length, recurrent_memory, update_cost\n"
+        "random_bits, recurrent_cost, recurrent_length, recurrent_memory, update_cost\n"
     )
 
 

@@ -42,7 +42,9 @@ def test_labels_of_equal_curves_do_not_overlap():
 def test_error_curves_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="at least one method"):
         curves()
-    with pytest.raises(ValueError, match=r"curves\['sgd'\] must be .* got .*\(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"^`curves\['sgd'\]` must be .*; got .*\(3,\)"
+    ):
         curves(sgd=ERRORS[:, 0])
 
 

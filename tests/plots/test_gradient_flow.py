@@ -67,7 +67,7 @@ def test_layers_have_a_column_each():
 
 def test_reports_of_other_layers_are_refused():
     reports = {"a": report(0.5, "rnn"), "b": report(0.5, "lstm")}
-    with pytest.raises(ValueError, match=r"same layers, got .*rnn.*lstm"):
+    with pytest.raises(ValueError, match=r"same layers; got .*rnn.*lstm"):
         plots.gradient_flow(reports)
     with pytest.raises(ValueError, match="one or more"):
         plots.gradient_flow({})
@@ -89,9 +89,9 @@ def test_curves_of_little(shape, value, tmp_path):
 
 def test_what_is_no_report_is_refused():
     flow: Any = report(0.5, "rnn").layers["rnn"]
-    with pytest.raises(TypeError, match=r"^reports must be .* got a LayerFlow"):
+    with pytest.raises(TypeError, match=r"^`reports` must be .*; got a LayerFlow"):
         plots.gradient_flow(flow)
-    with pytest.raises(TypeError, match=r"must be .*GradientFlow\(loss, flow\)"):
+    with pytest.raises(TypeError, match=r"`reports\[.*`.*GradientFlow\(loss, flow\)`"):
         plots.gradient_flow({"rnn": flow})
 
 

@@ -87,7 +87,7 @@ def test_maps_of_little(shape, value, tmp_path):
 
 def test_what_is_no_report_is_refused():
     flow: Any = report(0.5, "rnn").layers["rnn"]
-    with pytest.raises(TypeError, match=r"^report must be .* got a LayerFlow"):
+    with pytest.raises(TypeError, match=r"^`report` must be .*; got a LayerFlow"):
         plots.gradient_heatmap(flow)
     layers: Any = {"rnn": flow}
     with pytest.raises(TypeError, match=r"must be .*GradientFlow\(loss, flow\)"):

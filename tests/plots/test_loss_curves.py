@@ -33,5 +33,5 @@ def test_loss_curves_may_leave_the_picture():
 def test_loss_curves_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="at least one method"):
         plots.loss_curves({})
-    with pytest.raises(ValueError, match=r"curves\['a'\] must be .* got .*\(3,\)"):
+    with pytest.raises(ValueError, match=r"^`curves\['a'\]` must be .*; got .*\(3,\)"):
         plots.loss_curves({"a": ([0, 1, 2], LOSSES[0])})

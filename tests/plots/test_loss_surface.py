@@ -122,13 +122,22 @@ def test_marks_are_where_paths_begin_and_end():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"x": X[::-1]}, "x must be .* rising"),
-        ({"y": Y[:1]}, "y must be .* at least two values"),
-        ({"x": LOSSES}, r"x must be \[N\].* got shape \(5, 9\)"),
-        ({"losses": LOSSES.T}, r"losses must be \[5, 9\].* got \(9, 5\)"),
-        ({"paths": {"a": ([(0, 0)], [1, 2])}}, r"paths\['a'\] .* \(1, 2\) and \(2,\)"),
-        ({"paths": {"a": (np.zeros((0, 2)), [])}}, r"paths\['a'\] .* \(0, 2\)"),
-        ({"paths": {"a": (np.zeros((2, 3)), [0, 0])}}, r"paths\['a'\] .* \(2, 3\)"),
+        ({"x": X[::-1]}, "^`x` must be .* rising"),
+        ({"y": Y[:1]}, "^`y` must be .* at least two values"),
+        ({"x": LOSSES}, r"^`x` must be \[N\].*; got shape \(5, 9\)"),
+        ({"losses": LOSSES.T}, r"^`losses` must be \[5, 9\].*; got shape \(9, 5\)"),
+        (
+            {"paths": {"a": ([(0, 0)], [1, 2])}},
+            r"^`paths\['a'\]` .*; got .* \(1, 2\) and \(2,\)",
+        ),
+        (
+            {"paths": {"a": (np.zeros((0, 2)), [])}},
+            r"^`paths\['a'\]` .*; got .* \(0, 2\)",
+        ),
+        (
+            {"paths": {"a": (np.zeros((2, 3)), [0, 0])}},
+            r"^`paths\['a'\]` .*; got .* \(2, 3\)",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):

@@ -54,7 +54,9 @@ def test_a_method_has_one_colour_and_rows_have_four_panels():
 
 def test_success_rates_need_a_method():
     for panels in ({}, {"one": {}}):
-        with pytest.raises(ValueError, match=r"at least one setting, each with .* got"):
+        with pytest.raises(
+            ValueError, match=r"^`panels` must be .* setting, each with .*; got"
+        ):
             plots.success_rates(panels)
 
 

@@ -108,7 +108,9 @@ def test_the_legend_has_what_is_shown():
 
 def test_there_must_be_a_run():
     for groups in ({}, {"search": {}}, {"search": RUNS, "fresh": {}}):
-        with pytest.raises(ValueError, match=r"one group, each with at least one run"):
+        with pytest.raises(
+            ValueError, match=r"^`groups` must be .* group, each with .*; got"
+        ):
             plots.updates_to_solve(groups)
 
 
@@ -116,7 +118,7 @@ def test_there_must_be_a_run():
     ("solved_at", "last"), [([], 10), ([0], 10), ([None], 0), ([3, 11], 10)]
 )
 def test_updates_that_make_no_sense_are_refused(solved_at: list[int], last: int):
-    told = rf"groups\['T'\]\['SGD'\] must be .* got \[.*\] and {last}"
+    told = rf"^`groups\['T'\]\['SGD'\]` must be .*; got \[.*\] and {last}\."
     with pytest.raises(ValueError, match=told):
         plots.updates_to_solve({"T": {"SGD": (solved_at, last)}})
 
