@@ -22,7 +22,10 @@ def saved_values(checkpoint: Path | None, config: Path | None) -> dict[str, Any]
       InputError: if there is no such folder, or both were named.
     """
     if checkpoint is None or config:
-        raise InputError("--resume must come with --checkpoint and without --config.")
+        came = "--config" if config else "no --checkpoint"
+        raise InputError(
+            f"--resume must come with --checkpoint and without --config; got {came}."
+        )
     return read_config(checkpoint).to_dict()
 
 

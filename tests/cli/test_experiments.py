@@ -177,9 +177,9 @@ def test_an_error_of_training_is_not_one_of_usage(
         ),
         (["adding", "--criterion", "x"], "--criterion must be one of squared,"),
         (["--test-length", "x"], "--test-length"),
-        (["--seeds", "0"], "--seeds must be from 1"),
+        (["--seeds", "0"], "--seeds must be an int from 1"),
         (["--seeds", "2.5"], "--seeds"),
-        (["--learning-rate", "nan"], "--learning-rate must be finite"),
+        (["--learning-rate", "nan"], "--learning-rate must be a finite number"),
         (["--method", "none+flow"], "--method must be"),
         (["--flow-form", "x"], "--flow-form must be"),
         (["--carry-max-norm", "0"], "--carry-max-norm must be"),
@@ -189,7 +189,11 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["--config", "/no/file"], "cannot read '/no/file'"),
         (["--save-config", "/no/file"], "--save-config: cannot write '/no/file'"),
         (["--checkpoint", "/dev/null/x"], "--checkpoint: cannot write '/dev/null/x'"),
-        (["--resume"], "--resume must come with --checkpoint"),
+        (
+            ["--resume"],
+            "--resume must come with --checkpoint and without --config; got no "
+            "--checkpoint.",
+        ),
         (["--checkpoint", "/no/folder", "--resume"], "must be a folder of checkpoints"),
         (["--speed", "9"], "No such option"),
         (

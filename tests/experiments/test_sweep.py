@@ -3,15 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import optax
 import pytest
 
+from optax_ltd.experiments.parts import setup
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.task_table import TASKS
 from optax_ltd.experiments.training import sweep as module
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.sweep import read_sweep, sweep
-from tests.experiments.synthetic_runs import QUIET
+from optax_ltd.tasks import Task
+from tests.experiments.synthetic_runs import QUIET, SyntheticRunner
 
 BASE = {"length": 10, "hidden_size": 4, "seeds": 2}
 
@@ -71,6 +76,39 @@ def test_names_of_files_must_tell_runs_apart(tmp_path: Path):
     grid = {"task": ["text"], "length": [5], "text": list(map(str, texts))}
     with pytest.raises(ValueError, match="got two runs named"):
         read(tmp_path, grid=grid)
+
+
+def test_runs_are_set_up_once_and_share_their_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """By all that reads a sweep, makes its runs and tests them at another length."""
+    made, judged, trained = [], [], []
+    row = TASKS["text"]
+
+    def make_text(**options: Any) -> Task:
+        made.append((options["split"], options["length"]))
+        return row.make(**options)
+
+    def optimizer(*_: object) -> optax.GradientTransformation:
+        judged.append("optimizer")
+        return optax.identity()
+
+    class TestedRunner(SyntheticRunner):
+        def test(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
+            trained.append((self.setup.config.method, task.length))
+            return np.zeros(2), np.zeros(2)
+
+    monkeypatch.setitem(TASKS, "text", row._replace(make=make_text))
+    monkeypatch.setattr(setup, "make_optimizer", optimizer)
+    monkeypatch.setattr(module, "Runner", TestedRunner)
+    text = tmp_path / "text"
+    text.write_text(1000 * "ab")
+    base = BASE | {"task": "text", "text": str(text), "length": 5, "updates": 2}
+    configs = read(tmp_path, base=base, grid={"method": ["none", "clip-norm"]})
+    assert len(dict(sweep(configs, tmp_path / "runs", QUIET, lengths=[7]))) == 2
+    assert trained == [("none", 7), ("clip-norm", 7)]
+    assert made == [("train", 5), ("test", 5), ("test", 7)]
+    assert len(judged) == 2
 
 
 class Training:

@@ -38,12 +38,12 @@ def _flow_words(field: str, ending: str = "") -> str:
     return f"{listed(FLOW_WORDS[field])}{ending}."
 
 
-_NOT_NEGATIVE = _range("finite and at least 0", lambda x: 0 <= x < math.inf)
-_POSITIVE = _range("finite and above 0", lambda x: 0 < x < math.inf)
-_SHARE = _range("above 0 and at most 1", lambda x: 0 < x <= 1)
-_BELOW_ONE = _range("at least 0 and below 1", lambda x: 0 <= x < 1)
-_COUNT = _range(f"from 1 to {_LARGEST}", lambda x: 1 <= x <= _LARGEST)
-_SEED = _range(f"from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
+_NOT_NEGATIVE = _range("a finite number >= 0", lambda x: 0 <= x < math.inf)
+_POSITIVE = _range("a finite number > 0", lambda x: 0 < x < math.inf)
+_SHARE = _range("a number > 0 and <= 1", lambda x: 0 < x <= 1)
+_BELOW_ONE = _range("a number >= 0 and < 1", lambda x: 0 <= x < 1)
+_COUNT = _range(f"an int from 1 to {_LARGEST}", lambda x: 1 <= x <= _LARGEST)
+_SEED = _range(f"an int from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,5 +165,5 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
 
 
 def _kind(kinds: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a word"}
+    names = {int: "an int", float: "a number", str: "a word"}
     return names.get(kinds, f"{kinds}".replace("None", "null"))

@@ -1,6 +1,9 @@
 """The task of a run."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from optax_ltd import tasks
 from optax_ltd.experiments.input_error import InputError, refusal
@@ -48,7 +51,7 @@ def _make(
     if row.holds_out:
         options["split"] = split
     try:
-        task = row.make(length=length, **options)
+        task = _made(row.make, length=length, **options)
     except OSError as error:
         came = f"{config.text!r} ({error.strerror})"
         raise refusal("text", "a file that can be read", came) from error
@@ -59,6 +62,15 @@ def _make(
             message = message.replace(f"`{argument}`", f"`{known}`")
         raise InputError(message, field) from error
     return dataclasses.replace(task, test_size=config.test_size)
+
+
+@cache
+def _made(make: Callable[..., tasks.Task], **options: Any) -> tasks.Task:
+    """The one task that all runs of a process with these options share.
+
+    A file of text is read once for it, whatever becomes of the file.
+    """
+    return make(**options)
 
 
 def _options(config: Config, row: TaskRow) -> dict[str, str]:

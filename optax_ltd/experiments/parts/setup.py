@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import jax
 import optax
@@ -41,8 +41,9 @@ class Setup:
     new_optimizer: Callable[[jax.Array], optax.GradientTransformation]
 
 
+@cache
 def make_setup(config: Config) -> Setup:
-    """Makes the parts of a run.
+    """The parts of a run, made once in a process for all who ask.
 
     Args:
       config: of the run.

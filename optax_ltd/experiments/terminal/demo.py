@@ -69,10 +69,5 @@ def _train(
     """Trains method after method, adding the runners to a list as they begin."""
     with Bars(console, [title(setup.config) for setup in setups]) as bars:
         for index, setup in enumerate(setups):
-
-            def observer(runner: Runner, index: int = index) -> None:
-                bars.show(index, runner)
-                check_interrupt()
-
             runners.append(Runner(setup))
-            train_observed(runners[-1], observer)
+            train_observed(runners[-1], bars.observer(index, check_interrupt))

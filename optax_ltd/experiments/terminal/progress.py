@@ -1,8 +1,11 @@
 """Progress bars of runs."""
 
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from optax_ltd.experiments.training.observer import Observer
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
 
@@ -31,6 +34,20 @@ class Bars:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+    def observer(self, index: int, check_interrupt: Callable[[], None]) -> Observer:
+        """What shows a runner and then stops it where Ctrl-C was pressed.
+
+        Args:
+          index: of its bar.
+          check_interrupt: of `deferred_interrupt`.
+        """
+
+        def observer(runner: Runner) -> None:
+            self.show(index, runner)
+            check_interrupt()
+
+        return observer
 
     def show(self, index: int, runner: Runner) -> None:
         """Shows how far a runner has come; full, if it stopped early too.

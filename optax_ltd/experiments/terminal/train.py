@@ -40,12 +40,12 @@ def train(
                 Checkpoints(folder) if folder else contextlib.nullcontext() as saving,
                 Bars(console, [title(setup.config)]) as bars,
             ):
+                show = bars.observer(0, check_interrupt)
 
                 def observer(runner: Runner) -> None:
-                    bars.show(0, runner)
                     if saving and runner.has_tested:
                         saving.save(runner)
-                    check_interrupt()
+                    show(runner)
 
                 if saving:
                     saving.restore(runner)

@@ -8,7 +8,6 @@ from rich.console import Console
 from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
 from optax_ltd.experiments.terminal.progress import Bars
 from optax_ltd.experiments.training.observer import Observer
-from optax_ltd.experiments.training.runner import Runner
 
 
 class TerminalWatch:
@@ -27,12 +26,7 @@ class TerminalWatch:
         """
         self._console.print(heading, highlight=False)
         with deferred_interrupt() as check, Bars(self._console, [title]) as bars:
-
-            def observer(runner: Runner) -> None:
-                bars.show(0, runner)
-                check()
-
-            yield observer
+            yield bars.observer(0, check)
 
     def work(self, told: str) -> contextlib.AbstractContextManager[object]:
         """A context in which something else is done, for as long as it is told.

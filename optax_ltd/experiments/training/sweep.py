@@ -48,7 +48,7 @@ def read_sweep(path: Path) -> dict[str, Config]:
     for grid in grids:
         for choice in _combinations(grid):
             config = Config.from_dict({**base, **choice})
-            make_setup(config)
+            make_setup(config)  # judges it; the run finds it made
             name = _name(choice)
             if configs.setdefault(name, config) != config:
                 told = "such that each run has a name of its own"
