@@ -4,9 +4,8 @@ Two directions are offered. `"signs"` gives each of the N real entries the size
 ``length / sqrt(N)`` and a random sign: the norm is right by construction and one
 random bit per entry is enough, drawn only when the step is taken (under `jax.vmap`,
 where both branches of a condition run, always). `"sphere"` is
-uniform over the sphere; it needs a normal number per entry. Against signs, on a shared
-CPU and with 1, 40 and 400 leaves of 1,024 entries, such a step took 3, 6 and 8 times
-as long to compile and 2, 3 and 4 times as long to run.
+uniform over the sphere; it needs a normal number per entry, and takes longer to compile
+and to run ("Random bits" in `benchmarks/README.md`).
 
 What is drawn has the shape of the leaves, those of one shape stacked. So on many
 devices each draws its own part, whatever the axis that is divided.
@@ -150,10 +149,7 @@ def _bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     They are good enough for signs, and have fewer rounds to compile than those of
     `jax.random.bits`.
     """
-    # The whole step against one with `jax.random.bits`, on a shared CPU, as ratios of
-    # process times: medians of five compilations with 1 leaf (.57) and with 40 of one
-    # shape (.61), single ones with 40 shapes (.65) and with 400 leaves of one (.84);
-    # medians of runs .67, .83, .73 and .80.
+    # What that saves of a whole step is under "Random bits" in `benchmarks/README.md`.
     first, second = jax.random.key_data(key)
     counter = jnp.zeros(shape, jnp.uint32)
     for axis in range(len(shape)):
