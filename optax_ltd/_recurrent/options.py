@@ -21,7 +21,6 @@ import numpy as np
 from optax_ltd._numerics.checks import (
     check_bool,
     check_choice,
-    check_count,
     is_count,
     is_number,
     refusal,
@@ -35,9 +34,7 @@ NamedParams = Literal["all", "recurrent"]
 _Door = TypeVar("_Door")
 
 
-def _field(
-    default: Any, documentation: str, check: Callable[[str, Any], Any] | None = None
-) -> Any:
+def _field(default: Any, documentation: str, check: Callable[[str, Any], Any]) -> Any:
     told = {"documentation": documentation, "check": check}
     return dataclasses.field(default=default, metadata=told)
 
@@ -67,6 +64,11 @@ def _check_params(name: str, params: Any) -> None:
 def _check_window(name: str, steps: Any) -> None:
     if steps is not None and not is_count(steps, 1):
         raise refusal(name, "None or an int >= 1", steps)
+
+
+def _check_unroll(name: str, steps: Any) -> None:
+    if not (isinstance(steps, bool) or is_count(steps, 1)):
+        raise refusal(name, "an int >= 1, True or False", steps)
 
 
 def _check_word(literal: Any) -> Callable[[str, Any], None]:
@@ -134,15 +136,13 @@ class Options:
     )
     unroll: int = _field(
         1,
-        "steps unrolled in each loop, as in ``jax.lax.scan``.",
-        partial(check_count, at_least=1),
+        "steps unrolled in each loop, as in ``jax.lax.scan``; True for all of them.",
+        _check_unroll,
     )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check = field.metadata["check"]
-            if check is not None:
-                check(field.name, getattr(self, field.name))
+            field.metadata["check"](field.name, getattr(self, field.name))
 
     @classmethod
     def of(cls, layer: Any) -> "Options":
