@@ -1,5 +1,6 @@
 """How a call's sequences lie in its arrays: time first for the loop, and back."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 from flax.nnx.nn.recurrent import flip_sequences
 
 from optax_ltd._numerics.checks import refusal
+from optax_ltd._recurrent.call import Call
+from optax_ltd._recurrent.flow.record import FlowRecord
 
 ReturnCarry = bool | Literal["all"]
 
@@ -34,7 +37,7 @@ class Sequences(NamedTuple):
     def of(
         cls,
         layer: Any,
-        inputs: jax.Array,
+        inputs: Any,
         lengths: jax.Array | None,
         *,
         time_major: bool | None,
@@ -49,10 +52,10 @@ class Sequences(NamedTuple):
 
         returned: ReturnCarry = chosen("return_carry", return_carry)
         check_return_carry(returned)
-        num_batch_dims = inputs.ndim - layer.cell.num_feature_axes - 1
+        num_batch_dims = _num_batch_dims(layer.cell, inputs)
         time_axis = 0 if chosen("time_major", time_major) else num_batch_dims
         if lengths is not None:
-            lead = list(inputs.shape[: 1 + num_batch_dims])
+            lead = list(_lead(inputs, 1 + num_batch_dims))
             del lead[time_axis]
             _check_lengths(lengths, tuple(lead))
         return cls(
@@ -70,17 +73,60 @@ class Sequences(NamedTuple):
         last_valid = self.return_carry and self.lengths is not None
         return self.return_carry == "all" or bool(last_valid)
 
-    def enter(self, inputs: jax.Array) -> jax.Array:
-        """Inputs in the loop's order, ``[time, *batch, *features]``."""
-        inputs = jnp.moveaxis(inputs, self.time_axis, 0)
-        return self._flip(inputs) if self.reverse else inputs
+    def enter(self, name: str, timed: Any) -> Any:
+        """What lies along time in the loop's order, ``[time, *batch, ...]``.
 
-    def mask(self, length: int) -> jax.Array | None:
-        """Which steps are valid, ``[time, *batch]``, or None for all of them."""
-        if self.lengths is None:
-            return None
-        steps = jnp.arange(length).reshape((-1,) + (1,) * self.num_batch_dims)
-        return steps < self.lengths
+        Args:
+          name: of the argument, for the message.
+          timed: tree of arrays as they came.
+
+        Raises:
+          ValueError: if an array has no axes for time and batch.
+        """
+
+        def one(x: Any) -> jax.Array:
+            if jnp.ndim(x) <= self.num_batch_dims:
+                axes = 1 + self.num_batch_dims
+                raise refusal(name, f"of {axes} or more axes, time and batch", x)
+            x = jnp.moveaxis(x, self.time_axis, 0)
+            return self._flip(x) if self.reverse else x
+
+        return jax.tree.map(one, timed)
+
+    def call(
+        self,
+        inputs: Any,
+        *,
+        mask: jax.Array | None,
+        resets: jax.Array | None,
+        reset_carry: Any,
+        key: jax.Array | None,
+        record: Callable[[tuple[int, ...]], FlowRecord | None],
+    ) -> Call:
+        """What the loop is told of this call.
+
+        Args:
+          inputs: in the loop's order.
+          mask: the steps that count in Ω, as it came, or None for all of them.
+          resets: the steps before which the carry begins anew, as it came, or None.
+          reset_carry: what it begins anew with.
+          key: of the steps at which Ω is differentiated.
+          record: makes the zeros for leading axes, or None.
+        """
+        lead = _lead(inputs, 1 + self.num_batch_dims)
+        mask = self.enter("mask", mask)
+        if self.lengths is not None:
+            steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * self.num_batch_dims)
+            valid = steps < self.lengths
+            mask = valid if mask is None else mask & valid
+        return Call(
+            self.num_batch_dims,
+            mask=mask,
+            key=key,
+            record=record(lead),
+            resets=self.enter("resets", resets),
+            reset_carry=reset_carry,
+        )
 
     def leave(self, carry: Any, outputs: Any) -> Any:
         """What the layer returns.
@@ -106,6 +152,58 @@ class Sequences(NamedTuple):
 
     def _flip(self, x: jax.Array) -> jax.Array:
         return flip_sequences(x, self.lengths, self.num_batch_dims, time_major=True)
+
+
+class StartCarries(NamedTuple):
+    """What the first step starts from, and every step before which there is a reset."""
+
+    initial: Any
+    reset: Any
+
+
+def start_carries(
+    initial_carry: Any, reset_carry: Any, resets: Any, own: Callable[[], Any]
+) -> StartCarries:
+    """The carries as they were given, or the cell's own, which is made once.
+
+    Args:
+      initial_carry: of the call, or None.
+      reset_carry: of the call, or None.
+      resets: of the call; without them there is no reset carry.
+      own: makes the cell's own initial carry.
+    """
+    given = [initial_carry] if resets is None else [initial_carry, reset_carry]
+    made = own() if any(carry is None for carry in given) else None
+    initial, *reset = [made if carry is None else carry for carry in given]
+    return StartCarries(initial, reset[0] if reset else None)
+
+
+def step_shapes(inputs: Any) -> Any:
+    """The shapes of one step of inputs ``[time, *batch, *features]``."""
+    return jax.tree.map(lambda x: x.shape[1:], inputs)
+
+
+def _num_batch_dims(cell: Any, inputs: Any) -> int:
+    """How many axes are batch: those that an input has beside time and features."""
+    leaves = jax.tree.leaves(inputs)
+    if not leaves:
+        raise refusal("inputs", "an array or a tree of arrays", inputs)
+    most = max(map(jnp.ndim, leaves))
+    if most <= cell.num_feature_axes:
+        required = f"of {1 + cell.num_feature_axes} or more axes, time and features"
+        raise refusal("inputs", required, leaves[0])
+    return most - cell.num_feature_axes - 1
+
+
+def _lead(inputs: Any, axes: int) -> tuple[int, ...]:
+    """The axes in front of all leaves; raises ValueError if they are not the same."""
+    leads = {jnp.shape(leaf)[:axes] for leaf in jax.tree.leaves(inputs)}
+    if len(leads) != 1:
+        raise ValueError(
+            "`inputs` must have the same time and batch axes in front of each leaf; "
+            f"got {sorted(leads)}."
+        )
+    return leads.pop()
 
 
 def check_return_carry(return_carry: Any) -> None:

@@ -200,6 +200,30 @@ def check_time_axis(name: str, tree: Any) -> int:
     return length
 
 
+def check_length(inputs: Any, length: Any) -> int:
+    """Requires inputs over time, or a length where there are none.
+
+    Args:
+      inputs: tree of ``[T, ...]``, perhaps without a leaf.
+      length: T or None, the argument `length`.
+
+    Returns:
+      The number of time steps.
+
+    Raises:
+      ValueError: there is neither, or they differ.
+    """
+    if not jax.tree.leaves(inputs):
+        if not is_count(length, 0):
+            required = "an int >= 0 where `inputs` has no leaf"
+            raise refusal("length", required, length)
+        return length
+    steps = check_time_axis("inputs", inputs)
+    if length is not None and length != steps:
+        raise refusal("length", f"None or that of `inputs`, {steps}", length)
+    return steps
+
+
 def refusal(
     name: str, required: str, value: Any, *, error: type[_Error] = ValueError
 ) -> _Error:

@@ -1,13 +1,13 @@
 """What one call of a recurrent layer brings beside its options."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import refusal
-from optax_ltd._recurrent.flow.information_flow import check_mask
+from optax_ltd._recurrent.flow.information_flow import check_steps
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.options import Options
 
@@ -18,6 +18,10 @@ class Call(NamedTuple):
     Attributes:
       num_batch_dims: how many axes after time are batch.
       mask: ``[T, *batch]`` boolean, the steps that count in Ω, or None for all.
+      resets: ``[T, *batch]`` boolean, the steps before which the carry begins anew, or
+        None for none.
+      reset_carry: tree like the carry, what it begins with; None if the cell itself
+        begins anew at those steps.
       key: PRNG key of the steps at which Ω is differentiated, or None.
       record: zeros whose cotangent is what the backward pass saw, or None.
     """
@@ -26,6 +30,8 @@ class Call(NamedTuple):
     mask: jax.Array | None = None
     key: chex.PRNGKey | None = None
     record: FlowRecord | None = None
+    resets: jax.Array | None = None
+    reset_carry: Any = None
 
     def check(self, options: Options, lead: tuple[int, ...]) -> None:
         """Raises ValueError that names what does not fit.
@@ -37,8 +43,9 @@ class Call(NamedTuple):
         if options.draws and self.key is None:
             required = f"a PRNG key with flow_fraction={options.flow_fraction}"
             raise refusal("flow_key", required, None)
-        if self.mask is not None:
-            check_mask(self.mask, lead)
+        for name, steps in (("mask", self.mask), ("resets", self.resets)):
+            if steps is not None:
+                check_steps(name, steps, lead)
         if self.record is not None and self.record.gains.shape != lead:
             raise ValueError(
                 f"`flow_record` must be FlowRecord.zeros({lead}); got one for "

@@ -1,5 +1,6 @@
 """A recurrent cell unrolled over time, with Ω in its backward pass."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -7,10 +8,16 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import check_time_axis
+from optax_ltd._numerics.checks import (
+    check_bool,
+    check_count,
+    check_length,
+    refusal,
+)
 from optax_ltd._numerics.leaves import inexact, partition
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
+from optax_ltd._recurrent.cell.resets import check_fresh, resetting
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.loop.with_flow import scan_with_flow
@@ -29,9 +36,14 @@ def unroll(
     cell_fn: Callable[..., Any],
     params: Any,
     carry: Any,
-    inputs: Any,
+    inputs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
     *,
+    num_batch_dims: int | None = None,
     mask: jax.Array | None = None,
+    resets: jax.Array | None = None,
+    reset_carry: Any = None,
     flow_key: chex.PRNGKey | None = None,
     flow_record: FlowRecord | None = None,
     **options: Unpack[OptionKeywords],
@@ -47,13 +59,18 @@ def unroll(
       \quad J_t = \frac{\partial h_t}{\partial h_{t-1}}
 
     to the cotangent of ``params``, with δ_t, h_{t-1} and x_t held constant, and nothing
-    to that of ``carry`` and ``inputs``. δ_t is the total derivative at the carry, so
+    to that of ``carry`` and ``inputs``. Arrays that ``cell_fn`` closes over count as
+    parameters, so what comes from a layer below, such as the outputs of an encoder,
+    belongs into ``inputs`` or into a part of ``params`` that ``flow_params`` leaves
+    out. δ_t is the total derivative at the carry, so
     what the loss reads through an output that *is* a leaf of the carry belongs to it;
     an output computed beside the carry is a branch of its own and stays outside J_t.
     Steps where ‖δ_t‖ is zero or not finite, and masked steps, are left out.
 
     Ω does not scale with the loss: if the loss is multiplied by a constant, as in loss
-    scaling, multiply ``flow_weight`` by it too.
+    scaling, multiply ``flow_weight`` by it too. Under ``jax.vmap`` over B examples each
+    is a batch of its own; where the loss is their mean, give ``flow_weight / B`` for
+    what ``flow_weight`` is to a batch.
 
     Args:
       cell_fn: ``(params, carry, x) -> (carry, y)``, a function of arrays. It is traced,
@@ -62,9 +79,21 @@ def unroll(
       carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
         the hidden state h; other leaves are handed on without a gradient. It is
         converted to the floating dtypes that the cell returns.
-      inputs: tree of ``[T, B, ...]``.
+      inputs: tree of ``[T, B, ...]``, or None for a cell that runs by itself.
+      length: T, needed only where ``inputs`` has no leaf.
+      reverse: whether to run from the last time step to the first, as in
+        ``jax.lax.scan``; outputs stay in the order of the inputs. Records are in the
+        order in which steps are taken.
+      num_batch_dims: how many axes of the carry, and of the inputs behind time, are
+        batch: 1 for the shapes given here, 0 for one example, a carry of ``[...]`` and
+        inputs of ``[T, ...]``. By default 1, if the shapes leave no doubt.
       mask: ``[T, B]`` boolean, the steps that count in Ω; all by default. It does not
         change the outputs or the gradient of the loss.
+      resets: ``[T, B]`` boolean: before a step whose entry is true the carry is
+        ``reset_carry``, as where an episode ends inside a sequence. No error signal
+        crosses it, and Ω and records leave the step out.
+      reset_carry: what the carry begins anew with, a tree like it of shapes that
+        broadcast to its.
       flow_key: PRNG key of the steps that ``flow_fraction`` draws. Give a new one at
         each update.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
@@ -75,8 +104,9 @@ def unroll(
       The final carry, and the outputs stacked to ``[T, B, ...]``.
 
     Raises:
-      ValueError: if an option is not one of those above, or the cell returns no pair
-        or changes the structure, shapes or dtypes of the carry.
+      ValueError: if an option is not one of those above, the cell returns no pair or
+        changes the structure, shapes or dtypes of the carry, or the shapes do not tell
+        whether there is a batch while Ω, a clip or a record is on.
       TypeError: if ``flow_weight`` is neither a number nor a floating scalar array.
       NotImplementedError: on forward-mode or second derivatives while Ω, a clip or a
         record is on.
@@ -99,21 +129,41 @@ def unroll(
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
     """
+    if resets is not None and reset_carry is None:
+        raise refusal("reset_carry", "given with `resets`", None)
+    check_bool("reverse", reverse)
+    length = check_length(inputs, length)
+    checked = Options(**options)
+    if num_batch_dims is None:
+        unused = checked.has_every_derivative and flow_record is None
+        num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
+    check_count("num_batch_dims", num_batch_dims, at_least=0)
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
         new_carry, y = as_pair(cell_fn(params, carry, x))
         return new_carry, state, y
+
+    def ordered(timed: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.flip(x, 0), timed) if reverse else timed
 
     carry, _, outputs = unroll_with_state(
         without_state,
         params,
         carry,
         (),
-        inputs,
-        options=Options(**options),
-        call=Call(1, mask, flow_key, flow_record),
+        ordered(inputs),
+        length,
+        options=checked,
+        call=Call(
+            num_batch_dims,
+            mask=ordered(mask),
+            key=flow_key,
+            record=flow_record,
+            resets=ordered(resets),
+            reset_carry=reset_carry,
+        ),
     )
-    return carry, outputs
+    return carry, ordered(outputs)
 
 
 def unroll_with_state(
@@ -122,6 +172,7 @@ def unroll_with_state(
     carry: Any,
     state: Any,
     inputs: Any,
+    length: int,
     *,
     options: Options,
     call: Call,
@@ -134,20 +185,27 @@ def unroll_with_state(
       carry: tree of ``[*batch, ...]``.
       state: tree of arrays; it has no part in δ and J, and no gradient with Ω on.
       inputs: tree of ``[T, *batch, ...]``.
+      length: T.
       options: of the layer.
       call: the arrays of this call.
 
     Returns:
       The final carry, the final state, and the outputs stacked over time.
     """
-    check_time_axis("inputs", inputs)
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
-    lead = _lead(inputs, carry, call.num_batch_dims)
+    lead = (length, *_batch(inputs, carry, call.num_batch_dims))
     call.check(options, lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
         new_carry, new_state, y = cell_fn(params, *both, x)
         return (new_carry, new_state), y
+
+    if call.reset_carry is not None:
+        check_fresh("reset_carry", call.reset_carry, carry)
+        cell, params = resetting(cell), (params, call.reset_carry)
+        inputs = (inputs, call.resets)
+        flow_params = (options.flow_params, False)
+        options = dataclasses.replace(options, flow_params=flow_params)
 
     def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
         if leaf.shape[0] == 0:
@@ -161,7 +219,9 @@ def unroll_with_state(
     )
     start, tree = jax.tree.flatten((carry, state))
     if options.has_every_derivative and call.record is None:
-        final, outputs = scan_without_flow(program, params, start, inputs, options)
+        final, outputs = scan_without_flow(
+            program, params, start, inputs, length, options
+        )
     else:
         is_hidden = inexact(jax.tree.leaves(carry))
         if not any(is_hidden):
@@ -179,15 +239,34 @@ def unroll_with_state(
     )
 
 
-def _lead(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
-    """Time and batch axes; the latter of the carry, for examples may share inputs."""
-    first = jnp.shape(jax.tree.leaves(inputs)[0])
+def _one_batch_axis(carry: Any, inputs: Any) -> int:
+    """1, if each shape has room for a batch axis; raises ValueError otherwise.
+
+    A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
+    or a record these differ.
+    """
+    shapes = [jnp.shape(h) for h in _hidden(carry)]
+    behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]
+    batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s}
+    if all(len(s) > 1 for s in shapes) and len(batches) == 1:
+        return 1
+    raise ValueError(
+        "`num_batch_dims` must be given where shapes do not tell whether there is a "
+        "batch, 1 for a carry of [B, ...] and inputs of [T, B, ...], or 0 for one "
+        f"example; got a carry of {shapes} and inputs of {behind_time} behind time."
+    )
+
+
+def _batch(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
+    """Batch axes, those of the carry, for examples may share inputs."""
     batches = [h.shape[:num_batch_dims] for h in _hidden(carry)]
-    return first[0], *max(batches, key=len, default=first[1 : 1 + num_batch_dims])
+    behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]
+    shared = [shape[:num_batch_dims] for shape in behind_time]
+    return max(batches or shared, key=len, default=())
 
 
 def _hidden(carry: Any) -> list[jax.Array]:
-    leaves = jax.tree.leaves(carry)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(carry)]
     return partition(inexact(leaves), leaves)[0]
 
 

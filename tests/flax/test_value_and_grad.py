@@ -234,7 +234,14 @@ def test_gradient_flow_of_a_deep_net_in_half_precision():
 def _layer_flow(norms: jax.Array) -> ltd.LayerFlow:
     ones = jnp.ones_like(norms)
     return ltd.LayerFlow(
-        norms, ones, norms > 0, norms < 0, norms, norms > 0, jnp.zeros(())
+        error_norms=norms,
+        gains=ones,
+        active=norms > 0,
+        clipped=norms < 0,
+        cut=norms < 0,
+        dropped_norms=norms,
+        state_finite=norms > 0,
+        omega=jnp.zeros(()),
     )
 
 

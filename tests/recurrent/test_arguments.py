@@ -123,8 +123,7 @@ def test_a_cell_that_changes_the_carry(weight: float):
 
 
 def test_horizon():
-    ones = jnp.ones((3, 2))
-    flow = ltd.LayerFlow(ones, ones, ones > 0, ones < 0, ones, ones > 0, jnp.zeros(()))
+    flow = ltd.LayerFlow.from_record(ltd.FlowRecord.zeros((3, 2)))
     for share in (0, 1, -0.5, 2.0):
         with pytest.raises(ValueError, match=f"`share` must be .*; got {share} "):
             flow.horizon(share)

@@ -258,10 +258,21 @@ def test_trees_and_cells_that_do_not_fit():
     for carry, got in (((ones, jnp.ones(())), r"\[\(\), \(2,\)\]"), (None, r"\[\]")):
         with pytest.raises(ValueError, match=f"`carry` must have .*; got .*{got}"):
             ltd.lyapunov_exponents(linear, Q, carry, inputs)
-    with pytest.raises(ValueError, match=r"`inputs` must have .*; got .*\[\]"):
+    with pytest.raises(ValueError, match="`length` must be an int >= 0 where"):
         ltd.lyapunov_exponents(linear, Q, ones, None)
     for cell in (lambda p, h, x: ((h, h), x), lambda p, h, x: (h[:, :2], x)):
         with pytest.raises(ValueError, match=r"it was given: required \(2, 3\); got"):
             ltd.lyapunov_exponents(cell, (), ones, inputs)
     with pytest.raises(ValueError, match="must return a pair"):
         ltd.lyapunov_exponents(lambda p, h, x: h, (), ones, inputs)
+
+
+def test_a_cell_that_runs_by_itself():
+    """Arnold's cat map has no inputs."""
+    cat_map = lambda A, h, x: (h @ A % 1, None)
+    A, start = jnp.array([[2.0, 1.0], [1.0, 1.0]]), jnp.array([[0.2, 0.3]])
+    found = ltd.lyapunov_exponents(cat_map, A, start, length=50, warmup=10)
+    growth = np.log((3 + np.sqrt(5)) / 2)
+    np.testing.assert_allclose(found, [[growth, -growth]], rtol=1e-4)
+    with pytest.raises(ValueError, match="`length` must be an int >= 0"):
+        ltd.lyapunov_exponents(cat_map, A, start)

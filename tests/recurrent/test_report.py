@@ -74,6 +74,27 @@ def test_an_error_signal_that_explodes_in_a_net():
     np.testing.assert_array_equal(flow.horizon(), [39, 0])
 
 
+def test_the_horizon_is_that_of_one_loss_though_every_step_has_one():
+    """Each step halves the signal: below .01 at lag 7, wherever the loss reads."""
+
+    def report(weights: np.ndarray) -> ltd.LayerFlow:
+        def loss(record: ltd.FlowRecord) -> jax.Array:
+            cell = lambda w, h, x: (jnp.tanh(h @ w + x), h)
+            start, inputs = jnp.zeros((2, 8)), jnp.zeros((40, 2, 8))
+            w = 0.5 * jnp.eye(8)
+            carry, y = ltd.unroll(cell, w, start, inputs, flow_record=record)
+            return jnp.sum(carry) + jnp.sum(weights[:, None, None] * y)
+
+        zeros = ltd.FlowRecord.zeros((40, 2))
+        return ltd.LayerFlow.from_record(jax.jit(jax.grad(loss))(zeros))
+
+    for weights in (np.zeros(40), np.ones(40)):
+        flow = report(weights)
+        np.testing.assert_array_equal(flow.horizon(), 7)
+        halved = 0.5 ** np.arange(40.0)[::-1, None]
+        np.testing.assert_allclose(flow.retained, halved + np.zeros(2), rtol=1e-4)
+
+
 def test_under_jit_and_vmap():
     norms = jnp.asarray([[[NAN], [0.001], [1.0]], [[1.0], [1.0], [1.0]]])
 

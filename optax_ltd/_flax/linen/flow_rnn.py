@@ -9,8 +9,11 @@ from optax_ltd._flax.linen.scans import scan_cell, scan_cell_with_flow
 from optax_ltd._flax.sequences import (
     ReturnCarry,
     Sequences,
+    StartCarries,
     check_cell,
     check_return_carry,
+    start_carries,
+    step_shapes,
 )
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
@@ -99,11 +102,14 @@ class FlowRNN(nn.RNN):
 
     def __call__(
         self,
-        inputs: jax.Array,
+        inputs: Any,
         *,
         initial_carry: Any = None,
         init_key: jax.Array | None = None,
         seq_lengths: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reset_carry: Any = None,
         return_carry: ReturnCarry | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -114,12 +120,21 @@ class FlowRNN(nn.RNN):
 
         Args:
           inputs: ``[*batch, time, *features]``, or ``[time, *batch, *features]`` if
-            ``time_major``.
+            ``time_major``; or a tree of such arrays for a cell that takes one. The one
+            with most axes has the cell's ``num_feature_axes``, others may have fewer.
           initial_carry: the carry to start from; the cell's own by default.
           init_key: for the cell's own initial carry; ``jax.random.key(0)`` by default.
           seq_lengths: ``[*batch]`` integers. As in ``nn.RNN`` they say where a
             reversed sequence begins and which carry is the last; steps beyond them are
             left out of Ω.
+          mask: ``[*batch, time]`` boolean, or with time first as the inputs: the steps
+            that count in Ω; all by default. It changes neither outputs nor ∇L.
+          resets: boolean as ``mask``: before a step whose entry is true the carry
+            begins anew, as where an episode ends inside a sequence. No error signal
+            crosses it, and Ω and reports leave the step out. A reversed layer takes its
+            steps from the end, so there a reset belongs to the last step of an episode.
+          reset_carry: what the carry begins anew with, of shapes that broadcast to
+            those of the carry; the cell's own initial carry by default.
           return_carry: overrides the field, as do the options below.
           time_major: whether time is the first axis.
           reverse: whether to process the sequence backwards.
@@ -148,22 +163,28 @@ class FlowRNN(nn.RNN):
             keep_order=keep_order,
             return_carry=return_carry,
         )
-        inputs = sequences.enter(inputs)
-        if initial_carry is None:
-            key = jax.random.key(0) if init_key is None else init_key
-            initial_carry = self.cell.initialize_carry(key, inputs.shape[1:])
+        inputs = sequences.enter("inputs", inputs)
+        key = jax.random.key(0) if init_key is None else init_key
+        starts = start_carries(
+            initial_carry,
+            reset_carry,
+            resets,
+            lambda: self.cell.initialize_carry(key, step_shapes(inputs)),
+        )
         every_carry = sequences.every_carry
         if self._creates_params():
-            scanned = scan_cell(self, self.cell, initial_carry, inputs, every_carry)
+            at = (inputs, sequences.enter("resets", resets))
+            scanned = scan_cell(self, self.cell, starts, at, every_carry)
             return sequences.leave(*scanned)
-        num_batch_dims = sequences.num_batch_dims
-        call = Call(
-            num_batch_dims,
-            mask=sequences.mask(len(inputs)),
+        call = sequences.call(
+            inputs,
+            mask=mask,
+            resets=resets,
+            reset_carry=starts.reset,
             key=self.make_rng("flow") if options.draws else None,
-            record=self._flow_record(inputs.shape[: 1 + num_batch_dims]),
+            record=self._flow_record,
         )
-        scanned = self._scan(initial_carry, inputs, options, call, every_carry)
+        scanned = self._scan(starts.initial, inputs, options, call, every_carry)
         return sequences.leave(*scanned)
 
     def _flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
@@ -182,7 +203,7 @@ class FlowRNN(nn.RNN):
     def _scan(
         self,
         carry: Any,
-        inputs: jax.Array,
+        inputs: Any,
         options: Options,
         call: Call,
         every_carry: bool,
@@ -197,4 +218,5 @@ class FlowRNN(nn.RNN):
                 f"`variable_axes` must be {{}} for Ω, {', '.join(BESIDE_FLOW)}, so "
                 f"that steps share parameters; got {self.variable_axes!r}."
             )
-        return scan_cell(self, self.cell, carry, inputs, every_carry)
+        starts = StartCarries(carry, call.reset_carry)
+        return scan_cell(self, self.cell, starts, (inputs, call.resets), every_carry)

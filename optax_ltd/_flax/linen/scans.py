@@ -9,9 +9,11 @@ from flax import linen as nn
 from flax.core import FrozenDict, lift, unfreeze
 from flax.linen.transforms import lift_transform
 
-from optax_ltd._numerics.checks import refusal
+from optax_ltd._flax.sequences import StartCarries
+from optax_ltd._numerics.checks import check_time_axis, refusal
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
+from optax_ltd._recurrent.cell.resets import begin_anew
 from optax_ltd._recurrent.options import Options
 from optax_ltd._recurrent.unroll import unroll_with_state
 
@@ -32,18 +34,38 @@ class _Layer(Protocol):
 
 
 def scan_cell(
-    layer: _Layer, cell: nn.RNNCellBase, carry: Any, inputs: Any, every_carry: bool
+    layer: _Layer,
+    cell: nn.RNNCellBase,
+    starts: StartCarries,
+    at: Any,
+    every_carry: bool,
 ) -> tuple[Any, Any]:
-    """Scans a cell by Flax's own ``nn.scan``; it may create the cell's variables."""
+    """Scans a cell by Flax's own ``nn.scan``; it may create the cell's variables.
+
+    Args:
+      layer: the layer.
+      cell: its cell.
+      starts: the initial carry, and that of resets.
+      at: inputs and resets, ``[time, *batch, ...]``; None without resets.
+      every_carry: whether to return the carry of each step beside its output.
+    """
+    step = _step(every_carry)
+
+    def body(cell: nn.RNNCellBase, carry: Any, at: Any) -> Any:
+        x, reset = at
+        if reset is not None:
+            carry = begin_anew(reset, starts.reset, carry)
+        return step(cell, carry, x)
+
     scan = nn.scan(
-        _step(every_carry),
+        body,
         unroll=layer.unroll,
         variable_axes=layer.variable_axes,
         variable_broadcast=layer.variable_broadcast,
         variable_carry=layer.variable_carry,
         split_rngs=layer.split_rngs,
     )
-    return scan(cell, carry, inputs)
+    return scan(cell, starts.initial, at)
 
 
 def scan_cell_with_flow(
@@ -66,7 +88,7 @@ def scan_cell_with_flow(
       layer: the layer.
       cell: a cell whose variables exist.
       carry: tree of ``[*batch, ...]``.
-      inputs: ``[time, *batch, *features]``.
+      inputs: tree of ``[time, *batch, ...]``.
       every_carry: whether to return the carry of each step beside its output.
       options: of the layer.
       call: the arrays of this call.
@@ -81,7 +103,8 @@ def scan_cell_with_flow(
         ) -> Any:
             broadcast, carried = map(list, variables)
             state, fixed = _by_mutability(cell, carried)
-            each, shared = _keys(rngs, layer.split_rngs, x.shape[0])
+            length = check_time_axis("inputs", x)
+            each, shared = _keys(rngs, layer.split_rngs, length)
 
             def step(params: Any, carry: Any, state: Any, at: Any) -> Any:
                 broadcast, fixed, shared = params
@@ -100,6 +123,7 @@ def scan_cell_with_flow(
                 step,
                 *start,
                 (x, each),
+                length,
                 options=dataclasses.replace(
                     options, flow_params=_chosen(options.flow_params, broadcast)
                 ),
@@ -147,7 +171,11 @@ def _keys(
 def _chosen(flow_params: Any, broadcast: list[Any]) -> Any:
     """What Ω acts on, as ``unroll`` takes it for ``(broadcast, fixed, shared)``."""
     if isinstance(flow_params, str):
-        return flow_params
+        of_scopes = [
+            {name: flow_params if name == "params" else False for name in collections}
+            for collections in broadcast
+        ]
+        return of_scopes, False, False
     if len(broadcast) != 1 or "params" not in broadcast[0]:
         required = (
             "'all' or 'recurrent' for a cell without parameters of its own or with a "

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
@@ -14,7 +15,10 @@ from optax_ltd._flax.sequences import (
     Sequences,
     check_cell,
     check_return_carry,
+    start_carries,
+    step_shapes,
 )
+from optax_ltd._numerics.checks import check_time_axis
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.options import (
     BESIDE_FLOW,
@@ -130,10 +134,13 @@ class FlowRNN(_RNN):
 
     def __call__(
         self,
-        inputs: jax.Array,
+        inputs: Any,
         *,
         initial_carry: Any = None,
         seq_lengths: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        resets: jax.Array | None = None,
+        reset_carry: Any = None,
         return_carry: ReturnCarry | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
@@ -145,11 +152,20 @@ class FlowRNN(_RNN):
 
         Args:
           inputs: ``[*batch, time, *features]``, or ``[time, *batch, *features]`` if
-            ``time_major``.
+            ``time_major``; or a tree of such arrays for a cell that takes one. The one
+            with most axes has the cell's ``num_feature_axes``, others may have fewer.
           initial_carry: the carry to start from; the cell's own by default.
           seq_lengths: ``[*batch]`` integers. As in ``nnx.RNN`` they say where a
             reversed sequence begins and which carry is the last; steps beyond them are
             left out of Ω.
+          mask: ``[*batch, time]`` boolean, or with time first as the inputs: the steps
+            that count in Ω; all by default. It changes neither outputs nor ∇L.
+          resets: boolean as ``mask``: before a step whose entry is true the carry
+            begins anew, as where an episode ends inside a sequence. No error signal
+            crosses it, and Ω and reports leave the step out. A reversed layer takes its
+            steps from the end, so there a reset belongs to the last step of an episode.
+          reset_carry: what the carry begins anew with, of shapes that broadcast to
+            those of the carry; the cell's own initial carry by default.
           return_carry: overrides the constructor's, as do the options below.
           time_major: whether time is the first axis.
           reverse: whether to process the sequence backwards.
@@ -179,23 +195,26 @@ class FlowRNN(_RNN):
             keep_order=keep_order,
             return_carry=return_carry,
         )
-        inputs = sequences.enter(inputs)
-        if initial_carry is None:
-            initial_carry = self._initial_carry(inputs.shape[1:], rngs)
-        num_batch_dims = sequences.num_batch_dims
-        call = Call(
-            num_batch_dims,
-            mask=sequences.mask(len(inputs)),
+        inputs = sequences.enter("inputs", inputs)
+        starts = start_carries(
+            initial_carry,
+            reset_carry,
+            resets,
+            lambda: self._initial_carry(step_shapes(inputs), rngs),
+        )
+        call = sequences.call(
+            inputs,
+            mask=mask,
+            resets=resets,
+            reset_carry=starts.reset,
             key=self.flow_rngs() if self.flow_rngs and options.draws else None,
-            record=record_of(self.flow_record, inputs.shape[: 1 + num_batch_dims]),
+            record=partial(record_of, self.flow_record),
         )
         scan = self._flax_scan if self._custom_state_axes else self._scan
-        scanned = scan(initial_carry, inputs, options, call, sequences.every_carry)
+        scanned = scan(starts.initial, inputs, options, call, sequences.every_carry)
         return sequences.leave(*scanned)
 
-    def _initial_carry(
-        self, shape: tuple[int, ...], rngs: nnx.Rngs | nnx.RngStream | None
-    ) -> Any:
+    def _initial_carry(self, shape: Any, rngs: nnx.Rngs | nnx.RngStream | None) -> Any:
         rngs = self.rngs if rngs is None else rngs
         if isinstance(rngs, nnx.Rngs):
             rngs = rngs.carry.fork()
@@ -204,7 +223,7 @@ class FlowRNN(_RNN):
     def _scan(
         self,
         carry: Any,
-        inputs: jax.Array,
+        inputs: Any,
         options: Options,
         call: Call,
         every_carry: bool,
@@ -214,7 +233,9 @@ class FlowRNN(_RNN):
 
         @nnx.split_rngs(splits=1, only=broadcast, squeeze=True)
         def run(cell: nnx.Module) -> tuple[Any, Any]:
-            x = jax.ShapeDtypeStruct(inputs.shape[1:], inputs.dtype)
+            x = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), inputs
+            )
             pure = pure_cell(cell, carry, x, options.flow_params, broadcast)
 
             def step(params: Any, carry: Any, state: Any, x: Any) -> Any:
@@ -227,6 +248,7 @@ class FlowRNN(_RNN):
                 carry,
                 pure.state,
                 inputs,
+                check_time_axis("inputs", inputs),
                 options=dataclasses.replace(options, flow_params=pure.flow_params),
                 call=call,
             )
@@ -238,16 +260,17 @@ class FlowRNN(_RNN):
     def _flax_scan(
         self,
         carry: Any,
-        inputs: jax.Array,
+        inputs: Any,
         options: Options,
         call: Call,
         every_carry: bool,
     ) -> tuple[Any, Any]:
         """As :meth:`_scan` by ``nnx.RNN``, for steps that do not share parameters."""
-        if not options.changes_nothing or call.record is not None:
+        asks = call.record is not None or call.resets is not None
+        if asks or not options.changes_nothing:
             raise ValueError(
-                f"`state_axes` must be the default for Ω, {', '.join(BESIDE_FLOW)}, so "
-                f"that steps share parameters; got {self.state_axes!r}."
+                f"`state_axes` must be the default for Ω, {', '.join(BESIDE_FLOW)} and "
+                f"resets, so that steps share parameters; got {self.state_axes!r}."
             )
         if every_carry:
             raise ValueError(

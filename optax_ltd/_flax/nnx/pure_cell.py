@@ -88,7 +88,7 @@ def pure_cell(
         graphdef=graphdef,
         params=(chosen, other, []),
         state=leaves,
-        flow_params=flow_params if named else (True, False, False),
+        flow_params=(flow_params if named else True, False, False),
         _broadcast_rngs=broadcast_rngs,
         _shared=shared,
         _rest_tree=tree,

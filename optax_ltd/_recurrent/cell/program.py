@@ -76,8 +76,9 @@ class CellProgram:
         behind the parameters wherever this class takes parameter leaves.
       output_is_carry: for each output leaf the index of the carry leaf that is the very
         same value, or None.
-      recurrent_params: for each parameter leaf whether it enters a matrix product or
-        convolution with a value that depends on the carry.
+      recurrent_params: for each parameter leaf, and then for each closed-over array,
+        whether it enters a matrix product or convolution with a value that depends on
+        the carry.
       output_tree: structure of the cell's output.
 
     Leaves of parameters and constants have any shape; those of carry, inputs and
@@ -116,7 +117,7 @@ class CellProgram:
 
     def ahead(self, params: Leaves, inputs: Leaves) -> Leaves:
         """Values of the inputs, for all time steps, that the loop reads."""
-        return self._ahead.over_time(params, inputs)
+        return self._ahead.over_time(params, inputs) if inputs else []
 
     def step(
         self,
@@ -268,7 +269,7 @@ def _cut(
     return CellProgram(
         closed_over=closed_over,
         output_is_carry=tuple(index_of(v, carry_out) for v in outputs),
-        recurrent_params=groups.meet_carry(params)[:num_params],
+        recurrent_params=groups.meet_carry(params),
         output_tree=output_tree,
         _once=_Stage(params, once, constants),
         _ahead=_Stage((*params, *xs), (*once, *ahead), from_inputs),

@@ -199,15 +199,16 @@ def flow_penalty(
     check_choice("form", form, get_args(FlowForm))
     check_choice("reduction", reduction, get_args(FlowReduction))
     if mask is not None:
-        check_mask(mask, gains.shape)
+        check_steps("mask", mask, gains.shape)
     active = jnp.ones(gains.shape, bool) if mask is None else mask
     return omega(gains, active, form, reduction)
 
 
-def check_mask(mask: jax.Array, lead: tuple[int, ...]) -> None:
-    """Raises ValueError unless the mask is boolean and of shape ``lead``."""
-    dtype, shape = jnp.result_type(mask), jnp.shape(mask)
+def check_steps(name: str, steps: jax.Array, lead: tuple[int, ...]) -> None:
+    """Raises ValueError unless steps are marked by booleans of shape ``lead``."""
+    dtype, shape = jnp.result_type(steps), jnp.shape(steps)
     if dtype != jnp.bool_ or shape != lead:
         raise ValueError(
-            f"`mask` must be boolean of shape [T, B] = {lead}; got {dtype} {shape}."
+            f"`{name}` must be boolean of shape [T, *batch] = {lead}; got {dtype} "
+            f"{shape}."
         )

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import check_count, check_time_axis
+from optax_ltd._numerics.checks import check_count, check_length
 from optax_ltd._numerics.dtypes import is_inexact, widened
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.cell.program import as_pair
@@ -17,7 +17,8 @@ def lyapunov_exponents(
     cell_fn: Callable[..., Any],
     params: Any,
     carry: Any,
-    inputs: Any,
+    inputs: Any = None,
+    length: int | None = None,
     *,
     num_exponents: int | None = None,
     warmup: int = 0,
@@ -53,7 +54,8 @@ def lyapunov_exponents(
       carry: the initial carry, a tree of ``[B, ...]``. Its floating leaves together are
         the state of n numbers per example; a complex number counts as two. Other
         leaves are handed on.
-      inputs: tree of ``[T, B, ...]``.
+      inputs: tree of ``[T, B, ...]``, or None for a cell that runs by itself.
+      length: T, needed only where ``inputs`` has no leaf.
       num_exponents: how many exponents, the largest ones, from 1 to n; all n by
         default. The cost is that of as many forward passes, and of the QR.
       warmup: steps at the start whose growth is not counted, from 0 to T - 1, while the
@@ -104,7 +106,7 @@ def lyapunov_exponents(
     """
     params, carry, inputs = jax.tree.map(_as_array, (params, carry, inputs))
     vectors = _start(carry, num_exponents)
-    due, counts = _schedule(inputs, warmup, qr_every)
+    due, counts = _schedule(check_length(inputs, length), warmup, qr_every)
 
     def step(at: tuple[Any, ...], now: tuple[Any, ...]) -> tuple[Any, None]:
         carry, vectors, total, lost = at
@@ -143,9 +145,8 @@ def _start(carry: Any, num_exponents: int | None) -> jax.Array:
     return jnp.broadcast_to(jnp.linalg.qr(drawn)[0], (batch, size, count))
 
 
-def _schedule(inputs: Any, warmup: int, qr_every: int) -> tuple[jax.Array, jax.Array]:
+def _schedule(length: int, warmup: int, qr_every: int) -> tuple[jax.Array, jax.Array]:
     """Which steps end with a QR decomposition, and the growth of which counts, [T]."""
-    length = check_time_axis("inputs", inputs)
     check_count("warmup", warmup, at_least=0, at_most=length - 1)
     check_count("qr_every", qr_every, at_least=1)
     done = jnp.arange(1, length + 1)

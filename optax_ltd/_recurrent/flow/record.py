@@ -24,6 +24,8 @@ class FlowRecord(NamedTuple):
       active: ``[T, B]``, 1.0 where the step has an error signal, passes on what is
         finite, and is not masked.
       clipped: ``[T, B]``, 1.0 where ``carry_clip`` changed δ_t.
+      cut: ``[T, B]``, 1.0 where the step hands nothing to the step before, because of
+        ``truncate`` or of a reset.
       dropped_norms: ``[T, B]``, the norm of what ``truncate`` kept from the step
         before; in row 0 of what the initial carry gets.
       state_broken: ``[T, B]``, 1.0 where the hidden state after the step holds an Inf
@@ -36,6 +38,7 @@ class FlowRecord(NamedTuple):
     gains: jax.Array
     active: jax.Array
     clipped: jax.Array
+    cut: jax.Array
     dropped_norms: jax.Array
     state_broken: jax.Array
     omega: jax.Array
@@ -45,4 +48,4 @@ class FlowRecord(NamedTuple):
     def zeros(cls, lead: tuple[int, ...]) -> "FlowRecord":
         """An empty record for leading axes ``lead`` = ``[T, B]``."""
         zeros = jnp.zeros(lead, jnp.float32)
-        return cls(*(zeros,) * 6, omega=zeros.sum(), calls=zeros.sum())
+        return cls(*(zeros,) * 7, omega=zeros.sum(), calls=zeros.sum())

@@ -24,6 +24,8 @@ class LayerFlow:
         what the step passes on is finite.
       clipped: ``[T, B]`` boolean, whether ``carry_clip`` changed δ_t; norms and
         gains are those after the clip.
+      cut: ``[T, B]`` boolean, whether the step hands nothing to the one before, because
+        of ``truncate`` or of a reset.
       dropped_norms: ``[T, B]`` float32, the norm of the error signal that ``truncate``
         kept from the step before, 0 elsewhere. In row 0 that of what the initial carry
         gets, which is lost where the carry comes from an earlier call under
@@ -50,6 +52,7 @@ class LayerFlow:
     gains: jax.Array
     active: jax.Array
     clipped: jax.Array
+    cut: jax.Array
     dropped_norms: jax.Array
     state_finite: jax.Array
     omega: jax.Array
@@ -65,6 +68,7 @@ class LayerFlow:
             gains=gains,
             active=active,
             clipped=record.clipped > 0,
+            cut=record.cut > 0,
             dropped_norms=record.dropped_norms / calls,
             state_finite=record.state_broken == 0,
             omega=record.omega,
@@ -97,11 +101,30 @@ class LayerFlow:
         steps = steps.reshape((-1,) + (1,) * (bad.ndim - 1))
         return jnp.max(jnp.where(bad, steps, -1), axis=0)
 
-    def horizon(self, share: float = 0.01) -> jax.Array:
-        """The lag at which the error signal is lost: below ``share`` of its last.
+    @property
+    def retained(self) -> jax.Array:
+        """The share of one step's error signal that is left at each step before it.
 
-        Counted backwards from the last step whose ‖δ_t‖ is not zero. A signal is also
-        lost where ‖δ_t‖ is Inf or NaN.
+        ``[T, B]`` float32: 1 at the last step whose ‖δ_t‖ is not zero, before it the
+        product of the gains on the way back, and 0 behind a cut; NaN after it. Where
+        the loss reads every step, ‖δ_t‖ is that of all later losses together and stays
+        large though each of them is soon lost; the gains tell how soon. They are exact
+        where the loss reads one step, and otherwise those of the sum.
+        """
+        gains, started = self.gains[::-1], self._started()
+        # The step where a signal arrives has not yet passed it on.
+        before = jnp.concatenate([jnp.zeros_like(started[:1]), started[:-1]])
+        passed = jnp.where(self.cut[::-1], 0, gains)[:-1]
+        passed = jnp.concatenate([jnp.ones_like(gains[:1]), passed])
+        shares = jnp.exp(jnp.cumsum(jnp.where(before, jnp.log(passed), 0), axis=0))
+        return jnp.where(started, shares, jnp.nan)[::-1]
+
+    def horizon(self, share: float = 0.01) -> jax.Array:
+        """The lag at which one step's error signal is lost: below ``share`` of it.
+
+        Counted backwards from the last step whose ‖δ_t‖ is not zero. A signal is lost
+        where :attr:`retained` or ‖δ_t‖ itself has fallen so far, at a cut, and
+        where ‖δ_t‖ is Inf or NaN.
 
         Args:
           share: between 0 and 1.
@@ -114,14 +137,18 @@ class LayerFlow:
           ValueError: if ``share`` is not between 0 and 1.
         """
         check_number("share", share, above=0, below=1)
-        backwards = self.error_norms[::-1]
-        started = jnp.cumsum(backwards != 0, axis=0) > 0
+        backwards, started = self.error_norms[::-1], self._started()
         first = jnp.argmax(started, axis=0)
         last_norm = jnp.take_along_axis(backwards, first[None], axis=0)
         lag = jnp.arange(backwards.shape[0]).reshape((-1,) + (1,) * first.ndim) - first
         lost = (backwards < share * last_norm) | ~jnp.isfinite(backwards)
+        lost |= self.retained[::-1] < share
         end = jnp.where(jnp.any(started, axis=0), backwards.shape[0] - first, 0)
         return jnp.min(jnp.where(started & lost, lag, end), axis=0).astype(jnp.int32)
+
+    def _started(self) -> jax.Array:
+        """``[T, B]`` from the end: whether the loss has been seen there or later."""
+        return jnp.cumsum(self.error_norms[::-1] != 0, axis=0) > 0
 
 
 @jax.tree_util.register_dataclass

@@ -20,6 +20,7 @@ def observe(
     flow: StepFlow,
     clipped: jax.Array | None,
     time_index: jax.Array,
+    resets: jax.Array | None,
     options: Options,
 ) -> FlowRecord:
     """The record of one backward pass.
@@ -31,17 +32,23 @@ def observe(
       flow: norms and gains of the signals.
       clipped: ``[T, B]``, which steps ``carry_clip`` changed, or None.
       time_index: ``[T]``, the number of each step in its sequence.
+      resets: ``[T, B]``, the steps before which the carry began anew, or None.
       options: of the layer.
 
     Returns:
       The record.
     """
+    cut = jnp.zeros_like(flow.active) if resets is None else resets
+    stops = truncation_steps(time_index, options.truncate)
+    if stops is not None:
+        cut |= append_axes(stops, cut)
     seen = FlowRecord(
         error_norms=flow.error_norms,
         gains=jnp.where(flow.active, flow.gains, 0),
         active=flow.active,
         clipped=jnp.zeros_like(flow.active) if clipped is None else clipped,
-        dropped_norms=_dropped_norms(signals, flow, time_index, options.truncate),
+        cut=cut,
+        dropped_norms=_dropped_norms(signals, cut, time_index),
         state_broken=_broken(trajectory, final, flow.gains.ndim),
         omega=omega(flow.gains, flow.active, options.flow_form, options.flow_reduction),
         calls=jnp.sum(time_index == 0),
@@ -50,14 +57,10 @@ def observe(
 
 
 def _dropped_norms(
-    signals: Signals, flow: StepFlow, time_index: jax.Array, truncate: int | None
+    signals: Signals, cut: jax.Array, time_index: jax.Array
 ) -> jax.Array:
-    dropped = time_index == 0
-    stops = truncation_steps(time_index, truncate)
-    if stops is not None:
-        dropped |= stops
-    sizes = norms(signals.past, flow.gains.ndim)
-    return jnp.where(append_axes(dropped, sizes), sizes, 0)
+    dropped = cut | append_axes(time_index == 0, cut)
+    return jnp.where(dropped, norms(signals.past, cut.ndim), 0)
 
 
 def _broken(trajectory: Trajectory, final: Leaves, lead: int) -> jax.Array:

@@ -30,27 +30,31 @@ def stream(program: CellProgram, params: Leaves, inputs: Leaves) -> Stream:
 
 
 def _chosen(program: CellProgram, params: Any, flow_params: Any) -> list[bool]:
-    """Whether Ω acts on each parameter leaf and on each closed-over array (never)."""
-    if isinstance(flow_params, str) and flow_params == "all":
-        chosen = [True] * len(jax.tree.leaves(params))
-    elif isinstance(flow_params, str):
-        chosen = list(program.recurrent_params)
-        if not any(chosen):
-            raise ValueError(
-                "`flow_params` must be 'all' or a tree of booleans for a cell without "
-                "a matrix product or convolution with the carry; got 'recurrent'."
-            )
-    else:
-        flags = jax.tree.leaves(flow_params)
-        if not all(isinstance(flag, bool) for flag in flags):
-            words = " or ".join(map(repr, get_args(NamedParams)))
-            required = f"{words}, or a tree of booleans that is a prefix of `params`"
-            raise refusal("flow_params", required, flow_params)
-        chosen = _broadcast(flow_params, params)
-    return chosen + [False] * len(program.closed_over)
+    """Whether Ω acts on each parameter leaf, and on each closed-over array.
+
+    ``flow_params`` is a prefix of ``params`` with a boolean or a word for each part. A
+    word holds for arrays that the cell closed over too.
+    """
+    words = jax.tree.leaves(flow_params)
+    if not all(isinstance(w, bool) or w in get_args(NamedParams) for w in words):
+        known = " or ".join(map(repr, get_args(NamedParams)))
+        required = f"{known}, or a tree of booleans that is a prefix of `params`"
+        raise refusal("flow_params", required, flow_params)
+    meets_carry = program.recurrent_params
+    if "recurrent" in words and not any(meets_carry):
+        raise ValueError(
+            "`flow_params` must be 'all' or a tree of booleans for a cell without "
+            "a matrix product or convolution with the carry; got 'recurrent'."
+        )
+    around = next((word for word in get_args(NamedParams) if word in words), False)
+    of_leaves = _broadcast(flow_params, params) + [around] * len(program.closed_over)
+    return [
+        meets if word == "recurrent" else bool(word)
+        for word, meets in zip(of_leaves, meets_carry, strict=True)
+    ]
 
 
-def _broadcast(flow_params: Any, params: Any) -> list[bool]:
+def _broadcast(flow_params: Any, params: Any) -> list[bool | str]:
     try:
         return jax.tree.leaves(jax.tree.broadcast(flow_params, params))
     except ValueError as error:

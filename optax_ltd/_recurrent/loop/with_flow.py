@@ -91,7 +91,9 @@ def scan_with_flow(
         if record is not None and part is not None:
             part = part._replace(omega=record.omega, calls=record.calls)
         steps = call.steps(options.flow_fraction, timed.time_index)
-        arrays = _Arrays(timed.time_index, weight, timed.mask, steps, part)
+        arrays = _Arrays(
+            timed.time_index, weight, timed.mask, timed.resets, steps, part
+        )
         return scan(
             Stream(regularised.constants, timed.regularised),
             Stream(plain.constants, timed.plain),
@@ -101,7 +103,12 @@ def scan_with_flow(
 
     over_time = None if record is None else record._replace(omega=None, calls=None)  # pyright: ignore
     timed = _Timed(
-        regularised.ahead, plain.ahead, jnp.arange(lead[0]), call.mask, over_time
+        regularised.ahead,
+        plain.ahead,
+        jnp.arange(lead[0]),
+        call.mask,
+        call.resets,
+        over_time,
     )
     return scan_in_segments(run, carry, timed) if options.remat else run(carry, timed)
 
@@ -113,6 +120,7 @@ class _Arrays(NamedTuple):
       time_index: ``[T]``, the number of each step in its sequence.
       weight: scalar, or None for a record without Ω.
       mask: ``[T, B]`` or None, the steps that count in Ω.
+      resets: ``[T, B]`` or None, the steps before which the carry begins anew.
       steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
       record: zeros whose cotangent is what the backward pass saw, or None.
     """
@@ -120,13 +128,21 @@ class _Arrays(NamedTuple):
     time_index: jax.Array
     weight: jax.Array | None
     mask: jax.Array | None
+    resets: jax.Array | None
     steps: jax.Array | None
     record: FlowRecord | None
+
+    @property
+    def counts(self) -> jax.Array | None:
+        """``[T, B]``, the steps that may count in Ω, or None for all of them."""
+        if self.resets is None:
+            return self.mask
+        return ~self.resets if self.mask is None else self.mask & ~self.resets
 
     def cotangent(self, seen: FlowRecord | None) -> tuple[Any, ...]:
         """No gradient, but what was seen as that of the record."""
         weight = None if self.weight is None else jnp.zeros_like(self.weight)
-        return (None, weight, None, None, seen)
+        return (None, weight, None, None, None, seen)
 
 
 class _Timed(NamedTuple):
@@ -136,6 +152,7 @@ class _Timed(NamedTuple):
     plain: Leaves
     time_index: jax.Array
     mask: jax.Array | None
+    resets: jax.Array | None
     record: FlowRecord | None
 
 
@@ -204,7 +221,7 @@ def _backward(
         options=options,
         stops=truncation_steps(arrays.time_index, options.truncate),
     )
-    flow = measure(signals.error, signals.passed_on, arrays.mask, num_batch_dims)
+    flow = measure(signals.error, signals.passed_on, arrays.counts, num_batch_dims)
     penalty = _penalty(flow, arrays, options)
     plain, regularised = _cotangents(trajectory, signals, penalty, arrays.steps)
     carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
@@ -217,6 +234,7 @@ def _backward(
             flow,
             clipped,
             arrays.time_index,
+            arrays.resets,
             options,
         )
     out = jax.tree.map(first_order_only, (regularised, plain, carry))

@@ -36,7 +36,12 @@ _from_kept_values = partial(jax.checkpoint, prevent_cse=False)
 
 
 def scan_without_flow(
-    program: CellProgram, params: Any, carry: Leaves, inputs: Any, options: Options
+    program: CellProgram,
+    params: Any,
+    carry: Leaves,
+    inputs: Any,
+    length: int,
+    options: Options,
 ) -> tuple[Leaves, Leaves]:
     """Scans the cell over time; every derivative of it exists.
 
@@ -45,15 +50,15 @@ def scan_without_flow(
       params: tree of arrays.
       carry: initial carry leaves.
       inputs: tree of ``[T, *batch, ...]``.
+      length: T.
       options: where the error signal stops, and what is computed again.
 
     Returns:
       Final carry leaves, and outputs stacked over time.
     """
     param_leaves = [*jax.tree.leaves(params), *program.closed_over]
-    x = jax.tree.leaves(inputs)
-    constants, ahead = stream(program, param_leaves, x)
-    time_index = jnp.arange(x[0].shape[0])
+    constants, ahead = stream(program, param_leaves, jax.tree.leaves(inputs))
+    time_index = jnp.arange(length)
     stops = truncation_steps(time_index, options.truncate)
 
     def run(carry: Leaves, timed: Any) -> tuple[Leaves, Leaves]:
