@@ -10,7 +10,7 @@ import optax_ltd as ltd
 INF, NAN = np.inf, np.nan
 
 
-def layer_flow(norms: list[list[float]] | jax.Array) -> ltd.LayerFlow:
+def layer_flow(norms: jax.typing.ArrayLike) -> ltd.LayerFlow:
     """Of norms ``[T, B]``; a record of one call, where gains do not matter."""
     record = ltd.FlowRecord.zeros(jnp.shape(jnp.asarray(norms)))
     return ltd.LayerFlow.from_record(
@@ -20,7 +20,7 @@ def layer_flow(norms: list[list[float]] | jax.Array) -> ltd.LayerFlow:
 
 def examples(*norms: list[float]) -> ltd.LayerFlow:
     """Of the norms of one example after another, first step first."""
-    return layer_flow(np.transpose(norms).tolist())
+    return jax.jit(layer_flow)(np.float32(np.transpose(norms)))
 
 
 def test_first_nonfinite_is_the_first_on_the_way_back():
@@ -68,7 +68,8 @@ def test_an_error_signal_that_explodes_in_a_net():
         )
         return y[-1, 0, 0] + 0 * y[-1, 1, 0]
 
-    flow = ltd.LayerFlow.from_record(jax.grad(loss)(ltd.FlowRecord.zeros((60, 2))))
+    report = jax.jit(lambda record: ltd.LayerFlow.from_record(jax.grad(loss)(record)))
+    flow = report(ltd.FlowRecord.zeros((60, 2)))
     # 1e38 is the last power of ten below the largest float.
     np.testing.assert_array_equal(flow.first_nonfinite, [60 - 1 - 39, -1])
     np.testing.assert_array_equal(flow.horizon(), [39, 0])
