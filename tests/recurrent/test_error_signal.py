@@ -168,7 +168,9 @@ def test_integer_carries_are_handed_on():
         zeros = ltd.FlowRecord.zeros((T, B))
         to.append(jax.jit(jax.grad(loss, (0, 1)))(c.params, zeros))
     assert_close(found, expected, RTOL, 1e-6)
-    (_, n), _ = ltd.unroll(counting, c.params, (c.carry, start), inputs)
+    (_, n), _ = jax.jit(
+        lambda: ltd.unroll(counting, c.params, (c.carry, start), inputs)
+    )()
     np.testing.assert_array_equal(n, T)
 
 
