@@ -48,8 +48,8 @@ def _value_clip(delta: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("flow_weight", [0.0, 1.0])
 def test_linear_net_by_hand(carry_clip: Any, by_hand: Any, flow_weight: float) -> None:
     rng = np.random.default_rng(0)
-    w = np.float32(1.5 * np.eye(H) + 0.1 * rng.normal(size=(H, H)))
-    last = np.float32(rng.normal(size=(B, H)) * [[0.01], [1.0]])
+    w = np.asarray(1.5 * np.eye(H) + 0.1 * rng.normal(size=(H, H)), np.float32)
+    last = np.asarray(rng.normal(size=(B, H)) * [[0.01], [1.0]], np.float32)
 
     def loss(x: Any, record: Any) -> Any:
         _, y = ltd.unroll(
@@ -89,7 +89,7 @@ def test_an_exploding_layer_counts_its_clipped_steps() -> None:
 
 
 def test_nan_is_not_hidden() -> None:
-    run = lambda clip, error: jax.jit(lambda error: clip([error], 1))(np.float32(error))
+    run = lambda clip, error: jax.jit(lambda error: clip([error], 1))(np.array(error))
     clip = ltd.clip_carry_gradient(max_value=1.0)
     (error,), clipped = run(clip, [[np.nan, 0.0], [5.0, 0.0]])
     assert np.isnan(np.asarray(error)[0, 0])

@@ -1,6 +1,6 @@
 """δ_t is the total derivative at the carry: what the loss reads of it, and whence."""
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -16,7 +16,6 @@ from tests.recurrent.cells import (
     case,
     final_carry,
     last_output,
-    loss_of,
     simple,
 )
 from tests.recurrent.oracles import (
@@ -168,9 +167,8 @@ def test_integer_carries_are_handed_on():
         zeros = ltd.FlowRecord.zeros((T, B))
         to.append(jax.jit(jax.grad(loss, (0, 1)))(c.params, zeros))
     assert_close(found, expected, RTOL, 1e-6)
-    (_, n), _ = jax.jit(
-        lambda: ltd.unroll(counting, c.params, (c.carry, start), inputs)
-    )()
+    run = jax.jit(partial(ltd.unroll, counting))
+    (_, n), _ = run(c.params, (c.carry, start), inputs)
     np.testing.assert_array_equal(n, T)
 
 

@@ -48,8 +48,7 @@ def _run(
     """∇(L + Ω) − ∇L in W and the record."""
     grad, zeros = _gradient(reduction), ltd.FlowRecord.zeros((len(read), 1))
     (on, record), (off, _) = (
-        grad(np.float32(W), weight, zeros, np.float32(read), mask)
-        for weight in (1.0, 0.0)
+        grad(W, weight, zeros, read, mask) for weight in (1.0, 0.0)
     )
     return np.subtract(on, off), record
 

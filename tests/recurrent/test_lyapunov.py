@@ -91,10 +91,10 @@ def test_growth_before_the_end_of_the_warmup_does_not_count():
     def cell(p: Any, h: Any, x: Any) -> Any:
         return h * x[:, None], None
 
-    inputs = np.float32([[5.0], [7.0], [2.0], [3.0]])
+    inputs = np.asarray([[5.0], [7.0], [2.0], [3.0]])
     for qr_every, warmup, product in ((1, 2, 6), (3, 2, 6), (4, 0, 210), (9, 3, 3)):
         found = spectrum(
-            cell, (), np.ones((1, 1), "f"), inputs, warmup=warmup, qr_every=qr_every
+            cell, (), np.ones((1, 1)), inputs, warmup=warmup, qr_every=qr_every
         )
         np.testing.assert_allclose(found, np.log(product) / (4 - warmup), rtol=1e-6)
 
@@ -262,9 +262,9 @@ def test_options_out_of_range(name: str, required: str, bad: list[Any]):
 
 
 def test_trees_and_cells_that_do_not_fit():
-    ones, inputs = np.ones((2, 3), "f"), np.zeros((5, 2), "f")
+    ones, inputs = np.ones((2, 3)), np.zeros((5, 2))
     for carry, got in (
-        ((ones, np.ones((), "f")), r"\[\(\), \(2,\)\]"),
+        ((ones, np.ones(())), r"\[\(\), \(2,\)\]"),
         (None, r"\[\]"),
     ):
         with pytest.raises(ValueError, match=f"`carry` must have .*; got .*{got}"):

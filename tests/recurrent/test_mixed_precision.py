@@ -90,12 +90,12 @@ def test_outputs_are_those_of_nnx(cell: str):
     assert jax.tree.all(jax.tree.map(same, (carry, found), expected))
 
 
-def _halving(dtype: Any, steps: int) -> tuple[Any, jax.Array]:
+def _halving(dtype: Any, steps: int) -> tuple[Any, np.ndarray]:
     """A linear layer that halves every signal, exactly; parameters in float32."""
     cell = nnx.SimpleCell(
         F, H, dtype=dtype, activation_fn=lambda x: x, rngs=nnx.Rngs(0)
     )
-    cell.dense_h.kernel[...] = 0.5 * np.roll(np.eye(H, dtype="f"), 1, 0)
+    cell.dense_h.kernel[...] = 0.5 * np.roll(np.eye(H), 1, 0)
     return ltd.FlowRNN(cell), np.zeros((1, steps, F), np.float32)
 
 
@@ -161,7 +161,7 @@ def _cell_of(dtype: Any) -> Any:
 def test_the_first_carry_takes_the_dtype_of_the_others(
     given: Any, returned: Any, weight: float
 ):
-    w, x = np.float32(0.5 * Q), np.ones((5, B, H), np.float32)
+    w, x = np.asarray(0.5 * Q, np.float32), np.ones((5, B, H), np.float32)
     start = np.full((B, H), 0.3, given)
 
     def loss(w: Any, carry: Any) -> Any:
@@ -187,7 +187,7 @@ def test_dtypes_that_settle_one_after_the_other():
 
     half = np.zeros((B, H), jnp.bfloat16)
     run = jax.jit(lambda *data: ltd.unroll(cell, *data))
-    final, y = run(np.eye(H, dtype="f"), (half, half, 0), np.ones((5, B, H), "f"))
+    final, y = run(np.eye(H), (half, half, 0), np.ones((5, B, H)))
     assert {h.dtype for h in (*final, y)} == {jnp.dtype(jnp.float32)}
     assert float(final[2]) == 2.5
 

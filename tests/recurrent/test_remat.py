@@ -101,8 +101,8 @@ def test_forward_mode_with_omega_says_why():
 
 def _temporary_bytes(length: int, **options: Any) -> int:
     """Of a gradient through a cell without outputs, so that only the carry is left."""
-    w, start = np.eye(16, dtype="f"), np.ones((4, 16), "f")
-    inputs = np.ones((length, 1, 1), "f")
+    w, start = np.eye(16, dtype=np.float32), np.ones((4, 16), np.float32)
+    inputs = np.ones((length, 1, 1), np.float32)
 
     def cell(w: Any, h: Any, x: Any) -> Any:
         return jnp.tanh(h @ w + x), None

@@ -26,7 +26,7 @@ def told(norms: jax.Array) -> dict[str, jax.Array]:
 
 def examples(*norms: list[float]) -> np.ndarray:
     """The norms of one example after another, first step first."""
-    return np.float32(np.transpose(norms))
+    return np.transpose(norms)
 
 
 def test_first_nonfinite_is_the_first_on_the_way_back():
@@ -88,7 +88,7 @@ def test_an_error_signal_that_explodes_in_a_net():
 
 
 def test_under_jit_and_vmap():
-    norms = np.float32([[[NAN], [0.001], [1.0]], [[1.0], [1.0], [1.0]]])
+    norms = np.asarray([[[NAN], [0.001], [1.0]], [[1.0], [1.0], [1.0]]])
 
     @jax.jit
     @jax.vmap

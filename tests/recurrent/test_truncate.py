@@ -148,7 +148,7 @@ def test_where_a_state_breaks():
         return h, h
 
     lead = (6, 2)
-    inputs = np.broadcast_to(np.float32([[0.0], [1.0]]), (*lead, 1))
+    inputs = np.broadcast_to(np.asarray([[0.0], [1.0]], np.float32), (*lead, 1))
 
     def loss(record: Any) -> jax.Array:
         out = ltd.unroll(
