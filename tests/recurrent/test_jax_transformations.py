@@ -70,7 +70,7 @@ def test_remat_changes_nothing():
     assert_close(remat, _gradient(), RTOL, ATOL)
 
 
-@pytest.mark.parametrize("steps", [2, T, True])
+@pytest.mark.parametrize("steps", [2, pytest.param(T, marks=pytest.mark.slow), True])
 def test_unrolled_loops_change_nothing(steps: Any):
     found = jax.jit(jax.grad(lambda p: _loss(p, unroll=steps)))(CASE.params)
     assert_close(found, _gradient(), RTOL, ATOL)
@@ -125,7 +125,7 @@ def _of_segments() -> list[Any]:
     return [one(scale, CASE.params) for scale in SCALES]
 
 
-# Each of these two holds what one of the others does.
+# The condition holds a plain scan, and the remat a call within, as the jit does.
 @pytest.mark.parametrize(
     "name",
     [

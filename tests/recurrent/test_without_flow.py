@@ -116,12 +116,12 @@ _FAST = {
         "vmap of grad",
         "remat",
     ),
-    "counting": ("jvp", "vjp"),
+    "counting": ("jvp",),
 }
 _SLOW = {
     "simple": [how for how in DERIVATIVES if how not in _FAST["simple"]],
     "gru": ("jvp", "vjp"),
-    "counting": ("hessian",),
+    "counting": ("vjp", "hessian"),
 }
 
 
