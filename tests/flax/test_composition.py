@@ -81,7 +81,7 @@ def _read(y: jax.Array) -> jax.Array:
     return jnp.sum(weights * y + 0.4 * y**2) / B
 
 
-def _read_time_major(y: jax.Array) -> jax.Array:
+def _read_time_major(y: Any) -> jax.Array:
     return _read(jnp.swapaxes(y, 0, 1))
 
 

@@ -41,7 +41,7 @@ def _record(masked: bool) -> tuple[ltd.FlowRecord, jax.Array]:
 
     def loss(record: Any) -> Any:
         inputs, start = jnp.swapaxes(X, 0, 1), jnp.zeros((B, H))
-        mask = MASK if masked else None
+        mask: Any = MASK if masked else None
         _, y = ltd.unroll(cell, params, start, inputs, flow_record=record, mask=mask)
         return jnp.sum(y[-1] ** 2) / B
 
