@@ -28,7 +28,7 @@ def linear(W: Any, h: Any, x: Any) -> Any:
 _compiled = jax.jit(
     ltd.lyapunov_exponents,
     static_argnums=0,
-    static_argnames=("num_exponents", "warmup", "qr_every"),
+    static_argnames=("length", "num_exponents", "warmup", "qr_every"),
 )
 
 
