@@ -145,14 +145,10 @@ DISTINCT = [
 
 
 def each_variant(fast: Collection[str] = tuple(VARIANTS)) -> Any:
-    """Runs a test for every variant; slow are those that are not named."""
-    return pytest.mark.parametrize(
-        "name",
-        [
-            pytest.param(name, marks=[] if name in fast else pytest.mark.slow)
-            for name in VARIANTS
-        ],
-    )
+    """Runs a test for every variant; slow are those that `fast` does not name."""
+    marks = {name: [] if name in fast else [pytest.mark.slow] for name in VARIANTS}
+    rows = [pytest.param(name, marks=marks[name]) for name in VARIANTS]
+    return pytest.mark.parametrize("name", rows)
 
 
 # Gradients that every test may use: few shapes, so that little is compiled.

@@ -93,8 +93,9 @@ def test_float64(name):
 @each_variant(fast=DISTINCT)
 def test_an_empty_tree(name):
     tx = VARIANTS[name].make()
-    for empty in ({}, None, {"a": optax.MaskedNode()}, {"a": jnp.zeros(0)}):
-        new, state = tx.update(empty, tx.init(empty), empty)
+    trees = [{}, None, {"a": optax.MaskedNode()}, {"a": jnp.zeros(0)}]
+    update = jax.jit(lambda: [tx.update(tree, tx.init(tree), tree) for tree in trees])
+    for empty, (new, state) in zip(trees, update(), strict=True):
         assert jax.tree.structure(new) == jax.tree.structure(empty)
         assert state.record.norm == 0
         assert state.record.nonfinite_count == 0
