@@ -77,7 +77,7 @@ def test_signs_have_one_size_and_are_balanced():
 
 
 def test_the_sphere_is_centred_and_normal():
-    entries = flat(_step(direction="sphere")) 
+    entries = flat(_step(direction="sphere"))
     entries *= np.sqrt(entries.size) / 2
     assert abs(entries.mean()) < 4 / np.sqrt(entries.size)
     assert abs(np.mean(entries**4) - 3) < 4 * np.sqrt(96 / entries.size)
