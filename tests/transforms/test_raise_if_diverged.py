@@ -84,7 +84,7 @@ def test_a_mask_does_not_move_the_name():
     params = {"a": {"x": jnp.ones(1), "y": jnp.ones(1)}, "b": [jnp.ones(1)] * 2}
     tx = optax.masked(ltd.clip_by_value(1.0), {"a": False, "b": True})
     bad = {"a": params["a"], "b": [jnp.ones(1), jnp.array([jnp.inf])]}
-    _, state = tx.update(bad, tx.init(params), params)
+    _, state = jax.jit(tx.update)(bad, tx.init(params), params)
     with pytest.raises(FloatingPointError, match=r"Inf or NaN in \['b'\]\[1\] "):
         ltd.raise_if_diverged(state, params)
 
