@@ -68,7 +68,7 @@ def test_forget_gate_bias_acts_on_the_forget_gate_alone():
         cell = nnx.OptimizedLSTMCell(2, 3, bias_init=bias_init, rngs=nnx.Rngs(0))
         return cell(carry, inputs)
 
-    carry = (np.float32([1, 2, 3]), np.zeros(3, np.float32))
+    carry = (np.array([1, 2, 3], np.float32), np.zeros(3, np.float32))
     (kept, _), _ = one_step(carry, np.zeros(2, np.float32))
     np.testing.assert_allclose(kept, carry[0], rtol=ROUNDING)
 

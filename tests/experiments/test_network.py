@@ -101,7 +101,8 @@ def test_the_cell_is_that_of_its_name(cell: str):
     network = new_network(cell=cell)
     inputs = np.random.default_rng(1).normal(size=(3, 12, 6)).astype(np.float32)
     lengths = np.array([10, 12, 11], np.int32)
-    batch: Any = tasks.Batch(inputs, np.zeros(3), lengths, np.ones((3, 12)))
+    arrays = inputs, np.zeros(3), lengths, np.ones((3, 12))
+    batch = tasks.Batch(*jax.device_put(arrays))
     layers = cell_of(network).dense_i, cell_of(network).dense_h, network.head
     from_input, recurrent, readout = (np.asarray(layer.kernel) for layer in layers)
     hidden = np.zeros((3, UNITS))
