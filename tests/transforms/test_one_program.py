@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd._transforms import _one_program, _record
+from optax_ltd._transforms import _record
 from tests.transforms.factories import (
     GRADIENTS,
     PARAMS,
@@ -142,7 +142,8 @@ class Unhashable:
 
     @classmethod
     def tree_unflatten(cls, notes: Any, children: Any) -> Any:
-        return cls(*children, notes)
+        (leaf,) = children
+        return cls(leaf, notes)
 
 
 def test_a_tree_that_jit_refuses_is_updated_all_the_same() -> None:
@@ -179,8 +180,7 @@ def test_under_a_trace_it_is_a_part_of_it(made: str) -> None:
     step = of_traced if made == "traced" else of_known
     updates, _ = jax.jit(step)(PARAMS)
     np.testing.assert_allclose(ltd.global_norm(updates), 1, rtol=1e-6)
-    program = str(jax.make_jaxpr(of_traced)(PARAMS))
-    assert _one_program._compiled.__name__ not in program
+    assert "_compiled" not in str(jax.make_jaxpr(of_traced)(PARAMS))
 
 
 def test_a_threshold_can_be_differentiated() -> None:
@@ -194,7 +194,7 @@ def test_a_threshold_can_be_differentiated() -> None:
 
 
 def test_what_a_chain_hands_on_may_be_a_function() -> None:
-    tx = optax.chain(ltd.clip_by_global_norm(1.0), optax.polyak_sgd())
+    tx = loose(optax.chain(ltd.clip_by_global_norm(1.0), optax.polyak_sgd()))
     state = tx.init(PARAMS)
     updates, _ = tx.update(
         PARAMS, state, PARAMS, value=1.0, value_fn=lambda params: 0.0
