@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax.nnx.nn.recurrent import flip_sequences
 
 from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.example_norms import append_axes
 from optax_ltd._recurrent.call import Call
+from optax_ltd._recurrent.cell.resets import begin_anew
 from optax_ltd._recurrent.flow.record import FlowRecord
 
 ReturnCarry = bool | Literal["all"]
@@ -23,7 +25,8 @@ class Sequences(NamedTuple):
       reverse: whether the loop runs from the end.
       keep_order: whether outputs of a reversed sequence come in the input's order.
       return_carry: False, True for the last valid carry, or ``"all"``.
-      lengths: ``[*batch]`` integers, or None if every step is valid.
+      lengths: ``[*batch]`` integers from 0 to that of time, or None if every step is
+        valid.
     """
 
     num_batch_dims: int
@@ -56,8 +59,10 @@ class Sequences(NamedTuple):
         time_axis = 0 if chosen("time_major", time_major) else num_batch_dims
         if lengths is not None:
             lead = list(_lead(inputs, 1 + num_batch_dims))
-            del lead[time_axis]
+            steps = lead.pop(time_axis)
             _check_lengths(lengths, tuple(lead))
+            # Of all integers, for the number of steps may be none of a narrow type.
+            lengths = jnp.clip(jnp.asarray(lengths, int), 0, steps)
         return cls(
             num_batch_dims,
             time_axis,
@@ -76,6 +81,9 @@ class Sequences(NamedTuple):
     def enter(self, name: str, timed: Any) -> Any:
         """What lies along time in the loop's order, ``[time, *batch, ...]``.
 
+        An Inf or NaN beyond the lengths is 0: a loss that reads no output there has a
+        gradient of 0 there, but 0 · NaN is NaN, in every product of the backward pass.
+
         Args:
           name: of the argument, for the message.
           timed: tree of arrays as they came.
@@ -89,7 +97,7 @@ class Sequences(NamedTuple):
                 axes = 1 + self.num_batch_dims
                 raise refusal(name, f"of {axes} or more axes, time and batch", x)
             x = jnp.moveaxis(x, self.time_axis, 0)
-            return self._flip(x) if self.reverse else x
+            return self._finite_padding(self._flip(x) if self.reverse else x)
 
         return jax.tree.map(one, timed)
 
@@ -116,8 +124,7 @@ class Sequences(NamedTuple):
         lead = _lead(inputs, 1 + self.num_batch_dims)
         mask = self.enter("mask", mask)
         if self.lengths is not None:
-            steps = jnp.arange(lead[0]).reshape((-1,) + (1,) * self.num_batch_dims)
-            valid = steps < self.lengths
+            valid = self._valid(lead[0], self.lengths)
             mask = valid if mask is None else mask & valid
         return Call(
             self.num_batch_dims,
@@ -128,10 +135,11 @@ class Sequences(NamedTuple):
             reset_carry=reset_carry,
         )
 
-    def leave(self, carry: Any, outputs: Any) -> Any:
+    def leave(self, start: Any, carry: Any, outputs: Any) -> Any:
         """What the layer returns.
 
         Args:
+          start: the initial carry, the last one where there is no valid step.
           carry: the final carry.
           outputs: over time; beside them every carry, if :attr:`every_carry`.
         """
@@ -142,7 +150,7 @@ class Sequences(NamedTuple):
         if self.return_carry == "all":
             return self._back(carries), outputs
         if self.lengths is not None and self.every_carry:
-            carry = _last_valid(carries, self.lengths)
+            carry = _last_valid(start, carries, self.lengths)
         return (carry, outputs) if self.return_carry else outputs
 
     def _back(self, timed: Any) -> Any:
@@ -152,6 +160,17 @@ class Sequences(NamedTuple):
 
     def _flip(self, x: jax.Array) -> jax.Array:
         return flip_sequences(x, self.lengths, self.num_batch_dims, time_major=True)
+
+    def _finite_padding(self, x: jax.Array) -> jax.Array:
+        if self.lengths is None or not jnp.issubdtype(x.dtype, jnp.inexact):
+            return x
+        valid = append_axes(self._valid(x.shape[0], self.lengths), x)
+        return jnp.where(valid | jnp.isfinite(x), x, 0)
+
+    def _valid(self, steps: int, lengths: jax.Array) -> jax.Array:
+        """``[time, *batch]``, the steps within the lengths."""
+        index = jnp.arange(steps).reshape((-1,) + (1,) * self.num_batch_dims)
+        return index < lengths
 
 
 class StartCarries(NamedTuple):
@@ -240,12 +259,12 @@ def _check_lengths(lengths: Any, batch: tuple[int, ...]) -> None:
         )
 
 
-def _last_valid(carries: Any, lengths: jax.Array) -> Any:
+def _last_valid(start: Any, carries: Any, lengths: jax.Array) -> Any:
     """The carry after the last valid step, from carries ``[T, *batch, ...]``."""
 
     def pick(x: jax.Array) -> jax.Array:
-        index = (lengths - 1) % x.shape[0]
-        index = index.reshape((1, *index.shape) + (1,) * (x.ndim - 1 - index.ndim))
+        index = jnp.maximum(lengths - 1, 0)[None]
+        index = index.reshape(index.shape + (1,) * (x.ndim - index.ndim))
         return jnp.take_along_axis(x, index, axis=0)[0]
 
-    return jax.tree.map(pick, carries)
+    return begin_anew(lengths == 0, start, jax.tree.map(pick, carries))

@@ -125,8 +125,10 @@ class FlowRNN(nn.RNN):
           initial_carry: the carry to start from; the cell's own by default.
           init_key: for the cell's own initial carry; ``jax.random.key(0)`` by default.
           seq_lengths: ``[*batch]`` integers. As in ``nn.RNN`` they say where a
-            reversed sequence begins and which carry is the last; steps beyond them are
-            left out of Ω.
+            reversed sequence begins and which carry is the last. Of a sequence of
+            length 0 that is the initial one, and a length beyond the time axis stands
+            for the whole sequence. Steps beyond the length are left out of Ω, and an
+            Inf or NaN of the inputs there is taken for 0, so that it is in no gradient.
           mask: ``[*batch, time]`` boolean, or with time first as the inputs: the steps
             that count in Ω; all by default. It changes neither outputs nor ∇L.
           resets: boolean as ``mask``: before a step whose entry is true the carry
@@ -175,7 +177,7 @@ class FlowRNN(nn.RNN):
         if self._creates_params():
             at = (inputs, sequences.enter("resets", resets))
             scanned = scan_cell(self, self.cell, starts, at, every_carry)
-            return sequences.leave(*scanned)
+            return sequences.leave(starts.initial, *scanned)
         call = sequences.call(
             inputs,
             mask=mask,
@@ -185,7 +187,7 @@ class FlowRNN(nn.RNN):
             record=self._flow_record,
         )
         scanned = self._scan(starts.initial, inputs, options, call, every_carry)
-        return sequences.leave(*scanned)
+        return sequences.leave(starts.initial, *scanned)
 
     def _flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
         """The record of one call; ``ltd.linen.value_and_grad`` answers in its place.

@@ -156,8 +156,10 @@ class FlowRNN(_RNN):
             with most axes has the cell's ``num_feature_axes``, others may have fewer.
           initial_carry: the carry to start from; the cell's own by default.
           seq_lengths: ``[*batch]`` integers. As in ``nnx.RNN`` they say where a
-            reversed sequence begins and which carry is the last; steps beyond them are
-            left out of Ω.
+            reversed sequence begins and which carry is the last. Of a sequence of
+            length 0 that is the initial one, and a length beyond the time axis stands
+            for the whole sequence. Steps beyond the length are left out of Ω, and an
+            Inf or NaN of the inputs there is taken for 0, so that it is in no gradient.
           mask: ``[*batch, time]`` boolean, or with time first as the inputs: the steps
             that count in Ω; all by default. It changes neither outputs nor ∇L.
           resets: boolean as ``mask``: before a step whose entry is true the carry
@@ -212,7 +214,7 @@ class FlowRNN(_RNN):
         )
         scan = self._flax_scan if self._custom_state_axes else self._scan
         scanned = scan(starts.initial, inputs, options, call, sequences.every_carry)
-        return sequences.leave(*scanned)
+        return sequences.leave(starts.initial, *scanned)
 
     def _initial_carry(self, shape: Any, rngs: nnx.Rngs | nnx.RngStream | None) -> Any:
         rngs = self.rngs if rngs is None else rngs
