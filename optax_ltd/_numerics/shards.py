@@ -101,5 +101,21 @@ def shard_key(key: jax.Array, split: Axes) -> jax.Array:
     return key
 
 
-def _varying(x: jax.Array) -> frozenset[Any]:
-    return jax.typeof(x).manual_axis_type.varying
+def varying_as(others: Any, x: jax.Array) -> jax.Array:
+    """The same array, in a type that varies over all axes of some others.
+
+    A loop wants that of a carry that is the same on all devices at first, and is not
+    after a step. Backwards, the parts of its cotangent add up.
+
+    Args:
+      others: tree of arrays, or of their types.
+      x: an array.
+    """
+    over = frozenset[Any]().union(*map(_varying, jax.tree.leaves(others)))
+    missing = tuple(sorted(over - _varying(x)))
+    return lax.pcast(x, missing, to="varying") if missing else x
+
+
+def _varying(x: Any) -> frozenset[Any]:
+    of = x if isinstance(x, jax.core.ShapedArray) else jax.typeof(x)
+    return of.manual_axis_type.varying

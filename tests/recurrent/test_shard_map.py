@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
+import optax_ltd as ltd
 from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import case, loss_of
 from tests.recurrent.oracles import flow_loss
@@ -45,3 +47,16 @@ def test_the_gradient_of_a_sharded_batch(
     found, expected = (jax.jit(jax.grad(f))(*args) for f in (sharded, loss))
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_first_carry_that_is_the_same_everywhere() -> None:
+    c = case("lstm")
+    start = jax.tree.map(jnp.zeros_like, c.carry)
+
+    def run(inputs: Any) -> Any:
+        return ltd.unroll(c.cell, c.params, start, inputs, flow_weight=1.0)[1]
+
+    batch = PartitionSpec(None, "data")
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
+    sharded = jax.shard_map(run, mesh=mesh, in_specs=batch, out_specs=batch)
+    np.testing.assert_array_equal(jax.jit(sharded)(c.inputs), jax.jit(run)(c.inputs))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -11,6 +12,7 @@ from flax.linen.transforms import lift_transform
 
 from optax_ltd._flax.sequences import StartCarries
 from optax_ltd._numerics.checks import check_time_axis, refusal
+from optax_ltd._numerics.shards import varying_as
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.resets import begin_anew
@@ -65,7 +67,8 @@ def scan_cell(
         variable_carry=layer.variable_carry,
         split_rngs=layer.split_rngs,
     )
-    return scan(cell, starts.initial, at)
+    start = jax.tree.map(partial(varying_as, at), starts.initial)
+    return scan(cell, start, at)
 
 
 def scan_cell_with_flow(

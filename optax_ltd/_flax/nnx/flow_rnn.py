@@ -19,6 +19,7 @@ from optax_ltd._flax.sequences import (
     step_shapes,
 )
 from optax_ltd._numerics.checks import check_time_axis
+from optax_ltd._numerics.shards import varying_as
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.options import (
     BESIDE_FLOW,
@@ -281,7 +282,7 @@ class FlowRNN(_RNN):
             )
         scanned: Any = super().__call__(
             inputs,
-            initial_carry=carry,
+            initial_carry=jax.tree.map(partial(varying_as, inputs), carry),
             return_carry=True,
             time_major=True,
             reverse=False,

@@ -97,9 +97,9 @@ class CellProgram:
     _kept: tuple[Var, ...]
 
     @property
-    def carry_dtypes(self) -> tuple[Any, ...]:
-        """The dtype of each leaf of the carry that a step returns."""
-        return tuple(v.aval.dtype for v in self._step.outputs[: self._num_carry])
+    def carry_types(self) -> tuple[Any, ...]:
+        """The type of each leaf of the carry that a step returns, as JAX has it."""
+        return tuple(v.aval for v in self._step.outputs[: self._num_carry])
 
     @property
     def has_forward_mode(self) -> bool:

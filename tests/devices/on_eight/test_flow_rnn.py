@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,44 @@ def test_shard_map_and_the_mean_over_devices():
         check_vma=False,
     )
     assert_as_alone(jax.jit(mapped)(alone()[0], X))
+
+
+def test_shard_map_that_checks_what_varies():
+    """The first carry and that of resets are the same everywhere, as they are made."""
+
+    def gradient(params: Any, x: jax.Array) -> Any:
+        # Else JAX adds up what each device gets of them, and Ω counts eight times.
+        params = jax.lax.pcast(params, "x", to="varying")
+        model = lambda params: nnx.merge(graphdef, params, rest, copy=True)
+        loss = lambda params: loss_fn(model(params), x)
+        return jax.lax.pmean(nnx.to_pure_dict(jax.grad(loss)(params)), "x")
+
+    mapped = jax.shard_map(
+        gradient, mesh=mesh_of((8,)), in_specs=(P(), P("x")), out_specs=P()
+    )
+    graphdef, params, rest = nnx.split(Model(), nnx.Param, ...)
+    found, expected = jax.jit(mapped)(params, X), alone()[1][-1]
+    chex.assert_trees_all_close(found, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_a_linen_layer_that_begins_inside_shard_map():
+    """Its variables and its first carry are made there; Ω is an eighth on each."""
+
+    def loss(variables: Any, x: jax.Array, flow_weight: Any = 2.0) -> jax.Array:
+        layer = ltd.linen.FlowRNN(nn.SimpleCell(H), return_carry=True)
+        last, y = layer.apply(variables, x, flow_weight=flow_weight)
+        return jnp.mean(last**2) + jnp.mean(y**3)
+
+    def init(x: jax.Array) -> Any:
+        return ltd.linen.FlowRNN(nn.SimpleCell(H)).init(jax.random.key(0), x)
+
+    def of_all(variables: Any, x: jax.Array) -> jax.Array:
+        return jax.lax.pmean(loss(variables, x, 2.0 / 8), "x")
+
+    mesh = mesh_of((8,))
+    inside = jax.shard_map(init, mesh=mesh, in_specs=P("x"), out_specs=P())
+    variables = jax.jit(inside)(X)
+    chex.assert_trees_all_equal(variables, jax.jit(init)(X))
+    mapped = jax.shard_map(of_all, mesh=mesh, in_specs=(P(), P("x")), out_specs=P())
+    found, expected = (jax.jit(jax.grad(f))(variables, X) for f in (mapped, loss))
+    chex.assert_trees_all_close(found, expected, rtol=2e-5, atol=2e-6)
