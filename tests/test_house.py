@@ -48,6 +48,7 @@ WINGS: dict[str, set[str]] = {
     "_recurrent.flow": {"_recurrent.cell", "_recurrent.options"},
     "_recurrent.call": {"_recurrent.flow", "_recurrent.options"},
     "_recurrent.loop": {
+        "_recurrent.carry_clip",
         "_recurrent.options",
         "_recurrent.cell",
         "_recurrent.flow",

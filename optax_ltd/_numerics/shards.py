@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.core
 from jax import lax
 
 from optax_ltd._numerics.checks import refusal

@@ -2,26 +2,31 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import is_number, refusal
+from optax_ltd._numerics.checks import check_number, refusal
 from optax_ltd._numerics.example_norms import append_axes, norms
 
+Bound: TypeAlias = jax.Array | float
 
+
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CarryClip:
     """What :func:`clip_carry_gradient` returns; give it to a layer as ``carry_clip``.
+
+    It is a tree, whose leaf is the bound.
 
     Attributes:
       max_norm: bound of ‖δ_t‖ of each example, or None.
       max_value: bound of each entry of δ_t, or None.
     """
 
-    max_norm: float | None
-    max_value: float | None
+    max_norm: Bound | None
+    max_value: Bound | None
 
     def __call__(
         self, error: list[jax.Array], num_batch_dims: int
@@ -29,11 +34,12 @@ class CarryClip:
         """Clips δ_t, leaves ``[*batch, ...]``, and says which examples it changed."""
         if self.max_norm is not None:
             return _by_norm(error, self.max_norm, num_batch_dims)
-        return _by_value(error, self.max_value or math.inf, num_batch_dims)
+        bound = math.inf if self.max_value is None else self.max_value
+        return _by_value(error, bound, num_batch_dims)
 
 
 def _by_norm(
-    error: list[jax.Array], max_norm: float, num_batch_dims: int
+    error: list[jax.Array], max_norm: Bound, num_batch_dims: int
 ) -> tuple[list[jax.Array], jax.Array]:
     size = norms(error, num_batch_dims)
     above = size > max_norm
@@ -46,18 +52,20 @@ def _by_norm(
 
 
 def _by_value(
-    error: list[jax.Array], max_value: float, num_batch_dims: int
+    error: list[jax.Array], max_value: Bound, num_batch_dims: int
 ) -> tuple[list[jax.Array], jax.Array]:
     beyond = [
         jnp.any(jnp.abs(x) > max_value, axis=tuple(range(num_batch_dims, x.ndim)))
         for x in error
     ]
-    clipped = [jnp.clip(x, -max_value, max_value) for x in error]
+    clipped = [jnp.clip(x, -max_value, max_value).astype(x.dtype) for x in error]
     return clipped, jnp.any(jnp.stack(beyond), axis=0)
 
 
 def clip_carry_gradient(
-    max_norm: float | None = None, *, max_value: float | None = None
+    max_norm: jax.typing.ArrayLike | None = None,
+    *,
+    max_value: jax.typing.ArrayLike | None = None,
 ) -> CarryClip:
     """Clips the error signal δ_t at each step of back-propagation through time.
 
@@ -67,6 +75,9 @@ def clip_carry_gradient(
     The gradient is then no longer that of the loss, but it cannot grow from step to
     step beyond the bound. Inf and NaN are not hidden: a norm of Inf gives NaN.
 
+    A bound may be a scalar array, as where ``jax.vmap`` tries many; nothing judges its
+    value, and the gradient with respect to it is zero.
+
     Args:
       max_norm: bound of the norm of δ_t of each example, all carry leaves together.
       max_value: bound of the absolute value of each entry of δ_t.
@@ -75,7 +86,8 @@ def clip_carry_gradient(
       What ``FlowRNN`` and ``unroll`` take as ``carry_clip``.
 
     Raises:
-      ValueError: unless exactly one bound is given, and it is a finite number > 0.
+      ValueError: unless exactly one bound is given, and it is a finite number > 0 or a
+        scalar array.
 
     Examples:
       >>> import optax_ltd as ltd
@@ -93,10 +105,8 @@ def clip_carry_gradient(
         raise ValueError(
             f"`max_norm` or `max_value` must be given, and not both; got {bounds}."
         )
-    for name, bound in given.items():
-        if not (is_number(bound) and math.isfinite(bound) and bound > 0):
-            raise refusal(name, "a finite number > 0", bound)
-    return CarryClip(max_norm, max_value)
+    checked = {name: check_number(name, x, above=0) for name, x in given.items()}
+    return CarryClip(checked.get("max_norm"), checked.get("max_value"))
 
 
 def check_carry_clip(name: str, carry_clip: Any) -> None:

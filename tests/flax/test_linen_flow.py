@@ -206,8 +206,13 @@ def test_a_fraction_needs_the_stream_where_it_draws():
 
 def test_carry_clip():
     variables, clip = own_params(), ltd.clip_carry_gradient(1e-2)
-    layer = ltd.linen.FlowRNN(OwnCell(), carry_clip=clip)
-    found = jax.jit(jax.grad(last_squares(layer)))(variables, X)
+
+    def of_layer(variables: Any, bound: Any) -> Any:
+        bounded = ltd.clip_carry_gradient(bound)
+        layer = ltd.linen.FlowRNN(OwnCell(), carry_clip=bounded)
+        return jax.grad(last_squares(layer))(variables, X)
+
+    found = jax.jit(of_layer)(variables, 1e-2)
 
     def loss(params: Any) -> jax.Array:
         start, inputs = jnp.full((B, H), 0.1), jnp.swapaxes(X, 0, 1)

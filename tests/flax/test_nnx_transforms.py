@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -121,3 +122,20 @@ def test_shards_make_the_gradient_of_the_whole_batch():
     for i in range(SHARDS):
         member = [np.asarray(g)[i] for g in _leaves(found)]
         assert_close(member, _leaves(expected), RTOL, ATOL)
+
+
+def test_a_carry_clip_whose_bound_is_an_array():
+    def gradient(bound: Any) -> Any:
+        layer = simple_layer(carry_clip=ltd.clip_carry_gradient(bound))
+        return nnx.jit(nnx.grad(squares))(layer, X)
+
+    found, expected = gradient(jnp.float32(0.01)), gradient(0.01)
+    assert_close(found, expected, RTOL, ATOL)
+    assert not np.allclose(jax.tree.leaves(gradient(1.0))[0], jax.tree.leaves(found)[0])
+
+    members = nnx.vmap(
+        lambda bound: simple_layer(carry_clip=ltd.clip_carry_gradient(bound))
+    )(jnp.asarray([0.01, 1.0]))
+    of_members = nnx.vmap(nnx.grad(squares), in_axes=(0, None))(members, X)
+    first = jax.tree.map(lambda g: g[0], of_members)
+    assert_close(first, expected, RTOL, ATOL)

@@ -76,6 +76,35 @@ def test_linear_net_by_hand(carry_clip: Any, by_hand: Any, flow_weight: float) -
     assert clipped[0, 1] == 1.0
 
 
+@pytest.mark.parametrize("kind", ["max_norm", "max_value"])
+@pytest.mark.parametrize("options", [{}, {"flow_weight": 1.0, "remat": True}], ids=str)
+def test_a_bound_for_each_member(kind: str, options: Any) -> None:
+    w = 1.5 * jnp.eye(H) + 0.1
+    x = jnp.sin(jnp.arange(float(T * B * H))).reshape(T, B, H)
+
+    def loss(w: Any, bound: Any) -> Any:
+        clip = ltd.clip_carry_gradient(**{kind: bound})
+        carry = jnp.zeros((B, H))
+        _, y = ltd.unroll(_linear, w, carry, x, carry_clip=clip, **options)
+        return jnp.sum(y[-1] ** 2)
+
+    bounds = np.array([0.01, 0.5], np.float32)
+    grad = jax.grad(loss, (0, 1))
+    to_w, to_bound = jax.jit(jax.vmap(grad, (None, 0)))(w, bounds)
+    assert not np.any(to_bound)
+    for found, bound in zip(to_w, bounds, strict=True):
+        # Here a number of NumPy, and one of Python.
+        alone = [jax.jit(jax.grad(loss), static_argnums=1)(w, bound)]
+        alone += [jax.jit(jax.grad(loss), static_argnums=1)(w, float(bound))]
+        np.testing.assert_array_equal(*alone)
+        np.testing.assert_allclose(found, alone[0], rtol=1e-5)
+
+
+def test_equal_bounds_make_equal_clips() -> None:
+    of_numpy, clip = map(ltd.clip_carry_gradient, (np.float32(0.5), 0.5))
+    assert (of_numpy, hash(of_numpy)) == (clip, hash(clip))
+
+
 def test_an_exploding_layer_counts_its_clipped_steps() -> None:
     cell = nnx.SimpleCell(1, H, activation_fn=lambda x: 3 * x, rngs=nnx.Rngs(0))
     rnn = ltd.FlowRNN(cell, carry_clip=ltd.clip_carry_gradient(1e-3))

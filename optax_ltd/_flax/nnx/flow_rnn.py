@@ -126,7 +126,8 @@ class FlowRNN(_RNN):
         )
         self._custom_state_axes = state_axes is not None
         for name, option in checked.items():
-            setattr(self, name, option)
+            arrays = any(isinstance(x, jax.Array) for x in jax.tree.leaves(option))
+            setattr(self, name, nnx.data(option) if arrays else option)
         self.flow_rngs: nnx.RngStream | None = nnx.data(None)
         if checked.flow_fraction < 1:
             given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow

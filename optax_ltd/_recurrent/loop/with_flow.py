@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
 from optax_ltd._recurrent.call import Call
+from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell.program import CellProgram
 from optax_ltd._recurrent.flow.information_flow import (
     StepFlow,
@@ -83,6 +84,7 @@ def scan_with_flow(
         )
         options = dataclasses.replace(options, flow_reduction="sum")
     weight = None if options.flow_off else jnp.asarray(options.flow_weight)
+    clip = options.carry_clip
 
     scan = _regularised_scan(program, is_hidden, options, call.num_batch_dims)
 
@@ -92,7 +94,7 @@ def scan_with_flow(
             part = part._replace(omega=record.omega, calls=record.calls)
         steps = call.steps(options.flow_fraction, timed.time_index)
         arrays = _Arrays(
-            timed.time_index, weight, timed.mask, timed.resets, steps, part
+            timed.time_index, weight, clip, timed.mask, timed.resets, steps, part
         )
         return scan(
             Stream(regularised.constants, timed.regularised),
@@ -119,6 +121,7 @@ class _Arrays(NamedTuple):
     Attributes:
       time_index: ``[T]``, the number of each step in its sequence.
       weight: scalar, or None for a record without Ω.
+      carry_clip: what bounds δ, or None.
       mask: ``[T, B]`` or None, the steps that count in Ω.
       resets: ``[T, B]`` or None, the steps before which the carry begins anew.
       steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
@@ -127,6 +130,7 @@ class _Arrays(NamedTuple):
 
     time_index: jax.Array
     weight: jax.Array | None
+    carry_clip: CarryClip | None
     mask: jax.Array | None
     resets: jax.Array | None
     steps: jax.Array | None
@@ -142,7 +146,7 @@ class _Arrays(NamedTuple):
     def cotangent(self, seen: FlowRecord | None) -> tuple[Any, ...]:
         """No gradient, but what was seen as that of the record."""
         weight = None if self.weight is None else jnp.zeros_like(self.weight)
-        return (None, weight, None, None, None, seen)
+        return (None, weight, None, None, None, None, seen)
 
 
 class _Timed(NamedTuple):
@@ -218,7 +222,7 @@ def _backward(
         trajectory,
         *cotangents,
         num_batch_dims=num_batch_dims,
-        options=options,
+        options=dataclasses.replace(options, carry_clip=arrays.carry_clip),
         stops=truncation_steps(arrays.time_index, options.truncate),
     )
     flow = measure(signals.error, signals.passed_on, arrays.counts, num_batch_dims)

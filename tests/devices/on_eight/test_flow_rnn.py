@@ -113,8 +113,8 @@ def test_a_linen_layer_that_begins_inside_shard_map():
 
     def loss(variables: Any, x: jax.Array, flow_weight: Any = 2.0) -> jax.Array:
         layer = ltd.linen.FlowRNN(nn.SimpleCell(H), return_carry=True)
-        last, y = layer.apply(variables, x, flow_weight=flow_weight)
-        return jnp.mean(last**2) + jnp.mean(y**3)
+        out: Any = layer.apply(variables, x, flow_weight=flow_weight)
+        return jnp.mean(out[0] ** 2) + jnp.mean(out[1] ** 3)
 
     def init(x: jax.Array) -> Any:
         return ltd.linen.FlowRNN(nn.SimpleCell(H)).init(jax.random.key(0), x)
