@@ -178,7 +178,8 @@ def _regularised_scan(
         final, outputs, kept = forward_pass(
             program, stream, carry, length, options.unroll
         )
-        return (final, outputs), _Residuals(stream, carry, final, outputs, kept, arrays)
+        residuals = _Residuals(stream, carry, final, outputs, kept, arrays)
+        return _one_for_each((final, outputs), arrays), residuals
 
     def backward(residuals, cotangents):
         trajectory = residuals.trajectory(program, is_hidden)
@@ -190,6 +191,17 @@ def _regularised_scan(
 
     run.defvjp(forward, backward)
     return run
+
+
+def _one_for_each(out: Any, arrays: _Arrays) -> Any:
+    """An identity that ``jax.vmap`` over any of the arrays gives the axis of these.
+
+    Without it members that differ in the weight alone, say, would share their outputs,
+    and with them one cotangent, the sum of those of all members. The backward pass,
+    which runs for each member, would take that sum for the cotangent of each.
+    """
+    none = sum(jnp.sum(jnp.ravel(x)[:0]) for x in jax.tree.leaves(arrays))
+    return jax.tree.map(lambda x: jnp.where(none == 0, x, x), out)
 
 
 class _Residuals(NamedTuple):
