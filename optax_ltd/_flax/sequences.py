@@ -9,7 +9,7 @@ from flax.nnx.nn.recurrent import flip_sequences
 
 from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.call import Call
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecords
 
 ReturnCarry = bool | Literal["all"]
 
@@ -101,7 +101,7 @@ class Sequences(NamedTuple):
         resets: jax.Array | None,
         reset_carry: Any,
         key: jax.Array | None,
-        record: Callable[[tuple[int, ...]], FlowRecord | None],
+        record: Callable[[tuple[int, ...]], FlowRecords | None],
     ) -> Call:
         """What the loop is told of this call.
 

@@ -19,7 +19,8 @@ from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.resets import check_fresh, resetting
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecords
+from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.with_flow import scan_with_flow
 from optax_ltd._recurrent.loop.without_flow import scan_without_flow
 from optax_ltd._recurrent.options import OptionKeywords, Options, takes_options
@@ -45,7 +46,7 @@ def unroll(
     resets: jax.Array | None = None,
     reset_carry: Any = None,
     flow_key: chex.PRNGKey | None = None,
-    flow_record: FlowRecord | None = None,
+    flow_record: FlowRecords | None = None,
     **options: Unpack[OptionKeywords],
 ) -> tuple[Any, Any]:
     r"""Runs a cell over time; its gradient carries ``flow_weight`` · ∇Ω.
@@ -97,7 +98,8 @@ def unroll(
       flow_key: PRNG key of the steps that ``flow_fraction`` draws. Give a new one at
         each update.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
-        backward pass saw of the error signal.
+        backward pass saw of the error signal. With ``flow_groups`` a dict from the name
+        of each group to such zeros.
       **options: the fields of ``Options``.
 
     Returns:
@@ -223,15 +225,14 @@ def unroll_with_state(
             program, params, start, inputs, length, options
         )
     else:
-        is_hidden = inexact(jax.tree.leaves(carry))
-        if not any(is_hidden):
+        groups = Groups.of(options.flow_groups, carry, state)
+        if not any(groups.is_hidden):
             raise ValueError(
                 "`carry` must have a floating leaf for Ω, a clip or a record; got none."
             )
         _check_batch(carry, lead[1:])
-        is_hidden += (False,) * len(jax.tree.leaves(state))
         final, outputs = scan_with_flow(
-            program, is_hidden, params, start, inputs, options, call, lead
+            program, groups, params, start, inputs, options, call, lead
         )
     return (
         *jax.tree.unflatten(tree, final),

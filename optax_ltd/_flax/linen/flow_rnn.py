@@ -17,7 +17,7 @@ from optax_ltd._flax.sequences import (
 )
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecords
 from optax_ltd._recurrent.options import (
     BESIDE_FLOW,
     FlowForm,
@@ -88,6 +88,7 @@ class FlowRNN(nn.RNN):
     flow_form: FlowForm = "ratio"
     flow_reduction: FlowReduction = "sum"
     flow_params: Any = "all"
+    flow_groups: Any = None
     flow_fraction: float = 1.0
     carry_clip: CarryClip | None = None
     truncate: int | None = None
@@ -187,7 +188,7 @@ class FlowRNN(nn.RNN):
         scanned = self._scan(starts.initial, inputs, options, call, every_carry)
         return sequences.leave(*scanned)
 
-    def _flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
+    def _flow_record(self, lead: tuple[int, ...]) -> FlowRecords | None:
         """The record of one call; ``ltd.linen.value_and_grad`` answers in its place.
 
         Args:

@@ -9,10 +9,11 @@ from flax import linen as nn
 
 from optax_ltd._flax.linen.flow_rnn import FlowRNN
 from optax_ltd._flax.sequences import check_same_lead
-from optax_ltd._recurrent.flow.record import FlowRecord
-from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
+from optax_ltd._recurrent.flow.record import FlowRecords, empty_records
+from optax_ltd._recurrent.flow.report import GradientFlow, layer_flows
 
-_Leads = dict[str, tuple[int, ...]]
+# Time and batch axes of each layer, and its groups.
+_Leads = dict[str, tuple[tuple[int, ...], Any]]
 
 
 def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
@@ -31,9 +32,10 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
     Returns:
       A function ``(params, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
       is a dict from the path of each FlowRNN that the loss calls to its
-      :class:`LayerFlow` (``""`` if the model itself is the layer) and
-      ``grads`` is the gradient of loss + Σ flow_weight · Ω in ``params``. With
-      ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
+      :class:`LayerFlow` (``""`` if the model itself is the layer; with ``flow_groups``
+      from path and name of each group, as in ``"rnn/membrane"``) and ``grads`` is the
+      gradient of loss + Σ flow_weight · Ω in ``params``.
+      With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
 
     Raises:
       ValueError: from the returned function, if the loss calls no FlowRNN.
@@ -55,7 +57,7 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
     def with_flow(params: Any, *args: Any, **kwargs: Any) -> Any:
         leads = _Leads()
 
-        def recorded(params: Any, records: dict[str, FlowRecord]) -> Any:
+        def recorded(params: Any, records: dict[str, FlowRecords]) -> Any:
             with nn.intercept_methods(partial(_hand_out, leads, records)):
                 return loss_fn(params, *args, **kwargs)
 
@@ -68,12 +70,16 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
                 "`loss_fn` must call at least one optax_ltd.linen.FlowRNN, outside of "
                 "flax.linen.jit, for its error signals to be seen; got none."
             )
-        records = {path: FlowRecord.zeros(lead) for path, lead in leads.items()}
+        records = {path: empty_records(of, lead) for path, (lead, of) in leads.items()}
         leads.clear()
         differentiate = jax.value_and_grad(recorded, (0, 1), has_aux=has_aux)
         value, (grads, seen) = differentiate(params, records)
         _check_seen(leads, records)
-        layers = {path: LayerFlow.from_record(seen[path]) for path in sorted(records)}
+        layers = {
+            name: flow
+            for path in sorted(records)
+            for name, flow in layer_flows(path, seen[path]).items()
+        }
         return (value, layers), grads
 
     return with_flow
@@ -119,7 +125,7 @@ def _gradient_flow(loss_fn: Callable[..., Any], params: Any, batch: Any) -> Any:
 
 def _hand_out(
     leads: _Leads,
-    records: dict[str, FlowRecord],
+    records: dict[str, FlowRecords],
     call: Callable[..., Any],
     args: Any,
     kwargs: Any,
@@ -131,11 +137,12 @@ def _hand_out(
         return call(*args, **kwargs)
     (lead,) = args
     path = "/".join(layer.path)
-    check_same_lead(leads.setdefault(path, lead), lead)
+    first, _ = leads.setdefault(path, (lead, layer.flow_groups))
+    check_same_lead(first, lead)
     return records.get(path)
 
 
-def _check_seen(leads: _Leads, records: dict[str, FlowRecord]) -> None:
+def _check_seen(leads: _Leads, records: dict[str, FlowRecords]) -> None:
     unseen = sorted(records.keys() - leads.keys())
     if unseen:
         raise ValueError(

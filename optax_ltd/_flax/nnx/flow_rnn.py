@@ -208,7 +208,7 @@ class FlowRNN(_RNN):
             resets=resets,
             reset_carry=starts.reset,
             key=self.flow_rngs() if self.flow_rngs and options.draws else None,
-            record=partial(record_of, self.flow_record),
+            record=partial(record_of, self.flow_record, self.flow_groups),
         )
         scan = self._flax_scan if self._custom_state_axes else self._scan
         scanned = scan(starts.initial, inputs, options, call, sequences.every_carry)

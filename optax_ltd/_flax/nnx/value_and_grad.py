@@ -9,12 +9,13 @@ import jax
 from flax import nnx
 
 from optax_ltd._flax.nnx.flow_rnn import FlowRNN
-from optax_ltd._flax.nnx.record_variable import FlowRecordVariable
-from optax_ltd._recurrent.flow.record import FlowRecord
-from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
-
-# The axes of a record whose layer has not been called.
-_UNSEEN = (0, 0)
+from optax_ltd._flax.nnx.record_variable import UNSEEN, FlowRecordVariable
+from optax_ltd._recurrent.flow.record import (
+    FlowRecords,
+    empty_records,
+    leading_axes,
+)
+from optax_ltd._recurrent.flow.report import GradientFlow, layer_flows
 
 
 def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
@@ -32,9 +33,11 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
     Returns:
       A function ``(model, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
       is a dict from the path of each FlowRNN that the loss calls to its
-      :class:`LayerFlow` (``""`` if the model itself is the layer) and
-      ``grads`` is the gradient of loss + Σ flow_weight · Ω in the model's
-      ``nnx.Param``. With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
+      :class:`LayerFlow` (``""`` if the model itself is the layer; with ``flow_groups``
+      from path and name of each group, as in ``"rnn/membrane"``) and ``grads`` is the
+      gradient of loss + Σ flow_weight · Ω in the
+      model's ``nnx.Param``. With ``has_aux`` it returns
+      ``((loss, aux), flow_stats), grads``.
 
     Raises:
       ValueError: from the returned function, if the model holds no FlowRNN.
@@ -59,8 +62,9 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
             value, cotangents = differentiate(model, *args, **kwargs)
         grads, records = nnx.split_state(cotangents, nnx.Param, FlowRecordVariable)
         layers = {
-            path: LayerFlow.from_record(record)
-            for path, record in _read(records).items()
+            name: flow
+            for path, records in _read(records).items()
+            for name, flow in layer_flows(path, records).items()
         }
         return (value, layers), grads
 
@@ -123,10 +127,10 @@ def _name(path: tuple[Any, ...]) -> str:
     return "/".join(str(part) for part in path)
 
 
-def _read(records: nnx.State) -> dict[str, FlowRecord]:
+def _read(records: nnx.State) -> dict[str, FlowRecords]:
     """Records by the path of the layer that holds them."""
     return {
-        _name(path[:-1]): FlowRecord(*variable.get_value())
+        _name(path[:-1]): variable.get_value()
         for path, variable in nnx.to_flat_state(records)
     }
 
@@ -137,15 +141,15 @@ def _leading_axes(
     """Time and batch axes that each layer is called with, from an abstract run."""
     graphdef, state = nnx.split((model, args, kwargs))
 
-    def run(state: Any) -> dict[str, FlowRecord]:
+    def run(state: Any) -> dict[str, FlowRecords]:
         model, args, kwargs = nnx.merge(graphdef, state)
-        with _recording(model, dict.fromkeys(_layers(model), _UNSEEN)):
+        with _recording(model, dict.fromkeys(_layers(model), UNSEEN)):
             loss_fn(model, *args, **kwargs)
             return _read(nnx.state(model, FlowRecordVariable))
 
     records = jax.eval_shape(run, state)
-    shapes = {path: record.gains.shape for path, record in records.items()}
-    return {path: shape for path, shape in shapes.items() if shape != _UNSEEN}
+    shapes = {path: leading_axes(of_layer) for path, of_layer in records.items()}
+    return {path: shape for path, shape in shapes.items() if shape != UNSEEN}
 
 
 @contextmanager
@@ -153,7 +157,8 @@ def _recording(model: Any, leads: dict[str, tuple[int, ...]]) -> Iterator[None]:
     """Gives every layer a record of zeros for as long as the context lasts."""
     layers = {path: layer for path, layer in _layers(model).items() if path in leads}
     for path, layer in layers.items():
-        layer.flow_record = FlowRecordVariable(FlowRecord.zeros(leads[path]))
+        records = empty_records(layer.flow_groups, leads[path])
+        layer.flow_record = FlowRecordVariable(records)
     try:
         yield
     finally:
