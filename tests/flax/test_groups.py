@@ -28,27 +28,31 @@ def _start(shape: tuple[int, ...]) -> Any:
 
 
 class NNXCell(nnx.RNNCellBase):
-    num_feature_axes = 1
-
     def __init__(self):
         self.dense = nnx.Linear(F + 2 * H, H, rngs=nnx.Rngs(0))
 
     def __call__(self, carry: Any, x: jax.Array) -> Any:
         return _step(self.dense, carry, x)
 
-    def initialize_carry(self, input_shape: Any, rngs: Any = None) -> Any:
+    def initialize_carry(self, input_shape: Any, *_: Any, **__: Any) -> Any:
         return _start(input_shape)
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
 
 
 class LinenCell(nn.RNNCellBase):
-    num_feature_axes = 1
-
     @nn.compact
     def __call__(self, carry: Any, x: jax.Array) -> Any:
         return _step(nn.Dense(H), carry, x)
 
     def initialize_carry(self, rng: Any, input_shape: Any) -> Any:
         return _start(input_shape)
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
 
 
 class Model(nnx.Module):
@@ -67,6 +71,12 @@ class LinenModel(nn.Module):
         return ltd.linen.FlowRNN(LinenCell(), name="rnn", **self.options)(x)[:, -1]
 
 
+def _weights() -> Any:
+    """Kernel and bias, the same in both APIs."""
+    dense: Any = NNXCell().dense
+    return dense.kernel[...], dense.bias[...]
+
+
 def _nnx(**options: Any) -> Any:
     """What ``value_and_grad`` gives; kernel and bias of the gradient."""
     run = nnx.jit(ltd.value_and_grad(squares))
@@ -76,19 +86,16 @@ def _nnx(**options: Any) -> Any:
 
 
 def _linen(**options: Any) -> Any:
-    model = LinenModel(options)
-    dense = NNXCell().dense
-    cell = {"Dense_0": {"kernel": dense.kernel[...], "bias": dense.bias[...]}}
-    params = {"params": {"LinenCell_0": cell}}
+    model: Any = LinenModel(options)
+    dense = dict(zip(("kernel", "bias"), _weights(), strict=True))
+    params = {"params": {"LinenCell_0": {"Dense_0": dense}}}
     loss_fn = lambda params, x: jnp.sum(model.apply(params, x) ** 2) / B
     (loss, flow), grads = jax.jit(ltd.linen.value_and_grad(loss_fn))(params, X)
-    dense = jax.tree.leaves_with_path(grads)
-    return loss, flow, tuple(leaf for _, leaf in reversed(dense))
+    bias, kernel = jax.tree.leaves(grads)
+    return loss, flow, (kernel, bias)
 
 
 def _by_unroll() -> Any:
-    dense = NNXCell().dense
-    params = dense.kernel[...], dense.bias[...]
     cell = lambda p, carry, x: _step(lambda z: z @ p[0] + p[1], carry, x)
 
     def loss(params: Any, records: Any) -> jax.Array:
@@ -104,7 +111,9 @@ def _by_unroll() -> Any:
         return jnp.sum(outputs[-1] ** 2) / B
 
     zeros = dict.fromkeys(("fast", "slow"), ltd.FlowRecord.zeros((T, B)))
-    value, (grads, records) = jax.jit(jax.value_and_grad(loss, (0, 1)))(params, zeros)
+    value, (grads, records) = jax.jit(jax.value_and_grad(loss, (0, 1)))(
+        _weights(), zeros
+    )
     flow = {
         f"rnn/{name}": ltd.LayerFlow.from_record(record)
         for name, record in records.items()
@@ -124,7 +133,7 @@ def test_the_groups_of_a_layer_that_is_the_model_have_their_names_alone():
     rnn = ltd.FlowRNN(NNXCell(), flow_groups=GROUPS)
     report = ltd.gradient_flow(lambda model, x: last(model(x)), rnn, X)
     assert list(report.layers) == ["fast", "slow"]
-    layer = ltd.linen.FlowRNN(LinenCell(), flow_groups=GROUPS)
+    layer: Any = ltd.linen.FlowRNN(LinenCell(), flow_groups=GROUPS)
     params = layer.init(jax.random.key(0), X)
     loss_fn = lambda params, x: last(layer.apply(params, x))
     report = ltd.linen.gradient_flow(loss_fn, params, X)

@@ -214,7 +214,7 @@ def programs(dtype: Any, **options: Any) -> Any:
             reset_carry=fresh if "resets" in options else None,
             **options,
         )
-        return sum(map(read, outputs, scales))
+        return sum(map(read, outputs, scales), jnp.zeros((), dtype))
 
     def alone(params: Any, records: Any, scales: Any) -> jax.Array:
         total = jnp.zeros((), dtype)

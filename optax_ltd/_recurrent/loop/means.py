@@ -7,14 +7,19 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
 from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.groups import Groups
 
 
-def nothing_seen(lead: tuple[int, ...], like: jax.Array) -> FlowRecord:
-    """An empty record that varies over the axes of ``jax.shard_map`` as ``like``."""
+def nothing_seen(
+    groups: Groups, lead: tuple[int, ...], carry: Leaves
+) -> list[FlowRecord]:
+    """Empty records that vary over the axes of ``jax.shard_map`` as the carry does."""
     record = FlowRecord.zeros(lead)
-    return jax.tree.map(
+    like = partition(groups.is_hidden, carry)[0][0]
+    varying = jax.tree.map(
         lambda zeros: jnp.zeros_like(like, shape=zeros.shape, dtype=zeros.dtype), record
     )._replace(calls=record.calls)
+    return [varying] * groups.count
 
 
 def sums_to_means(num_examples: int, apart: int) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.leaves import Flags, Leaves, combine, partition
+from optax_ltd._numerics.leaves import Flags, Leaves, combine
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import CellProgram
 from optax_ltd._recurrent.flow.information_flow import (
@@ -77,32 +77,25 @@ def scan_with_flow(
     constants = [regularised.constants]
     if options.remat and options.flow_reduction == "mean":
         # A segment does not know how many terms the others have.
-        if records is None:
-            hidden, _ = partition(groups.is_hidden, carry)
-            records = [nothing_seen(lead, hidden[0]) for _ in range(groups.count)]
+        records = nothing_seen(groups, lead, carry) if records is None else records
         apart = 1 if options.flow_off else groups.count
         average = sums_to_means(math.prod(lead[1:]), apart)
-        (constants, held), records = average(
-            regularised.constants, plain.constants, records
-        )
+        (constants, held), records = average(*constants, plain.constants, records)
         plain = plain._replace(constants=held)
         options = dataclasses.replace(options, flow_reduction="sum")
     weight = None if options.flow_off else jnp.asarray(options.flow_weight)
-
     scan = _regularised_scan(
         program, groups, options, call.num_batch_dims, apart=len(constants) > 1
     )
 
     def run(carry: Leaves, timed: _Timed) -> tuple[Leaves, Leaves]:
-        parts = timed.records
-        if records is not None and parts is not None:
-            parts = [
-                part._replace(omega=whole.omega, calls=whole.calls)
-                for part, whole in zip(parts, records, strict=True)
-            ]
-        steps = call.steps(options.flow_fraction, timed.time_index)
         arrays = _Arrays(
-            timed.time_index, weight, timed.mask, timed.resets, steps, parts
+            timed.time_index,
+            weight,
+            timed.mask,
+            timed.resets,
+            call.steps(options.flow_fraction, timed.time_index),
+            timed.whole(records),
         )
         return scan(
             [Stream(part, timed.regularised) for part in constants],
@@ -111,17 +104,13 @@ def scan_with_flow(
             arrays,
         )
 
-    over_time = records and [
-        record._replace(omega=None, calls=None)  # pyright: ignore
-        for record in records
-    ]
     timed = _Timed(
         regularised.ahead,
         plain.ahead,
         jnp.arange(lead[0]),
         call.mask,
         call.resets,
-        over_time,
+        _without_scalars(records),
     )
     return scan_in_segments(run, carry, timed) if options.remat else run(carry, timed)
 
@@ -168,6 +157,19 @@ class _Timed(NamedTuple):
     mask: jax.Array | None
     resets: jax.Array | None
     records: list[FlowRecord] | None
+
+    def whole(self, records: list[FlowRecord] | None) -> list[FlowRecord] | None:
+        """The records of these steps, with the scalars that all of them share."""
+        if records is None or self.records is None:
+            return None
+        return [
+            part._replace(omega=record.omega, calls=record.calls)
+            for part, record in zip(self.records, records, strict=True)
+        ]
+
+
+def _without_scalars(records: list[FlowRecord] | None) -> Any:
+    return records and [record._replace(omega=None, calls=None) for record in records]  # pyright: ignore
 
 
 def _regularised_scan(
