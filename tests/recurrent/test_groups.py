@@ -281,6 +281,24 @@ def test_a_group_that_overflows_leaves_the_other_alone():
     assert not np.any(records["right"].active)
 
 
+def test_a_group_that_does_not_count_has_a_part_in_one_that_does():
+    """δ_a passes on more than a float holds, and yet what b gets of it is finite."""
+
+    def cell(p: Any, carry: Any, x: Any) -> Any:
+        a, b = carry
+        return (1e30 * a + p["v"] * b, p["w"] * b + x), None
+
+    def loss(p: Any) -> jax.Array:
+        zeros = jnp.zeros((1, 1), jnp.float32)
+        options: Any = {"flow_weight": 1.0, "flow_groups": ("a", "b")}
+        (a, b), _ = ltd.unroll(cell, p, (zeros, zeros), zeros[None], **options)
+        return 1e10 * jnp.sum(a + b)
+
+    p = {"v": jnp.float32(0.5), "w": jnp.float32(2.0)}
+    # g_b = v + w, so that both derivatives of (g_b - 1)² are 2 (g_b - 1).
+    assert_close(jax.jit(jax.grad(loss))(p), {"v": 3.0, "w": 3.0}, 1e-6)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
