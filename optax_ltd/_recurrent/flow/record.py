@@ -20,6 +20,9 @@ from optax_ltd._recurrent.groups import group_names
 class FlowRecord(NamedTuple):
     """What the backward pass saw of the error signal; float32.
 
+    With ``flow_groups`` there is one for each group, of its leaves of δ_t, δ_t J_t and
+    the hidden state alone; only ``clipped`` and ``cut`` are of all leaves together.
+
     Attributes:
       error_norms: ``[T, B]``, ‖δ_t‖ of the loss as it was given.
       gains: ``[T, B]``, ‖δ_t J_t‖ / ‖δ_t‖; 0 where not active.

@@ -15,7 +15,8 @@ class LayerFlow:
     """The error signal along time in one recurrent layer.
 
     Steps count from 0 in the order in which the layer takes them: with ``reverse`` the
-    first row is of the end of the sequence.
+    first row is of the end of the sequence. With ``flow_groups`` this is of one group
+    of carry leaves; only ``clipped`` and ``cut`` are of all leaves together.
 
     Attributes:
       error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.

@@ -230,7 +230,10 @@ def loop_cotangents(
 
 
 class _Pairing(NamedTuple):
-    """δ_t / ‖δ_t‖ and w_t, of which ∂Ω/∂θ is that of Σ_t ⟨δ_t / ‖δ_t‖, J_t w_t⟩."""
+    """δ_t / ‖δ_t‖ and w_t, of which ∂Ω/∂θ is that of Σ_t ⟨δ_t / ‖δ_t‖, J_t w_t⟩.
+
+    With groups there is another size in the place of ‖δ_t‖; see `Penalty.at_one_size`.
+    """
 
     unit: Leaves
     along: Leaves
