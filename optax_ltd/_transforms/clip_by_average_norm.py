@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import check_nonnegative, check_static_count
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._norm_statistics import (
     OUTLIER,
@@ -15,6 +15,7 @@ from optax_ltd._transforms._norm_statistics import (
     first_moments,
     next_mean,
 )
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
@@ -111,19 +112,32 @@ def clip_by_average_norm(
         **extra_args: Any,
     ) -> tuple[Any, ClipByAverageNormState]:
         del params, extra_args
-        measured = tree_norm(updates, axes)
-        threshold = jnp.asarray(multiple).astype(state.mean.dtype) * state.mean
-        warm = is_full(state.first_norms)
-        threshold = jnp.where(warm, threshold, jnp.inf)
-        new_updates, record = clip(updates, measured, threshold, state.record)
-        norm, counts = counted_norm(measured, state.mean.dtype)
-        first_norms = push(state.first_norms, norm, counts & ~warm)
-        bounded = jnp.minimum(norm, OUTLIER * state.mean)
-        beta = jnp.asarray(decay).astype(state.mean.dtype)
-        later = next_mean(state.mean, bounded, beta)
-        first, _ = first_moments(first_norms)
-        start = jnp.where(is_full(first_norms), first, 0)
-        mean = jnp.where(warm, jnp.where(counts, later, state.mean), start)
-        return new_updates, ClipByAverageNormState(record, first_norms, mean)
+        return in_one_program(
+            _update, updates, state, multiple=multiple, decay=decay, axes=axes
+        )
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipByAverageNormState,
+    *,
+    multiple: jax.typing.ArrayLike,
+    decay: jax.typing.ArrayLike,
+    axes: Axes,
+) -> tuple[Any, ClipByAverageNormState]:
+    measured = tree_norm(updates, axes)
+    threshold = jnp.asarray(multiple).astype(state.mean.dtype) * state.mean
+    warm = is_full(state.first_norms)
+    threshold = jnp.where(warm, threshold, jnp.inf)
+    new_updates, record = clip(updates, measured, threshold, state.record)
+    norm, counts = counted_norm(measured, state.mean.dtype)
+    first_norms = push(state.first_norms, norm, counts & ~warm)
+    bounded = jnp.minimum(norm, OUTLIER * state.mean)
+    beta = jnp.asarray(decay).astype(state.mean.dtype)
+    later = next_mean(state.mean, bounded, beta)
+    first, _ = first_moments(first_norms)
+    start = jnp.where(is_full(first_norms), first, 0)
+    mean = jnp.where(warm, jnp.where(counts, later, state.mean), start)
+    return new_updates, ClipByAverageNormState(record, first_norms, mean)

@@ -1,6 +1,5 @@
 """Clip the norm of the whole gradient."""
 
-import functools
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
@@ -8,9 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import check_choice, check_nonnegative
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
@@ -94,7 +94,6 @@ def clip_by_global_norm(
     max_norm = check_nonnegative("max_norm", max_norm, finite=random)
     key = check_key("key", key) if random else check_no_key("key", key, f"{above=!r}")
     axes = check_axis_name(axis_name)
-    draw = functools.partial(random_step, direction=direction, axes=axes)
 
     def init(params: Any) -> ClipByGlobalNormState:
         del params
@@ -108,28 +107,48 @@ def clip_by_global_norm(
         **extra_args: Any,
     ) -> tuple[Any, ClipByGlobalNormState]:
         del params, extra_args
-        measured = tree_norm(updates, axes)
-        rescale = rescaling(measured, max_norm)
-        scale = rescale.scale
-        if state.key is None:
-            new_updates = map_inexact(rescale, updates)
-        else:
-            scale = jnp.where(rescale.clipped, 0, scale)
-            steps = draw(
-                state.key,
-                state.record.total_count,
-                updates,
-                max_norm,
-                needed=rescale.clipped,
-            )
-            new_updates = map_inexact(
-                lambda leaf, step: jnp.where(rescale.clipped, step, leaf),
-                updates,
-                steps,
-            )
-        record = update_record(
-            state.record, updates, measured, scale=scale, clipped=rescale.clipped
+        return in_one_program(
+            _update,
+            updates,
+            state,
+            max_norm=max_norm,
+            direction=direction,
+            axes=axes,
         )
-        return new_updates, ClipByGlobalNormState(record, state.key)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipByGlobalNormState,
+    *,
+    max_norm: jax.typing.ArrayLike,
+    direction: Direction,
+    axes: Axes,
+) -> tuple[Any, ClipByGlobalNormState]:
+    measured = tree_norm(updates, axes)
+    rescale = rescaling(measured, max_norm)
+    scale = rescale.scale
+    if state.key is None:
+        new_updates = map_inexact(rescale, updates)
+    else:
+        scale = jnp.where(rescale.clipped, 0, scale)
+        steps = random_step(
+            state.key,
+            state.record.total_count,
+            updates,
+            max_norm,
+            needed=rescale.clipped,
+            direction=direction,
+            axes=axes,
+        )
+        new_updates = map_inexact(
+            lambda leaf, step: jnp.where(rescale.clipped, step, leaf),
+            updates,
+            steps,
+        )
+    record = update_record(
+        state.record, updates, measured, scale=scale, clipped=rescale.clipped
+    )
+    return new_updates, ClipByGlobalNormState(record, state.key)

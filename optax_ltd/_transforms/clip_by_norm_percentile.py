@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import check_nonnegative, check_static_count
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._norm_statistics import counted_norm
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
@@ -105,14 +106,22 @@ def clip_by_norm_percentile(
         **extra_args: Any,
     ) -> tuple[Any, ClipByNormPercentileState]:
         del params, extra_args
-        measured = tree_norm(updates, axes)
-        norms = push(state.norms, *counted_norm(measured, state.norms.dtype))
-        threshold = window_percentile(
-            norms, jnp.asarray(percentile).astype(norms.dtype)
-        )
-        # By what is kept of its norm, or one beyond the range would exceed itself.
-        threshold = jnp.where(norms[-1] <= threshold, jnp.inf, threshold)
-        new_updates, record = clip(updates, measured, threshold, state.record)
-        return new_updates, ClipByNormPercentileState(record, norms)
+        return in_one_program(_update, updates, state, percentile=percentile, axes=axes)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipByNormPercentileState,
+    *,
+    percentile: jax.typing.ArrayLike,
+    axes: Axes,
+) -> tuple[Any, ClipByNormPercentileState]:
+    measured = tree_norm(updates, axes)
+    norms = push(state.norms, *counted_norm(measured, state.norms.dtype))
+    threshold = window_percentile(norms, jnp.asarray(percentile).astype(norms.dtype))
+    # By what is kept of its norm, or one beyond the range would exceed itself.
+    threshold = jnp.where(norms[-1] <= threshold, jnp.inf, threshold)
+    new_updates, record = clip(updates, measured, threshold, state.record)
+    return new_updates, ClipByNormPercentileState(record, norms)

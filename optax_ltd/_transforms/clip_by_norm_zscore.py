@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import check_nonnegative, check_static_count
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._norm_statistics import (
     counted_norm,
@@ -15,6 +15,7 @@ from optax_ltd._transforms._norm_statistics import (
     next_deviation,
     next_mean,
 )
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record
 from optax_ltd._transforms._rescale import clip
 from optax_ltd._transforms._transformation import transformation
@@ -134,17 +135,37 @@ def clip_by_norm_zscore(
         **extra_args: Any,
     ) -> tuple[Any, ClipByNormZscoreState]:
         del params, extra_args
-        measured = tree_norm(updates, axes)
-        dtype = state.mean.dtype
-        norm, counts = counted_norm(measured, dtype)
-        limit, bound = _limits(norm, state, jnp.asarray(threshold).astype(dtype))
-        limit = jnp.minimum(limit, max_norm)
-        new_updates, record = clip(updates, measured, limit, state.record)
-        bounded = jnp.minimum(norm, bound)
-        statistics = _advance(state, bounded, counts, jnp.asarray(decay).astype(dtype))
-        return new_updates, ClipByNormZscoreState(record, *statistics)
+        return in_one_program(
+            _update,
+            updates,
+            state,
+            threshold=threshold,
+            decay=decay,
+            max_norm=max_norm,
+            axes=axes,
+        )
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipByNormZscoreState,
+    *,
+    threshold: jax.typing.ArrayLike,
+    decay: jax.typing.ArrayLike,
+    max_norm: jax.typing.ArrayLike,
+    axes: Axes,
+) -> tuple[Any, ClipByNormZscoreState]:
+    measured = tree_norm(updates, axes)
+    dtype = state.mean.dtype
+    norm, counts = counted_norm(measured, dtype)
+    limit, bound = _limits(norm, state, jnp.asarray(threshold).astype(dtype))
+    limit = jnp.minimum(limit, max_norm)
+    new_updates, record = clip(updates, measured, limit, state.record)
+    bounded = jnp.minimum(norm, bound)
+    statistics = _advance(state, bounded, counts, jnp.asarray(decay).astype(dtype))
+    return new_updates, ClipByNormZscoreState(record, *statistics)
 
 
 def _limits(

@@ -11,6 +11,7 @@ from optax_ltd._numerics.checks import check_nonnegative
 from optax_ltd._numerics.dtypes import is_inexact, real_dtype, widened
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name, max_over_shards
 from optax_ltd._numerics.tree_norm import TreeNorm
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, threshold_in
 from optax_ltd._transforms._transformation import transformation
@@ -80,21 +81,31 @@ def clip_by_value(
         updates: Any, state: ClipByValueState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, ClipByValueState]:
         del params, extra_args
-        measured = _largest_entry(updates, axes)
-        threshold = threshold_in(measured.root.dtype, max_delta)
-        clipped = measured.finite & (measured.root > threshold * measured.lift)
-        smallest = threshold * measured.lift / jnp.where(clipped, measured.root, 1)
-        record = update_record(
-            state.record,
-            updates,
-            measured,
-            scale=jnp.where(clipped, smallest, 1),
-            clipped=clipped,
-        )
-        new_updates = map_inexact(lambda leaf: _clip(leaf, max_delta), updates)
-        return new_updates, ClipByValueState(record)
+        return in_one_program(_update, updates, state, max_delta=max_delta, axes=axes)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipByValueState,
+    *,
+    max_delta: jax.typing.ArrayLike,
+    axes: Axes,
+) -> tuple[Any, ClipByValueState]:
+    measured = _largest_entry(updates, axes)
+    threshold = threshold_in(measured.root.dtype, max_delta)
+    clipped = measured.finite & (measured.root > threshold * measured.lift)
+    smallest = threshold * measured.lift / jnp.where(clipped, measured.root, 1)
+    record = update_record(
+        state.record,
+        updates,
+        measured,
+        scale=jnp.where(clipped, smallest, 1),
+        clipped=clipped,
+    )
+    new_updates = map_inexact(lambda leaf: _clip(leaf, max_delta), updates)
+    return new_updates, ClipByValueState(record)
 
 
 def _clip(leaf: jax.Array, max_delta: jax.typing.ArrayLike) -> jax.Array:

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import check_choice, check_nonnegative
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, raw_key
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
@@ -103,29 +104,47 @@ def clip_or_random_step(
         **extra_args: Any,
     ) -> tuple[Any, ClipOrRandomStepState]:
         del params, extra_args
-        measured = tree_norm(updates, axes)
-        rescale = rescaling(measured, max_norm)
-        steps = random_step(
-            state.key,
-            state.record.total_count,
+        return in_one_program(
+            _update,
             updates,
-            max_norm,
-            needed=~measured.finite,
+            state,
+            max_norm=max_norm,
             direction=direction,
             axes=axes,
         )
-        new_updates = map_inexact(
-            lambda leaf, step: jnp.where(measured.finite, rescale(leaf), step),
-            updates,
-            steps,
-        )
-        record = update_record(
-            state.record,
-            updates,
-            measured,
-            scale=jnp.where(measured.finite, rescale.scale, 0),
-            clipped=rescale.clipped,
-        )
-        return new_updates, ClipOrRandomStepState(record, state.key)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipOrRandomStepState,
+    *,
+    max_norm: jax.typing.ArrayLike,
+    direction: Direction,
+    axes: Axes,
+) -> tuple[Any, ClipOrRandomStepState]:
+    measured = tree_norm(updates, axes)
+    rescale = rescaling(measured, max_norm)
+    steps = random_step(
+        state.key,
+        state.record.total_count,
+        updates,
+        max_norm,
+        needed=~measured.finite,
+        direction=direction,
+        axes=axes,
+    )
+    new_updates = map_inexact(
+        lambda leaf, step: jnp.where(measured.finite, rescale(leaf), step),
+        updates,
+        steps,
+    )
+    record = update_record(
+        state.record,
+        updates,
+        measured,
+        scale=jnp.where(measured.finite, rescale.scale, 0),
+        clipped=rescale.clipped,
+    )
+    return new_updates, ClipOrRandomStepState(record, state.key)

@@ -15,6 +15,7 @@ from optax_ltd._numerics.dtypes import is_inexact, real_dtype
 from optax_ltd._numerics.layouts import laid_out, layout
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import (
     GradientRecord,
     init_record,
@@ -136,20 +137,28 @@ def clip_per_example(
     ) -> tuple[Any, ClipPerExampleState]:
         del extra_args
         _check_shapes(updates, params)
-        updates = _examples(updates)
-        numbers = [leaf for leaf in jax.tree.leaves(updates) if is_inexact(leaf)]
-        rows = [PartitionSpec(*layout(leaf)[1:]) for leaf in numbers]
-        whole = PartitionSpec()
-        average = functools.partial(_average, updates, axes)
-        average = laid_out(average, numbers, (rows, whole, whole, whole))
-        means, typical, scale, share = average(numbers, max_norm)
-        record = update_record(
-            state.record, updates, typical, scale=scale, clipped=share
-        )
-        new_updates = _with_numbers(updates, means, _first)
-        return new_updates, ClipPerExampleState(record)
+        return in_one_program(_update, updates, state, max_norm=max_norm, axes=axes)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: ClipPerExampleState,
+    *,
+    max_norm: jax.typing.ArrayLike,
+    axes: Axes,
+) -> tuple[Any, ClipPerExampleState]:
+    updates = _examples(updates)
+    numbers = [leaf for leaf in jax.tree.leaves(updates) if is_inexact(leaf)]
+    rows = [PartitionSpec(*layout(leaf)[1:]) for leaf in numbers]
+    whole = PartitionSpec()
+    average = functools.partial(_average, updates, axes)
+    average = laid_out(average, numbers, (rows, whole, whole, whole))
+    means, typical, scale, share = average(numbers, max_norm)
+    record = update_record(state.record, updates, typical, scale=scale, clipped=share)
+    new_updates = _with_numbers(updates, means, _first)
+    return new_updates, ClipPerExampleState(record)
 
 
 def _average(

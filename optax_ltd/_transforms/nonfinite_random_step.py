@@ -1,6 +1,5 @@
 """Replace a gradient that is Inf or NaN."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -10,9 +9,10 @@ import optax
 
 from optax_ltd._numerics.checks import check_choice, check_nonnegative
 from optax_ltd._numerics.dtypes import is_inexact
-from optax_ltd._numerics.shards import AxisName, check_axis_name
+from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, check_no_key, raw_key
+from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._random_step import Direction, random_step
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact
@@ -131,7 +131,6 @@ def nonfinite_random_step(
         check_key("key", key) if random else check_no_key("key", key, f"{fallback=!r}")
     )
     axes = check_axis_name(axis_name)
-    draw = functools.partial(random_step, direction=direction, axes=axes)
 
     def init(params: Any) -> NonfiniteRandomStepState:
         del params
@@ -145,24 +144,57 @@ def nonfinite_random_step(
         **extra_args: Any,
     ) -> tuple[Any, NonfiniteRandomStepState]:
         del extra_args
-        measured = tree_norm(updates, axes)
-        finite, record = measured.finite, state.record
-        if state.key is not None:
-            substitutes = draw(
-                state.key, record.total_count, updates, step_size, needed=~finite
-            )
-        elif fallback == "shrink":
-            substitutes = _shrink(updates, params, shrink_rate, shrink_mask)
-        else:
-            substitutes = [0] * len(jax.tree.leaves(updates))
-        new_updates = _replace(updates, substitutes, unless=finite)
-        scale = jnp.where(finite, 1, 0)
-        record = update_record(
-            record, updates, measured, scale=scale, clipped=jnp.zeros_like(finite)
+        shrunk = None
+        if fallback == "shrink":
+            shrunk = _shrunk(updates, params, shrink_mask)
+        return in_one_program(
+            _update,
+            updates,
+            state,
+            None if shrunk is None else params,
+            step_size=step_size,
+            direction=direction,
+            shrink_rate=shrink_rate,
+            shrunk=shrunk,
+            axes=axes,
         )
-        return new_updates, NonfiniteRandomStepState(record, state.key)
 
     return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: NonfiniteRandomStepState,
+    params: Any,
+    *,
+    step_size: jax.typing.ArrayLike | None,
+    direction: Direction,
+    shrink_rate: jax.typing.ArrayLike,
+    shrunk: tuple[bool, ...] | None,
+    axes: Axes,
+) -> tuple[Any, NonfiniteRandomStepState]:
+    measured = tree_norm(updates, axes)
+    finite, record = measured.finite, state.record
+    if state.key is not None:
+        substitutes = random_step(
+            state.key,
+            record.total_count,
+            updates,
+            step_size,
+            needed=~finite,
+            direction=direction,
+            axes=axes,
+        )
+    elif shrunk is not None:
+        substitutes = _shrink(updates, params, shrink_rate, shrunk)
+    else:
+        substitutes = [0] * len(jax.tree.leaves(updates))
+    new_updates = _replace(updates, substitutes, unless=finite)
+    scale = jnp.where(finite, 1, 0)
+    record = update_record(
+        record, updates, measured, scale=scale, clipped=jnp.zeros_like(finite)
+    )
+    return new_updates, NonfiniteRandomStepState(record, state.key)
 
 
 def _replace(updates: Any, substitutes: list[Any], *, unless: jax.Array) -> Any:
@@ -175,12 +207,9 @@ def _replace(updates: Any, substitutes: list[Any], *, unless: jax.Array) -> Any:
     )
 
 
-def _shrink(
-    updates: Any, params: Any, rate: jax.typing.ArrayLike, mask: Any
-) -> list[Any]:
-    """The gradient rate * params where the mask holds, leaf by leaf."""
-    leaves = jax.tree.leaves(updates)
-    if params is None and leaves:
+def _shrunk(updates: Any, params: Any, mask: Any) -> tuple[bool, ...]:
+    """Which leaves the mask lets shrink; all must have their parameters."""
+    if params is None and jax.tree.leaves(updates):
         raise ValueError(
             '`params` must be given to `update` with fallback="shrink", which '
             "replaces the gradient by a multiple of them; got None."
@@ -192,13 +221,19 @@ def _shrink(
         )
     selected = mask(params) if callable(mask) else mask
     if selected is None:
-        chosen = [True] * len(leaves)
-    else:
-        spread = jax.tree.map(
-            lambda choice, part: jax.tree.map(lambda _: choice, part), selected, params
-        )
-        chosen = jax.tree.leaves(spread)
-    rows = zip(leaves, jax.tree.leaves(params), chosen, strict=True)
+        return (True,) * required.num_leaves
+    spread = jax.tree.map(
+        lambda choice, part: jax.tree.map(lambda _: choice, part), selected, params
+    )
+    return tuple(map(bool, jax.tree.leaves(spread)))
+
+
+def _shrink(
+    updates: Any, params: Any, rate: jax.typing.ArrayLike, shrunk: tuple[bool, ...]
+) -> list[Any]:
+    """The gradient rate * params of the leaves that shrink."""
+    leaves = jax.tree.leaves(updates)
+    rows = zip(leaves, jax.tree.leaves(params), shrunk, strict=True)
     return [
         rate * param.astype(leaf.dtype) if choice and is_inexact(leaf) else 0
         for leaf, param, choice in rows

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from optax_ltd._recurrent.flow.report import GradientFlow
+    from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 
 
 def gradient_flow(
@@ -24,7 +24,8 @@ def gradient_flow(
     Above, the norm of the error signal :math:`\delta_t = \partial L / \partial h_t` on
     a logarithmic scale; below, the gain :math:`\|\delta_t J_t\| / \|\delta_t\|` of each
     step. A line is the median over the examples of the batch, a band its quartiles.
-    One column per recurrent layer.
+    One column per recurrent layer. A dashed line marks the first step after which the
+    hidden state of an example is Inf or NaN: the forward pass broke there.
 
     Args:
       reports: What `optax_ltd.gradient_flow` returned, or several such reports of one
@@ -67,6 +68,7 @@ def gradient_flow(
             norm_axes.set_xlim(1, max(2, len(gains)))
             _draw_band(norm_axes, _style.by_example(norms), color, label=name)
             _draw_band(gain_axes, _style.by_example(gains), color, label=name)
+            _mark_broken(norm_axes, gain_axes, flow, color)
         gain_axes.axhline(1, color=_style.FAINT, linewidth=1, zorder=0)
         _style.tick_integers(gain_axes.xaxis)
         gain_axes.set_xlabel(_style.TIME_LABEL)
@@ -93,6 +95,26 @@ def _common_layers(reports: Mapping[str, GradientFlow]) -> list[str]:
             f"`reports` must be one or more of the same layers; got those of {layers}."
         )
     return layers[0]
+
+
+def _mark_broken(above: Axes, below: Axes, flow: LayerFlow, color: str) -> None:
+    """Marks the first step after which the state of some example is not finite."""
+    broken = ~_style.by_example(flow.state_finite).all(axis=1)
+    if not broken.any():
+        return
+    step = 1 + int(np.argmax(broken))
+    for axes in (above, below):
+        axes.axvline(step, color=color, linestyle="--", linewidth=1.2)
+    late = step > len(broken) / 2
+    below.annotate(
+        f"hidden state Inf or NaN from step {step} on",
+        (step, 0.03),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4 if late else 4, 0),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        color=color,
+    )
 
 
 def _draw_band(axes: Axes, values: np.ndarray, color: str, label: str) -> None:

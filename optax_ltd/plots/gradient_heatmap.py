@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NONE = "#c6c6c6"
 _NONFINITE = "#d55e00"
+_BROKEN = "#3b3b3b"
 _NORM_COLORS = "viridis"
 _GAIN_COLORS = "PRGn"  # green where it grows, violet where it fades, white at 1
 _LEAST_DECADES = 2
@@ -30,6 +31,7 @@ class _Cells(NamedTuple):
     gains: np.ndarray
     norm_nonfinite: np.ndarray
     gain_nonfinite: np.ndarray
+    state_nonfinite: np.ndarray
 
 
 def gradient_heatmap(report: GradientFlow) -> Figure:
@@ -43,7 +45,8 @@ def gradient_heatmap(report: GradientFlow) -> Figure:
     the right, and examples lie below each other. One column per recurrent layer.
 
     Grey cells have no error signal, or are masked; in orange ones the norm, or what the
-    step passes on, is Inf or NaN.
+    step passes on, is Inf or NaN. Dark ones say where the forward pass broke: there the
+    hidden state is Inf or NaN, and no error signal means anything.
 
     Args:
       report: What `optax_ltd.gradient_flow` returned.
@@ -80,8 +83,12 @@ def gradient_heatmap(report: GradientFlow) -> Figure:
     norm_scale = _norm_scale([cells.norms for cells in layers.values()])
     gain_scale = LogNorm(_GAIN_TICKS[0], _GAIN_TICKS[-1])
     for (above, below), cells in zip(axes.T, layers.values(), strict=True):
-        _draw(above, cells.norms, cells.norm_nonfinite, norm_scale, _NORM_COLORS)
-        _draw(below, cells.gains, cells.gain_nonfinite, gain_scale, _GAIN_COLORS)
+        _draw(above, cells.norms, norm_scale, _NORM_COLORS)
+        _draw(below, cells.gains, gain_scale, _GAIN_COLORS)
+        _overlay(above, cells.norm_nonfinite & ~cells.state_nonfinite, _NONFINITE)
+        _overlay(below, cells.gain_nonfinite & ~cells.state_nonfinite, _NONFINITE)
+        for ax in (above, below):
+            _overlay(ax, cells.state_nonfinite, _BROKEN)
     above, below = axes
     bar = figure.colorbar(above[-1].images[0], ax=list(above), label=_style.NORM_LABEL)
     bar.ax.yaxis.set_minor_formatter("")
@@ -115,8 +122,9 @@ def _new_maps(layers: dict[str, _Cells]) -> tuple[Figure, Any]:
 
 
 def _cells(flow: LayerFlow) -> _Cells:
-    norms, gains, active = (
-        _style.by_example(x).T for x in (flow.error_norms, flow.gains, flow.active)
+    norms, gains, active, state_finite = (
+        _style.by_example(x).T
+        for x in (flow.error_norms, flow.gains, flow.active, flow.state_finite)
     )
     nonfinite = ~np.isfinite(norms)
     # A step whose own signal is finite may pass on what is not.
@@ -128,6 +136,7 @@ def _cells(flow: LayerFlow) -> _Cells:
         gains=np.where(active, gains, np.nan),
         norm_nonfinite=nonfinite,
         gain_nonfinite=nonfinite | overflows,
+        state_nonfinite=~state_finite,
     )
 
 
@@ -141,39 +150,50 @@ def _norm_scale(norms: list[np.ndarray]) -> LogNorm:
     return LogNorm(10.0 ** (low - wider), 10.0 ** (high + wider))
 
 
-def _draw(
-    axes: Axes, values: np.ndarray, nonfinite: np.ndarray, scale: LogNorm, colors: str
-) -> None:
+def _draw(axes: Axes, values: np.ndarray, scale: LogNorm, colors: str) -> None:
     """One map of values [B, T], step and example 1 at the upper left."""
     import matplotlib as mpl
-    from matplotlib.colors import ListedColormap
 
-    examples, steps = values.shape
     colormap = mpl.colormaps[colors].with_extremes(bad=_NONE)
-    overlay = ListedColormap([_NONFINITE])
     clipped = np.clip(values, scale.vmin, scale.vmax)
-    extent = (0.5, steps + 0.5, examples + 0.5, 0.5)
-    options = {"aspect": "auto", "interpolation": "nearest", "extent": extent}
-    axes.imshow(clipped, cmap=colormap, norm=scale, **options)
-    if nonfinite.any():
-        axes.imshow(np.where(nonfinite, 1.0, np.nan), cmap=overlay, **options)
+    axes.imshow(clipped, cmap=colormap, norm=scale, **_place(values))
     axes.spines[:].set(color=_style.FAINT, linewidth=0.5)
     _style.tick_integers(axes.xaxis)
     _style.tick_integers(axes.yaxis)
+
+
+def _overlay(axes: Axes, cells: np.ndarray, color: str) -> None:
+    """Cells [B, T] in one colour over what is drawn."""
+    from matplotlib.colors import ListedColormap
+
+    if cells.any():
+        marked = np.where(cells, 1.0, np.nan)
+        axes.imshow(marked, cmap=ListedColormap([color]), **_place(cells))
+
+
+def _place(cells: np.ndarray) -> dict[str, Any]:
+    examples, steps = cells.shape
+    extent = (0.5, steps + 0.5, examples + 0.5, 0.5)
+    return {"aspect": "auto", "interpolation": "nearest", "extent": extent}
 
 
 def _add_legend(figure: Figure, layers: list[_Cells]) -> None:
     """Says what the cells without a value are, if there are any."""
     from matplotlib.patches import Patch
 
-    nonfinite = any(cells.gain_nonfinite.any() for cells in layers)
-    empty = any((np.isnan(c.gains) & ~c.gain_nonfinite).any() for c in layers)
+    broken = any(cells.state_nonfinite.any() for cells in layers)
+    nonfinite = any((c.gain_nonfinite & ~c.state_nonfinite).any() for c in layers)
+    empty = any(
+        (np.isnan(c.gains) & ~c.gain_nonfinite & ~c.state_nonfinite).any()
+        for c in layers
+    )
     kinds = (
         (empty, _NONE, "no error signal, or masked"),
         (nonfinite, _NONFINITE, "Inf or NaN"),
+        (broken, _BROKEN, "hidden state is Inf or NaN"),
     )
     patches = [Patch(color=color, label=text) for seen, color, text in kinds if seen]
     if patches:
         figure.legend(
-            handles=patches, loc="outside lower right", ncols=2, frameon=False
+            handles=patches, loc="outside lower right", ncols=3, frameon=False
         )

@@ -10,6 +10,8 @@ from optax_ltd.experiments.studies import descents
 from tests.experiments.synthetic_runs import made_cliff
 
 W, B = 5.2, -2.3
+loss = jax.jit(descents.loss)
+gradient_of = jax.jit(jax.grad(descents.loss, argnums=(0, 1)))
 
 
 def sigmoid(x: float) -> float:
@@ -32,13 +34,13 @@ def result() -> descents.Cliff:
 def test_the_loss_is_that_of_the_paper():
     for w, b in [(W, B), (4.5, -2.3), (5.0, -3.0), (6.0, -2.0)]:
         np.testing.assert_allclose(
-            descents.loss(w, b), reference_loss(w, b), rtol=1e-3, atol=1e-9
+            loss(w, b), reference_loss(w, b), rtol=1e-3, atol=1e-9
         )
 
 
 @pytest.mark.parametrize(("w", "b"), [(W, B), (4.2, -2.0), (5.0, -2.9)])
 def test_the_gradient_is_a_finite_difference(w: float, b: float):
-    gradient = jax.grad(descents.loss, argnums=(0, 1))(w, b)
+    gradient = gradient_of(w, b)
     step = 1e-5
     along_w = reference_loss(w + step, b) - reference_loss(w - step, b)
     along_b = reference_loss(w, b + step) - reference_loss(w, b - step)
@@ -49,33 +51,32 @@ def test_the_gradient_is_a_finite_difference(w: float, b: float):
 def test_the_loss_is_zero_along_the_valley():
     for w in (3.0, 3.5, 4.0):
         b = np.log(0.7 / 0.3) - 0.7 * w
-        np.testing.assert_allclose(descents.loss(w, b), 0, atol=1e-6)
+        np.testing.assert_allclose(loss(w, b), 0, atol=1e-6)
 
 
 def test_the_cliff_is_where_the_first_state_changes_attractors():
     for w in (5.0, 5.5, 6.0):
         b = 0.5 - w * sigmoid(0.5)
-        above, below = (float(descents.loss(w, b + step)) for step in (0.02, -0.02))
+        above, below = (float(loss(w, b + step)) for step in (0.02, -0.02))
         assert above < 0.1 < 0.25 < below
 
 
 def test_the_surface_has_a_row_for_each_bias():
     w, b = np.array([4.0, 5.0, 6.0]), np.array([-3.0, -2.0])
-    losses = np.asarray(descents.surface(w, b))
+    losses = np.asarray(jax.jit(descents.surface)(w, b))
     assert losses.shape == (2, 3)
     np.testing.assert_allclose(losses[0, 2], reference_loss(6.0, -3.0), rtol=1e-3)
 
 
 def test_a_descent_is_that_of_a_loop():
-    path = descents.descend(
-        optax.chain(ltd.clip_by_global_norm(0.1), optax.sgd(0.5)), np.array([W, B]), 3
-    )
+    tx = optax.chain(ltd.clip_by_global_norm(0.1), optax.sgd(0.5))
+    path = jax.jit(lambda start: descents.descend(tx, start, 3))(np.array([W, B]))
     assert [len(values) for values in path] == [4, 4, 4]
     point = np.array([W, B])
     for i in range(4):
         np.testing.assert_allclose(path.points[i], point, rtol=1e-4)
         np.testing.assert_allclose(path.losses[i], reference_loss(*point), rtol=1e-2)
-        gradient = np.array(jax.grad(descents.loss, argnums=(0, 1))(*point))
+        gradient = np.array(gradient_of(*point))
         norm = np.linalg.norm(gradient)
         np.testing.assert_allclose(path.gradient_norms[i], norm, rtol=1e-2)
         point = point - 0.5 * gradient * min(1, 0.1 / norm)

@@ -1,5 +1,6 @@
 """A run that goes on from a checkpoint is the run that never stopped."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -32,10 +33,10 @@ CONFIG = Config(
 SETUP = make_setup(CONFIG)
 
 
-def fresh(runner: Runner) -> Runner:
-    """A new runner of the same set-up, which compiles no program again."""
-    new = Runner(runner.setup)
-    new.__dict__.update({name: getattr(runner, name) for name in ("_train", "_test")})
+def once_more(untrained: Runner) -> Runner:
+    """Another such runner, which compiles no program again."""
+    new = copy.copy(untrained)
+    new.run = copy.deepcopy(untrained.run)
     return new
 
 
@@ -60,9 +61,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runner(folder: Path) -> Runner:
-    """Saved after four of its six updates, then trained to the end."""
+def untrained() -> Runner:
     runner = Runner(SETUP)
+    runner.compile()
+    return runner
+
+
+@pytest.fixture(scope="module")
+def runner(folder: Path, untrained: Runner) -> Runner:
+    """Saved after four of its six updates, then trained to the end."""
+    runner = once_more(untrained)
     runner.train(until=4)
     with Checkpoints(folder) as saved:
         saved.save(runner)
@@ -84,24 +92,27 @@ def test_going_on_gives_the_bits_of_never_stopping(folder: Path, runner: Runner)
         np.testing.assert_equal(got._asdict(), want._asdict())
 
 
-def test_the_networks_that_solved_come_back_too(tmp_path: Path, runner: Runner):
-    runner = fresh(runner)
-    kept, untrained = runner.members, numbers(runner.members)
-    runner.advance()
-    trained, runner.kept = numbers(runner.members), kept
+def test_the_networks_that_solved_come_back_too(
+    tmp_path: Path, untrained: Runner, runner: Runner
+):
+    begun, resumed = once_more(untrained), once_more(untrained)
+    begun.advance()
+    begun.kept = runner.members
     with Checkpoints(tmp_path) as saved:
-        saved.save(runner)
+        saved.save(begun)
     with Checkpoints(tmp_path) as saved:
-        saved.restore(resumed := fresh(runner))
-    assert resumed.run.seconds == runner.run.seconds > 0
-    for got, want in zip(numbers(resumed.kept), untrained, strict=True):
+        saved.restore(resumed)
+    assert resumed.run.seconds == begun.run.seconds > 0
+    for got, want in zip(numbers(resumed.kept), numbers(begun.kept), strict=True):
         np.testing.assert_array_equal(got, want)
-    for got, want in zip(numbers(resumed.members), trained, strict=True):
+    for got, want in zip(numbers(resumed.members), numbers(begun.members), strict=True):
         np.testing.assert_array_equal(got, want)
 
 
-def test_sampled_steps_are_drawn_anew_in_every_update(runner: Runner):
-    before, after = numbers(Runner(SETUP).members.rest), numbers(runner.members.rest)
+def test_sampled_steps_are_drawn_anew_in_every_update(
+    untrained: Runner, runner: Runner
+):
+    before, after = numbers(untrained.members.rest), numbers(runner.members.rest)
     counts = [a - b for a, b in zip(after, before, strict=True) if (a != b).any()]
     assert counts
     assert all((count >= CONFIG.updates).all() for count in counts)

@@ -74,21 +74,22 @@ def test_it_is_the_textbook_loop(finished: Runner):
     """Seed 1 by hand: one network, one update at a time, no vmap."""
     trainer = trainer_of(CONFIG)
     member = trainer.init(1)
-    losses = []
+    key = jax.random.wrap_key_data(member.data_key)
 
     def loss_fn(params, batch):
         return TASK.loss(trainer.network(member._replace(params=params))(batch), batch)
 
-    grad = jax.jit(jax.value_and_grad(loss_fn))
-    sample = jax.jit(TASK.sample, static_argnums=1)
-    params = member.params
-    for update in range(5):
-        key = jax.random.wrap_key_data(member.data_key)
-        batch = sample(jax.random.fold_in(key, update), 20)
-        loss, grads = grad(params, batch)
-        losses.append(loss)
+    @jax.jit
+    def make_update(params, update):
+        batch = TASK.sample(jax.random.fold_in(key, update), 20)
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
         step = -0.5 / jnp.maximum(1, ltd.global_norm(grads))
-        params = jax.tree.map(lambda p, g, step=step: p + step * g, params, grads)
+        return jax.tree.map(lambda p, g: p + step * g, params, grads), loss
+
+    params, losses = member.params, []
+    for update in range(5):
+        params, loss = make_update(params, update)
+        losses.append(loss)
     expected = trainer.network(member._replace(params=params))
     for got, want in zip(
         params_of(finished.network(1)), params_of(expected), strict=True
@@ -122,9 +123,10 @@ def test_model_before_training_is_kept(finished: Runner):
         assert (other != want).any()
 
 
-def test_a_network_is_kept_as_it_first_solved_the_task():
+def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
     """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
     runner = Runner(SETUP)
+    runner.__dict__["_train"] = finished._train  # not to be compiled again
     wrong = iter([[20, 0], [0, 20], [20, 20]])
     runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)))
     made = []
@@ -136,9 +138,9 @@ def test_a_network_is_kept_as_it_first_solved_the_task():
         for kept, solved, last in zip(got, made[first], made[-1], strict=True):
             np.testing.assert_array_equal(kept, solved[seed])
             assert (kept != last[seed]).any()
-    test = runner._compiled_test(TASK)
     kept, last = (
-        test(members, jnp.int32(2**31 - 1)) for members in (runner.kept, runner.members)
+        finished._test(members, jnp.int32(2**31 - 1))
+        for members in (runner.kept, runner.members)
     )
     loss, error = runner.test(TASK)
     np.testing.assert_array_equal(loss, kept[0])
@@ -185,7 +187,7 @@ def test_the_threshold_itself_is_not_below_it_nor_in_a_record(
 
 
 def test_every_test_and_every_update_draws_sequences_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
+    finished: Runner, monkeypatch: pytest.MonkeyPatch
 ):
     """The first input of each batch, of two updates, two tests and a late test."""
     seen = []
@@ -205,11 +207,10 @@ def test_every_test_and_every_update_draws_sequences_of_its_own(
     for number in (0, 1, 2):
         update(member, jnp.int32(number))
         test(member, jnp.int32(number))
-    runner = Runner(setup)
-    monkeypatch.setattr(runner, "_trainer", trainer)
     one = jax.tree.map(lambda leaf: leaf[None], member)
-    runner.members = runner.kept = one
-    runner.test(watched)
+    for name, value in (("_trainer", trainer), ("members", one), ("kept", one)):
+        monkeypatch.setattr(finished, name, value)
+    finished.test(watched)
     jax.effects_barrier()
     assert len(seen) == len(set(seen)) == 3 * 2 + 1
     assert tuple(key_of(member).tolist()) not in seen
@@ -222,9 +223,13 @@ def test_the_weight_of_the_flow_follows_its_schedule():
         trainer_of(dataclasses.replace(config, **changes))
         for changes in ({}, {"flow_decay": 0.0}, {"flow_weight": 0.0})
     ]
-    updates = [jax.jit(trainer.update) for trainer in trainers]
+
+    @jax.jit
+    def update_by_each(member: Member, at: jax.Array) -> list[Member]:
+        return [trainer.update(member, at)[0] for trainer in trainers]
+
     late, first = (
-        [leaves_of(update(trainers[0].init(0), jnp.int32(at))[0]) for update in updates]
+        [*map(leaves_of, update_by_each(trainers[0].init(0), jnp.int32(at)))]
         for at in (10**9, 0)
     )
     for decayed, none in zip(late[0], late[2], strict=True):
@@ -242,6 +247,7 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
         setup.task, loss=lambda outputs, _: jnp.nan * outputs.sum()
     )
     runner = Runner(dataclasses.replace(setup, task=task))
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, 40))
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 

@@ -1,6 +1,7 @@
 """Linen cells of a user's own, models, and ways to run them."""
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -81,6 +82,19 @@ CELLS: dict[str, Callable[[], nn.RNNCellBase]] = {
     "ConvLSTMCell 2": lambda: nn.ConvLSTMCell(2, (2, 2)),
     "OwnCell": OwnCell,
 }
+
+
+def drawn(module: nn.Module, *args: Any, **call: Any) -> Any:
+    """Variables for a call of a module; its own initializers take long to compile."""
+    shapes: Any = jax.eval_shape(partial(module.init, **call), KEYS, *args)
+    normal = np.random.default_rng(2).normal
+    return jax.tree.map(lambda s: normal(0, 0.5, s.shape).astype(s.dtype), shapes)
+
+
+@cache
+def own_params() -> Any:
+    """Variables of any layer of an OwnCell, for inputs like X."""
+    return drawn(nn.RNN(OwnCell()), X)
 
 
 def data(cell: str) -> jax.Array:

@@ -16,16 +16,16 @@ RTOL, ATOL = 1e-5, 1e-6  # float32, sums in another order
 
 
 class Stacked(nnx.Module):
-    """Two layers of different cells, and a head."""
+    """Two layers of different widths, and a head."""
 
     def __init__(self, weights: tuple[float, float] = (1.0, 2.0), dropout: float = 0.0):
         rngs = nnx.Rngs(0)
-        cells = nnx.SimpleCell(F, H, rngs=rngs), nnx.GRUCell(H, H, rngs=rngs)
+        cells = nnx.SimpleCell(F, H, rngs=rngs), nnx.SimpleCell(H, 3, rngs=rngs)
         self.rnns = nnx.List(
             [ltd.FlowRNN(c, flow_weight=w) for c, w in zip(cells, weights, strict=True)]
         )
         self.dropout = nnx.Dropout(dropout, rngs=rngs)
-        self.head = nnx.Linear(H, 2, rngs=rngs)
+        self.head = nnx.Linear(3, 2, rngs=rngs)
 
     def __call__(self, x: jax.Array, rngs: Any = None) -> jax.Array:
         for rnn in self.rnns:

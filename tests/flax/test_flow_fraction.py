@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -50,6 +49,6 @@ def test_what_is_reported_is_of_every_step():
 def test_without_the_penalty_nothing_is_drawn():
     layer: Any = _layer(1)
     layer.flow_weight = 0.0
-    jax.block_until_ready(nnx.grad(squares)(layer, X))
+    nnx.jit(nnx.grad(squares))(layer, X)
     assert layer.flow_rngs is not None
     assert int(layer.flow_rngs.count[...]) == 0

@@ -1,5 +1,6 @@
 """`ltd.linen.value_and_grad` and `gradient_flow`: the loss's numbers, and Ω's."""
 
+import functools
 import re
 from typing import Any
 
@@ -13,7 +14,6 @@ from flax import linen as nn
 import optax_ltd as ltd
 from tests.flax.linen_models import (
     ATOL,
-    KEYS,
     LENGTHS,
     RTOL,
     B,
@@ -24,7 +24,9 @@ from tests.flax.linen_models import (
     Shared,
     T,
     X,
+    drawn,
     last_squares,
+    own_params,
     pure,
     squares,
 )
@@ -33,45 +35,45 @@ from tests.recurrent.oracles import assert_close
 FlowRNN = ltd.linen.FlowRNN
 
 
-def own(**options: Any) -> tuple[FlowRNN, Any]:
-    layer = FlowRNN(OwnCell(), **options)
-    return layer, jax.jit(layer.init)(KEYS, X)
-
-
 @pytest.mark.parametrize("weight", [0.0, 2.0])
 def test_loss_and_gradients_are_those_of_jax(weight: float):
     model = Net(FlowRNN, {"flow_weight": weight})
     loss = squares(model)
 
     @jax.jit
-    def both(x: jax.Array) -> Any:
-        variables = model.init(KEYS, x)
+    def both(variables: Any, x: jax.Array) -> Any:
         found = ltd.linen.value_and_grad(loss)(variables, x)
         return found, jax.value_and_grad(loss)(variables, x)
 
-    ((value, flow), grads), expected = both(X)
+    ((value, flow), grads), expected = both(drawn(model, X), X)
     assert_close((value, grads), expected, RTOL, ATOL)
     assert list(flow) == ["FlowRNN_0", "FlowRNN_1", "first"]
     assert all(layer.gains.shape == (T, B) for layer in flow.values())
 
 
-@pytest.mark.parametrize("weight", [0.0, 1.0])
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
-def test_what_a_layer_reports(weight: float, lengths: Any):
-    layer, variables = own(flow_weight=weight)
-    mask = None if lengths is None else jnp.arange(T)[:, None] < lengths
-    loss = last_squares(layer, seq_lengths=lengths)
+@functools.cache
+def _expected_report() -> ltd.LayerFlow:
+    """What `unroll` records for the loss below of a layer of an OwnCell."""
+    params, start = own_params()["params"]["cell"], jnp.full((B, H), 0.1)
+    inputs, mask = jnp.swapaxes(X, 0, 1), jnp.arange(T)[:, None] < LENGTHS
 
     def recorded(record: Any) -> Any:
-        params, start = variables["params"]["cell"], jnp.full((B, H), 0.1)
-        inputs, options = jnp.swapaxes(X, 0, 1), {"flow_record": record, "mask": mask}
+        options: Any = {"flow_record": record, "mask": mask}
         _, y = ltd.unroll(pure(OwnCell()), params, start, inputs, **options)
         return jnp.sum(y[-1] ** 2) / B
 
     record = jax.jit(jax.grad(recorded))(ltd.FlowRecord.zeros((T, B)))
-    report = ltd.linen.gradient_flow(loss, variables, X)
-    assert float(report.loss) == pytest.approx(float(loss(variables, X)), rel=1e-6)
-    expected = ltd.LayerFlow.from_record(record)
+    return ltd.LayerFlow.from_record(record)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_what_a_layer_reports(weight: float):
+    layer = FlowRNN(OwnCell(), flow_weight=weight)
+    loss = last_squares(layer, seq_lengths=LENGTHS)
+    report = ltd.linen.gradient_flow(loss, own_params(), X)
+    value = jax.jit(loss)(own_params(), X)
+    assert float(report.loss) == pytest.approx(float(value), rel=1e-6)
+    expected = _expected_report()
     assert_close(report.layers[""], expected, RTOL, ATOL)
     assert float(expected.omega) > 0.1
 
@@ -79,7 +81,7 @@ def test_what_a_layer_reports(weight: float, lengths: Any):
 def test_a_layer_called_twice_and_a_cell_of_two_layers():
     """The first layer's Ω is the sum of its calls, its gains are their mean."""
     model = Shared(FlowRNN)
-    variables = jax.jit(model.init)(KEYS, X)
+    variables = drawn(model, X)
     cell = pure(nn.SimpleCell(F))
 
     def loss(records: Any) -> Any:
@@ -90,7 +92,7 @@ def test_a_layer_called_twice_and_a_cell_of_two_layers():
         return jnp.sum(y[-1] ** 2) / B
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    one, two, three = jax.jit(jax.grad(loss))((zeros,) * 3)
+    one, two, three = jax.device_get(jax.jit(jax.grad(loss))((zeros,) * 3))
     layers = ltd.linen.gradient_flow(squares(model), variables, X).layers
     assert list(layers) == ["one", "two"]
     assert_close(layers["two"], ltd.LayerFlow.from_record(three), RTOL, ATOL)
@@ -99,7 +101,7 @@ def test_a_layer_called_twice_and_a_cell_of_two_layers():
 
 
 def test_in_a_jitted_train_step_it_traces_once():
-    layer, variables = own(flow_weight=1.0)
+    layer, variables = FlowRNN(OwnCell(), flow_weight=1.0), own_params()
     tx = optax.chain(ltd.clip_or_random_step(1.0, key=0), optax.adam(1e-2))
 
     def loss_fn(variables: Any, x: Any, factor: float) -> Any:
@@ -125,17 +127,16 @@ def test_in_a_jitted_train_step_it_traces_once():
 
 def test_under_remat():
     """What is computed twice is reported once."""
-    reports = []
-    for around in (lambda rnn: rnn, nn.remat):
-        model = Net(FlowRNN, {"flow_weight": 1.0}, around)
-        variables = jax.jit(model.init)(KEYS, X)
-        reports.append(ltd.linen.gradient_flow(squares(model), variables, X).layers)
-    assert_close(reports[1], reports[0], RTOL, ATOL)
+    remat: Any = nn.remat(FlowRNN)
+    expected, found = (
+        ltd.linen.gradient_flow(squares(model), own_params(), X).layers
+        for model in (rnn(OwnCell(), flow_weight=1.0) for rnn in (FlowRNN, remat))
+    )
+    assert_close(found, expected, RTOL, ATOL)
 
 
 def test_what_cannot_be_seen():
-    plain = nn.RNN(OwnCell())
-    variables = plain.init(KEYS, X)
+    plain, variables = nn.RNN(OwnCell()), own_params()
     message = "at least one optax_ltd.linen.FlowRNN, .*; got none"
     with pytest.raises(ValueError, match=message):
         ltd.linen.gradient_flow(squares(plain), variables, X)
@@ -144,7 +145,7 @@ def test_what_cannot_be_seen():
     with pytest.raises(ValueError, match=re.escape("(5, 3); got (3, 3)")):
         ltd.linen.gradient_flow(loss, variables, X)
     kept: Any = nn.jit(Shared)(FlowRNN)
-    variables = jax.jit(kept.init)(KEYS, X)
+    variables = drawn(kept, X)
     with pytest.raises(
         ValueError, match=r"under flax.linen.jit .*; got \['one', 'two'"
     ):

@@ -1,5 +1,6 @@
 """`ltd.value_and_grad` and `ltd.gradient_flow`: the loss's own numbers, and Ω's."""
 
+import functools
 from typing import Any
 
 import chex
@@ -30,17 +31,27 @@ from tests.flax.models import (
 )
 from tests.recurrent.oracles import assert_close, omega
 
+MASK = np.arange(T)[:, None] < np.asarray(LENGTHS)
 
-def _record(layer: ltd.FlowRNN, mask: Any = None) -> ltd.FlowRecord:
-    """What `unroll` records for `_last` of a layer of a SimpleCell."""
-    params, cell = pure(layer.cell)
+
+@functools.cache
+def _record(masked: bool) -> tuple[ltd.FlowRecord, jax.Array]:
+    """What `unroll` records for `_last` of a `simple_layer`, and Ω by its formula."""
+    params, cell = pure(simple_layer().cell)
 
     def loss(record: Any) -> Any:
         inputs, start = jnp.swapaxes(X, 0, 1), jnp.zeros((B, H))
+        mask: Any = MASK if masked else None
         _, y = ltd.unroll(cell, params, start, inputs, flow_record=record, mask=mask)
         return jnp.sum(y[-1] ** 2) / B
 
-    return jax.jit(jax.grad(loss))(ltd.FlowRecord.zeros((T, B)))
+    @jax.jit
+    def record_and_omega(zeros: ltd.FlowRecord) -> Any:
+        record = jax.grad(loss)(zeros)
+        active = MASK if masked else None
+        return record, omega(record.gains, "ratio", "sum", active)
+
+    return record_and_omega(ltd.FlowRecord.zeros((T, B)))
 
 
 def _last(model: Any, x: Any, seq_lengths: Any = None) -> Any:
@@ -58,21 +69,17 @@ def test_loss_and_gradients_are_those_of_nnx(weight: float):
     assert_unchanged(leaves_of(other), model)
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
 @pytest.mark.parametrize("weight", [0.0, 1.0])
-def test_what_a_layer_reports(weight: float, lengths: Any):
-    layer = simple_layer(flow_weight=weight)
-    mask = None if lengths is None else np.arange(T)[:, None] < np.asarray(lengths)
-    record = _record(layer, mask)
-    (_, flow), _ = ltd.value_and_grad(_last)(layer, X, seq_lengths=lengths)
+def test_what_a_layer_reports(weight: float):
+    record, expected = _record(masked=True)
+    report = nnx.jit(ltd.value_and_grad(_last))
+    (_, flow), _ = report(simple_layer(flow_weight=weight), X, seq_lengths=LENGTHS)
     seen = flow[""]
-    active = np.ones((T, B), bool) if mask is None else mask
-    np.testing.assert_array_equal(seen.active, active)
+    np.testing.assert_array_equal(seen.active, MASK)
     assert_close(seen.error_norms, record.error_norms, RTOL)
-    assert_close(seen.gains, np.where(active, record.gains, 1), RTOL)
-    expected = omega(record.gains, "ratio", "sum", active)
+    assert_close(seen.gains, np.where(MASK, record.gains, 1), RTOL)
     assert_close(seen.omega, expected, RTOL)
-    assert float(seen.active_fraction) == pytest.approx(active.mean())
+    assert float(seen.active_fraction) == pytest.approx(MASK.mean())
 
 
 def test_aux_arguments_and_keywords():
@@ -82,16 +89,12 @@ def test_aux_arguments_and_keywords():
         y = model(x)
         return factor * jnp.sum(y) + shift, {"outputs": y}
 
-    args = (layer, X, 2.0)
-    ((value, aux), flow), grads = ltd.value_and_grad(loss, has_aux=True)(
-        *args, shift=1.0
-    )
-    (expected, expected_aux), expected_grads = nnx.value_and_grad(loss, has_aux=True)(
-        *args, shift=1.0
-    )
-    assert_close(
-        (value, aux, grads), (expected, expected_aux, expected_grads), RTOL, ATOL
-    )
+    def run(value_and_grad: Any) -> Any:
+        return nnx.jit(value_and_grad(loss, has_aux=True))(layer, X, 2.0, shift=1.0)
+
+    ((value, aux), flow), grads = run(ltd.value_and_grad)
+    expected, expected_grads = run(nnx.value_and_grad)
+    assert_close(((value, aux), grads), (expected, expected_grads), RTOL, ATOL)
     assert flow[""].gains.shape == (T, B)
 
 
@@ -103,9 +106,9 @@ def test_random_draws_are_made_once(explicit: bool):
     ends = []
     for differentiate in (ltd.value_and_grad, nnx.value_and_grad):
         model, rngs = Stacked(dropout=0.5), nnx.Rngs(5) if explicit else None
-        values = []
+        step, values = nnx.jit(differentiate(loss)), []
         for _ in range(2):
-            value, grads = differentiate(loss)(model, X, rngs)
+            value, grads = step(model, X, rngs)
             value = value[0] if isinstance(value, tuple) else value
             values.append((value, grads))
         assert float(values[0][0]) != float(values[1][0])
@@ -134,8 +137,9 @@ def test_in_a_jitted_train_step_it_traces_once():
 def test_a_layer_called_twice():
     """Its gradient is that of both calls, its Ω their sum, its gains their mean."""
     model = Twice()
-    (loss, flow), grads = ltd.value_and_grad(squares)(model, X)
-    assert_close((loss, grads), nnx.value_and_grad(squares)(model, X), RTOL, ATOL)
+    (loss, flow), grads = nnx.jit(ltd.value_and_grad(squares))(model, X)
+    expected = nnx.jit(nnx.value_and_grad(squares))(model, X)
+    assert_close((loss, grads), expected, RTOL, ATOL)
     assert len(flow) == 1
     (seen,) = flow.values()
     params, cell = pure(model.first.cell)
@@ -147,7 +151,7 @@ def test_a_layer_called_twice():
         return jnp.sum(y**2) / B
 
     zeros = ltd.FlowRecord.zeros((T, B))
-    one, two = jax.jit(jax.grad(pair))((zeros, zeros))
+    one, two = jax.device_get(jax.jit(jax.grad(pair))((zeros, zeros)))
     assert_close(seen.omega, one.omega + two.omega, RTOL)
     assert_close(seen.gains, (one.gains + two.gains) / 2, RTOL)
     assert_close(seen.error_norms, (one.error_norms + two.error_norms) / 2, RTOL)
@@ -175,14 +179,17 @@ def test_gradient_flow(weight: float):
     before = leaves_of(layer)
     report = ltd.gradient_flow(_last, layer, X)
     assert_unchanged(before, layer)
-    record = _record(layer)
-    assert float(report.loss) == pytest.approx(float(_last(layer, X)), rel=1e-6)
+    record, expected = _record(masked=False)
+    loss = nnx.jit(_last)(layer, X)
+    assert float(report.loss) == pytest.approx(float(loss), rel=1e-6)
     seen = report.layers[""]
     assert_close(seen.error_norms, record.error_norms, RTOL)
     assert_close(seen.gains, record.gains, RTOL)
     assert_close(seen.omega, record.omega, RTOL)
-    assert seen.active.shape == (T, B)
+    assert_close(seen.omega, expected, RTOL)
     assert seen.active.dtype == bool
+    np.testing.assert_array_equal(seen.active, np.ones((T, B)))
+    assert float(seen.active_fraction) == 1
 
 
 def test_gradient_flow_draws_no_random_numbers():
@@ -216,6 +223,7 @@ class Deep(nnx.Module):
 
 def test_gradient_flow_of_a_deep_net_in_half_precision():
     expected = ltd.gradient_flow(squares, Deep(jnp.float32, jnp.float32), X)
+    report = expected
     for param_dtype in (jnp.float32, jnp.bfloat16):
         report = ltd.gradient_flow(squares, Deep(jnp.bfloat16, param_dtype), X)
         assert list(report.layers) == ["rnns/0", "rnns/1"]
@@ -226,33 +234,35 @@ def test_gradient_flow_of_a_deep_net_in_half_precision():
             np.testing.assert_array_equal(seen.first_nonfinite, -1)
             assert_close(seen.gains, expected.layers[path].gains, 0.05)
             assert_close(seen.error_norms, expected.layers[path].error_norms, 0.1)
-        for draw in (ltd.plots.gradient_flow, ltd.plots.gradient_heatmap):
-            titles = [axes.get_title(loc="left") for axes in draw(report).axes]
-            assert titles[:2] == list(report.layers)
+    for draw in (ltd.plots.gradient_flow, ltd.plots.gradient_heatmap):
+        titles = [axes.get_title(loc="left") for axes in draw(report).axes]
+        assert titles[:2] == list(report.layers)
 
 
-def _layer_flow(norms: jax.Array) -> ltd.LayerFlow:
-    ones = jnp.ones_like(norms)
-    return ltd.LayerFlow(
-        error_norms=norms,
-        gains=ones,
-        active=norms > 0,
-        clipped=norms < 0,
-        cut=norms < 0,
-        dropped_norms=norms,
-        state_finite=norms > 0,
-        omega=jnp.zeros(()),
-    )
+def _layer_flow(norms: Any) -> ltd.LayerFlow:
+    fields: dict[str, Any] = {
+        "error_norms": norms,
+        "gains": np.ones_like(norms),
+        "active": norms > 0,
+        "clipped": norms < 0,
+        "cut": norms < 0,
+        "dropped_norms": norms,
+        "state_finite": norms > 0,
+        "omega": np.zeros(()),
+    }
+    return ltd.LayerFlow(**fields)
 
 
 def test_horizon_of_a_signal_that_halves():
     """‖δ‖ at lag k is 2^-k: below .1 first at lag 4, below .01 at lag 7."""
-    norms = 0.5 ** jnp.arange(20.0)[::-1, None] * jnp.asarray([1.0, 3.0, 0.0])
+    norms = (0.5 ** np.arange(20.0)[::-1, None] * [1.0, 3.0, 0.0]).astype(np.float32)
+    horizon = jax.jit(ltd.LayerFlow.horizon, static_argnames="share")
     flow = _layer_flow(norms)
-    np.testing.assert_array_equal(flow.horizon(0.1), [4, 4, 0])
-    np.testing.assert_array_equal(flow.horizon(), [7, 7, 0])
+    np.testing.assert_array_equal(horizon(flow, share=0.1), [4, 4, 0])
+    np.testing.assert_array_equal(horizon(flow), [7, 7, 0])
     # It counts from the last step that is read, and ends at the start.
-    early = _layer_flow(norms.at[10:].set(0))
-    np.testing.assert_array_equal(early.horizon(0.1), [4, 4, 0])
-    level = _layer_flow(jnp.ones_like(norms))
-    np.testing.assert_array_equal(level.horizon(0.1), 20)
+    early = norms.copy()
+    early[10:] = 0
+    np.testing.assert_array_equal(horizon(_layer_flow(early), share=0.1), [4, 4, 0])
+    level = _layer_flow(np.ones_like(norms))
+    np.testing.assert_array_equal(horizon(level, share=0.1), 20)

@@ -9,13 +9,16 @@ T, B = 12, 9
 RNG = np.random.default_rng(0)
 
 
-def layer_flow(norms: np.ndarray, gains: np.ndarray) -> ltd.LayerFlow:
-    """What a layer reports of norms and gains ``[T, B]``, as of one call."""
+def layer_flow(
+    norms: np.ndarray, gains: np.ndarray, broken: np.ndarray | bool = False
+) -> ltd.LayerFlow:
+    """What a layer reports of norms, gains and states ``[T, B]``, as of one call."""
     active = np.isfinite(norms) & (norms > 0) & np.isfinite(gains)
     record = ltd.FlowRecord.zeros(norms.shape)._replace(
         error_norms=jnp.asarray(norms, jnp.float32),
         gains=jnp.asarray(np.where(active, gains, 0), jnp.float32),
         active=jnp.asarray(active, jnp.float32),
+        state_broken=jnp.broadcast_to(jnp.float32(broken), norms.shape),
         calls=jnp.ones(()),
     )
     return ltd.LayerFlow.from_record(record)

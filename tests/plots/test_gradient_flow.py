@@ -55,6 +55,17 @@ def test_reports_lie_over_one_another_with_their_names_and_colors():
         assert labels[0] != labels[1]
 
 
+def test_the_step_where_the_forward_pass_broke_is_marked():
+    none = np.zeros((T, B))
+    broken = np.arange(T)[:, None] >= np.r_[8, np.full(B - 1, T)]
+    report = of_layers(rnn=layer_flow(none, none, broken))
+    figure = plots.gradient_flow(report)
+    for axes in figure.axes:
+        (mark,) = (x for x in axes.lines if x.get_linestyle() == "--")
+        np.testing.assert_array_equal(mark.get_xdata(), 9)
+    assert texts(figure) == ["hidden state Inf or NaN from step 9 on"]
+
+
 def test_one_report_needs_no_label():
     assert texts(plots.gradient_flow(report(0.5, "rnn"))) == []
 

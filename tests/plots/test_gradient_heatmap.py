@@ -62,6 +62,20 @@ def test_cells_without_a_signal_and_nonfinite_ones_stand_apart():
     ]
 
 
+def test_where_the_forward_pass_broke_stands_apart_from_no_signal():
+    none = np.zeros((4, 2))
+    broken = np.arange(4)[:, None] >= [2, 4]
+    report = of_layers(rnn=layer_flow(none, none + 1, broken))
+    figure = plots.gradient_heatmap(report)
+    for axes in figure.axes[:2]:
+        np.testing.assert_array_equal(~image(axes, 1).mask, broken.T)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [
+        "no error signal, or masked",
+        "hidden state is Inf or NaN",
+    ]
+
+
 def test_layers_of_other_lengths_and_batches_are_drawn():
     layers = {
         "a": layer_flow(np.ones((T, B)), np.ones((T, B))),

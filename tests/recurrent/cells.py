@@ -71,7 +71,7 @@ def case(name: str, dtype: Any = np.float32, steps: int = T, batch: int = B) -> 
     rng = np.random.default_rng(7)
 
     def normal(scale: float, *shape: int) -> jax.Array:
-        return jnp.asarray(scale * rng.normal(size=shape), dtype)
+        return jnp.asarray(np.asarray(scale * rng.normal(size=shape), dtype))
 
     params = {
         "W": normal(0.6, H, gates * H),

@@ -115,8 +115,8 @@ def assert_equal(left: Any, right: Any) -> None:
 
 
 def minus(left: Any, right: Any) -> Any:
-    return jax.tree.map(jnp.subtract, left, right)
+    return jax.tree.map(np.subtract, left, right)
 
 
 def finite(tree: Any) -> bool:
-    return all(bool(jnp.all(jnp.isfinite(x))) for x in jax.tree.leaves(tree))
+    return all(np.all(np.isfinite(x)) for x in jax.tree.leaves(tree))

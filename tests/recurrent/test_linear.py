@@ -62,9 +62,11 @@ def _closed_form(form: str, reduction: str) -> tuple[Any, Any, Any, Any]:
     return norms, gains, omega / terms, grad / terms
 
 
-@pytest.mark.parametrize("through", ["output", "carry"])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "reduction", "through"),
+    [(form, reduction, "output") for form in FORMS for reduction in REDUCTIONS]
+    + [("ratio", "mean", "carry")],
+)
 def test_closed_form(form: Any, reduction: Any, through: str):
     def loss(params: Any, weight: Any, record: Any) -> Any:
         carry, y = ltd.unroll(
@@ -79,13 +81,13 @@ def test_closed_form(form: Any, reduction: Any, through: str):
         )
         return jnp.sum(C * (y[-1] if through == "output" else carry)) / B
 
-    params = {"W": jnp.asarray(W), "U": jnp.asarray(U)}
+    params = {"W": W, "U": U}
     record = ltd.FlowRecord.zeros((T, B))
     grad = jax.jit(jax.grad(loss, (0, 2)))
     off, _ = grad(params, 0.0, record)
     on, record = grad(params, 3.0, record)
     norms, gains, omega, grad_w = _closed_form(form, reduction)
-    np.testing.assert_allclose((on["W"] - off["W"]) / 3, grad_w, rtol=1e-10)
+    np.testing.assert_allclose(np.subtract(on["W"], off["W"]) / 3, grad_w, rtol=1e-10)
     np.testing.assert_array_equal(on["U"], off["U"])
     # The record is float32.
     seen = (record.error_norms, record.gains, record.omega)

@@ -39,9 +39,7 @@ def test_without_omega():
     _assert_same("lstm")
 
 
-@pytest.mark.parametrize(
-    ("kind", "reduction"), [("lstm", "sum"), ("simple", "mean"), ("both", "mean")]
-)
+@pytest.mark.parametrize(("kind", "reduction"), [("lstm", "sum"), ("both", "mean")])
 def test_with_omega(kind: str, reduction: str):
     _assert_same(kind, flow_weight=0.7, flow_reduction=reduction)
 
@@ -78,9 +76,9 @@ def test_a_fraction_of_the_steps_is_unbiased():
     keys = jax.random.split(jax.random.key(0), 1000)
     drawn = jax.jit(jax.vmap(lambda key: grad(key, 0.5)))(keys)
     whole = jax.jit(lambda key: grad(key, 1.0))(keys[0])
-    error = jnp.std(drawn, axis=0) / jnp.sqrt(len(keys))
-    assert jnp.all(error > 0)
-    assert jnp.all(jnp.abs(jnp.mean(drawn, axis=0) - whole) < 4.5 * error)
+    error = np.std(drawn, axis=0) / np.sqrt(len(keys))
+    assert np.all(error > 0)
+    assert np.all(np.abs(np.mean(drawn, axis=0) - whole) < 4.5 * error)
 
 
 def test_forward_mode_without_omega():
@@ -90,7 +88,7 @@ def test_forward_mode_without_omega():
         loss = lambda p: flow_loss(c, loss_of, p, c.carry, c.inputs, **options)
         return jax.jit(lambda p: jax.jvp(loss, (p,), (p,))[1])(c.params)
 
-    assert jnp.allclose(tangent(), tangent(remat=True), rtol=1e-5)
+    np.testing.assert_allclose(tangent(), tangent(remat=True), rtol=1e-5, atol=1e-8)
 
 
 def test_forward_mode_with_omega_says_why():
@@ -103,15 +101,14 @@ def test_forward_mode_with_omega_says_why():
 
 def _temporary_bytes(length: int, **options: Any) -> int:
     """Of a gradient through a cell without outputs, so that only the carry is left."""
-    w = jnp.eye(16)
+    w, start = np.eye(16, dtype=np.float32), np.ones((4, 16), np.float32)
+    inputs = np.ones((length, 1, 1), np.float32)
 
     def cell(w: Any, h: Any, x: Any) -> Any:
         return jnp.tanh(h @ w + x), None
 
     def loss(w: Any) -> jax.Array:
-        h, _ = ltd.unroll(
-            cell, w, jnp.ones((4, 16)), jnp.ones((length, 1, 1)), **options
-        )
+        h, _ = ltd.unroll(cell, w, start, inputs, **options)
         return jnp.sum(h)
 
     compiled = jax.jit(jax.grad(loss)).lower(w).compile()

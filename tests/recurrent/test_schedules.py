@@ -53,7 +53,7 @@ def test_every_schedule_runs_in_one_program():
 
 def test_a_train_loop_in_a_scan():
     """The same steps one by one, with the weights as numbers."""
-    c = case("gru")
+    c = case("simple")
     tx = optax.chain(ltd.clip_or_random_step(1.0, key=0), optax.adam(0.05))
     schedule = SCHEDULES["warm-up and cosine"]
 
@@ -74,8 +74,8 @@ def test_a_train_loop_in_a_scan():
     for i in range(T):
         state, value = one(state, float(schedule(i)))
         values.append(value)
-    assert_close((params, losses), (state[0], jnp.stack(values)), 1e-4, 1e-5)
+    assert_close((params, losses), (state[0], np.stack(values)), 1e-4, 1e-5)
     unscheduled = start
     for _ in range(T):
         unscheduled, _ = one(unscheduled, 0.0)
-    assert np.max(np.abs(params["W"] - unscheduled[0]["W"])) > 1e-2
+    assert np.max(np.abs(minus(params, unscheduled[0])["W"])) > 1e-2

@@ -1,22 +1,23 @@
 """Truncated back-propagation through time: windows that carry the state alone."""
 
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import optax_ltd as ltd
 from tests.recurrent.cells import case
+from tests.recurrent.oracles import assert_close
 
 WINDOW = 4
 LENGTH = 10
 
 
 def _case(kind: str) -> Any:
-    made = case(kind)
-    shape = (LENGTH, *made.inputs.shape[1:])
-    return made._replace(inputs=jax.random.normal(jax.random.key(3), shape))
+    return case(kind, steps=LENGTH)
 
 
 def _read(outputs: Any) -> jax.Array:
@@ -40,9 +41,22 @@ def _truncated(made: Any, params: Any, inputs: Any, **options: Any) -> jax.Array
     return _read(ltd.unroll(made.cell, params, made.carry, inputs, **options)[1])
 
 
-@pytest.mark.parametrize("remat", [False, True])
-@pytest.mark.parametrize("watched", [False, True])
-@pytest.mark.parametrize("kind", ["lstm", "both"])
+@cache
+def _by_hand(kind: str) -> Any:
+    made = _case(kind)
+    gradient = jax.jit(jax.grad(lambda p, x: _in_windows(made, p, x), (0, 1)))
+    return gradient(made.params, made.inputs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "watched", "remat"),
+    [
+        ("lstm", False, False),
+        ("lstm", True, True),
+        ("both", True, False),
+        ("both", False, True),
+    ],
+)
 def test_the_gradient_is_that_of_windows(kind: str, watched: bool, remat: bool):
     made = _case(kind)
     record = ltd.FlowRecord.zeros(made.inputs.shape[:2]) if watched else None
@@ -51,16 +65,12 @@ def test_the_gradient_is_that_of_windows(kind: str, watched: bool, remat: bool):
         return _truncated(made, params, inputs, flow_record=record, remat=remat)
 
     ours = jax.jit(jax.grad(loss, (0, 1)))(made.params, made.inputs)
-    by_hand = jax.jit(jax.grad(lambda p, x: _in_windows(made, p, x), (0, 1)))
-    theirs = by_hand(made.params, made.inputs)
-    for x, y in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert jnp.allclose(x, y, rtol=1e-4, atol=1e-5)
+    assert_close(ours, _by_hand(kind), 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("kind", ["simple", "both"])
-def test_what_was_dropped_is_told(kind: str):
+def test_what_was_dropped_is_told():
     """It is the norm of the gradient that the later windows have at the carry."""
-    made = _case(kind)
+    made = _case("both")
 
     def from_second_window(carry: Any) -> jax.Array:
         outputs = ltd.unroll(
@@ -76,11 +86,11 @@ def test_what_was_dropped_is_told(kind: str):
         return jax.grad(from_second_window)(carry), seen.dropped_norms
 
     signal, dropped = both(ltd.FlowRecord.zeros(made.inputs.shape[:2]))
-    expected = jnp.linalg.norm(signal, axis=-1)
-    assert jnp.allclose(dropped[WINDOW], expected, rtol=1e-4)
+    dropped, expected = np.asarray(dropped), np.linalg.norm(signal, axis=-1)
+    assert_close(dropped[WINDOW], expected, 1e-4)
     kept = [t for t in range(LENGTH) if t % WINDOW]
-    assert jnp.all(dropped[jnp.array(kept)] == 0)
-    assert jnp.all(dropped[::WINDOW] > 0)
+    assert np.all(dropped[kept] == 0)
+    assert np.all(dropped[::WINDOW] > 0)
 
 
 def test_the_first_row_is_what_the_initial_carry_gets():
@@ -94,9 +104,9 @@ def test_the_first_row_is_what_the_initial_carry_gets():
 
     record = ltd.FlowRecord.zeros(made.inputs.shape[:2])
     carry, record = jax.jit(jax.grad(loss, (0, 1)))(made.carry, record)
-    norms = jnp.linalg.norm(carry, axis=-1)
-    assert jnp.allclose(record.dropped_norms[0], norms, rtol=1e-4)
-    assert jnp.all(record.dropped_norms[1:] == 0)
+    dropped = np.asarray(record.dropped_norms)
+    assert_close(dropped[0], np.linalg.norm(carry, axis=-1), 1e-4)
+    assert np.all(dropped[1:] == 0)
 
 
 def test_omega_still_sees_every_step():
@@ -107,8 +117,8 @@ def test_omega_still_sees_every_step():
         made, made.params, made.inputs, flow_record=r, **options
     )
     seen = jax.jit(jax.grad(loss))(record)
-    assert jnp.all(seen.active == 1)
-    assert jnp.all(seen.gains > 0)
+    assert np.all(np.asarray(seen.active) == 1)
+    assert np.all(np.asarray(seen.gains) > 0)
 
 
 def test_forward_mode_stops_as_well():
@@ -120,8 +130,8 @@ def test_forward_mode_stops_as_well():
     gradient = jax.jit(jax.grad(loss))(made.params)
     forward = lambda params: jax.jvp(loss, (params,), (params,))[1]
     tangent = jax.jit(forward)(made.params)
-    products = jax.tree.map(jnp.vdot, gradient, made.params)
-    assert jnp.allclose(tangent, sum(jax.tree.leaves(products)), rtol=1e-4)
+    products = jax.tree.map(np.vdot, gradient, made.params)
+    assert_close(tangent, sum(jax.tree.leaves(products)), 1e-4)
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, True, "4"])
@@ -138,15 +148,18 @@ def test_where_a_state_breaks():
         return h, h
 
     lead = (6, 2)
-    inputs = jnp.zeros((*lead, 1)).at[:, 1].set(1.0)
+    inputs = np.broadcast_to(np.asarray([[0.0], [1.0]], np.float32), (*lead, 1))
 
     def loss(record: Any) -> jax.Array:
         out = ltd.unroll(
-            doubling, jnp.asarray(1e10), jnp.zeros((2, 1)), inputs, flow_record=record
+            doubling, np.float32(1e10), jnp.zeros((2, 1)), inputs, flow_record=record
         )
         return jnp.sum(out[1])
 
-    seen = jax.jit(jax.grad(loss))(ltd.FlowRecord.zeros(lead))
-    report = ltd.LayerFlow.from_record(seen)
+    @jax.jit
+    def first_nonfinite(record: Any) -> jax.Array:
+        report = ltd.LayerFlow.from_record(jax.grad(loss)(record))
+        return report.first_nonfinite_state
+
     # 1, 1e10, 1e20, 1e30, then beyond float32.
-    assert report.first_nonfinite_state.tolist() == [-1, 4]
+    assert first_nonfinite(ltd.FlowRecord.zeros(lead)).tolist() == [-1, 4]

@@ -18,11 +18,21 @@ MAKERS: dict[str, Callable[..., tasks.Task]] = {
 SEQUENCE_MAKERS = {name: make for name, make in MAKERS.items() if name != "text"}
 
 
+def sample(task: tasks.Task, count: int) -> tasks.Batch:
+    """So many sequences, as NumPy arrays; all of it is one program."""
+    batch = jax.jit(task.sample, static_argnums=1)(jax.random.key(0), count)
+    return jax.tree.map(np.asarray, batch)
+
+
 @functools.cache
 def draw(name: str, length: Any) -> tasks.Batch:
-    """A large batch, as NumPy arrays."""
-    sample = jax.jit(MAKERS[name](length=length).sample, static_argnums=1)
-    return jax.tree.map(np.asarray, sample(jax.random.key(0), COUNT))
+    """A large batch."""
+    return sample(MAKERS[name](length=length), COUNT)
+
+
+def one_hot(classes: Any, size: int) -> np.ndarray:
+    """Logits of a model that is sure of these classes."""
+    return np.eye(size, dtype=np.float32)[classes]
 
 
 def assert_uniform(counts: Any) -> None:

@@ -15,6 +15,7 @@ ANSWERS = {
     "xor": lambda a, b: a != b,
     "adding": lambda a, b: a + b,
 }
+LENGTH = 41  # odd, so that the halves differ
 each_task = pytest.mark.parametrize("name", ANSWERS)
 
 
@@ -28,17 +29,17 @@ def _marked(batch: tasks.Batch) -> tuple[Any, Any]:
 
 @each_task
 def test_the_target_is_the_answer(name):
-    batch = draw(name, 20)
+    batch = draw(name, LENGTH)
     _, numbers = _marked(batch)
     np.testing.assert_allclose(batch.targets, ANSWERS[name](*numbers.T), atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ["addition", "multiplication", "xor"])
 def test_steps_and_positions_fill_their_ranges(name):
-    batch = draw(name, 40)
-    assert_fills(batch.lengths, range(40, 44))
+    batch = draw(name, LENGTH)
+    assert_fills(batch.lengths, range(41, 46))
     places, _ = _marked(batch)
-    for steps in range(40, 44):
+    for steps in range(41, 46):
         first, second = places[batch.lengths == steps].T
         early, late = -(-steps // 10), -(-steps // 2)
         assert_fills(first, range(early))
@@ -46,23 +47,23 @@ def test_steps_and_positions_fill_their_ranges(name):
 
 
 def test_adding_marks_one_number_in_each_half():
-    batch = draw("adding", 11)
+    batch = draw("adding", LENGTH)
     places, _ = _marked(batch)
-    assert_fills(places[:, 0], range(5))
-    assert_fills(places[:, 1], range(5, 11))
+    assert_fills(places[:, 0], range(20))
+    assert_fills(places[:, 1], range(20, 41))
     np.testing.assert_allclose(np.mean((batch.targets - 1) ** 2), 1 / 6, atol=0.01)
 
 
 @pytest.mark.parametrize("name", ["addition", "multiplication", "adding"])
 def test_numbers_are_uniform(name):
-    batch = draw(name, 20)
+    batch = draw(name, LENGTH)
     inside = np.arange(batch.inputs.shape[1]) < batch.lengths[:, None]
     numbers = batch.inputs[..., 1][inside]
     assert_uniform(np.histogram(numbers, bins=20, range=(0, 1))[0])
 
 
 def test_bits_are_fair():
-    batch = draw("xor", 20)
+    batch = draw("xor", LENGTH)
     _, numbers = _marked(batch)
     assert set(np.unique(numbers)) == {0.0, 1.0}
     assert_uniform(np.bincount((numbers @ [1, 2]).astype(int), minlength=4))
@@ -70,7 +71,7 @@ def test_bits_are_fair():
 
 @each_task
 def test_draws_are_independent_of_one_another(name):
-    places, numbers = _marked(draw(name, 20))
+    places, numbers = _marked(draw(name, LENGTH))
     columns = (
         [*places.T, *numbers.T] if name == "adding" else [places[:, 0], *numbers.T]
     )
@@ -79,12 +80,12 @@ def test_draws_are_independent_of_one_another(name):
 
 @pytest.mark.parametrize("name", ["addition", "multiplication", "adding"])
 def test_criteria_differ_in_how_far_off_is_wrong(name):
-    batch = draw(name, 20)
+    batch = draw(name, LENGTH)
     off = {0.03: (False, False), 0.05: (True, False), 0.21: (True, True)}
     for distance, expected in off.items():
         outputs = batch.targets[:, None] + np.float32(distance)
         for criterion, wrong in zip(("absolute", "squared"), expected, strict=True):
-            task = getattr(tasks, name)(20, criterion=criterion)
+            task = getattr(tasks, name)(LENGTH, criterion=criterion)
             assert set(np.asarray(task.is_wrong(outputs, batch))) == {wrong}
             np.testing.assert_allclose(
                 task.loss(outputs, batch), distance**2, rtol=1e-4
@@ -93,17 +94,17 @@ def test_criteria_differ_in_how_far_off_is_wrong(name):
 
 @pytest.mark.parametrize("criterion", ["squared", "absolute"])
 def test_what_is_no_number_is_wrong(criterion: Any):
-    batch = draw("addition", 20)
+    batch = draw("addition", LENGTH)
     outputs = jnp.resize(jnp.array([jnp.nan, jnp.inf]), (len(batch.targets), 1))
-    assert tasks.addition(20, criterion=criterion).is_wrong(outputs, batch).all()
+    assert tasks.addition(LENGTH, criterion=criterion).is_wrong(outputs, batch).all()
 
 
 def test_chance_errors_of_the_strict_criterion():
     def chance(maker, best):
-        batch = draw(maker.__name__, 20)
-        wrong = maker(20, criterion="absolute").is_wrong
+        batch = draw(maker.__name__, LENGTH)
+        wrong = maker(LENGTH, criterion="absolute").is_wrong
         return np.mean(wrong(np.full((10_000, 1), best, np.float32), batch))
 
     for maker, best in ((tasks.addition, 0.5), (tasks.multiplication, 0.04)):
-        expected = maker(20, criterion="absolute").chance_error
+        expected = maker(LENGTH, criterion="absolute").chance_error
         np.testing.assert_allclose(chance(maker, best), expected, atol=0.025)

@@ -2,13 +2,14 @@
 
 import collections
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import optax_ltd as ltd
 
@@ -134,6 +135,21 @@ RANDOM = [
     for name, variant in VARIANTS.items()
     if "random" in (variant.above, variant.nonfinite)
 ]
+# One function draws on the sphere for all: one of its callers stands for the others
+# where each variant needs a program of its own.
+DISTINCT = [
+    name
+    for name in VARIANTS
+    if not name.endswith("sphere") or name == "clip_or_random_step-sphere"
+]
+
+
+def each_variant(fast: Collection[str] = tuple(VARIANTS)) -> Any:
+    """Runs a test for every variant; slow are those that `fast` does not name."""
+    marks = {name: [] if name in fast else [pytest.mark.slow] for name in VARIANTS}
+    rows = [pytest.param(name, marks=marks[name]) for name in VARIANTS]
+    return pytest.mark.parametrize("name", rows)
+
 
 # Gradients that every test may use: few shapes, so that little is compiled.
 PARAMS = {"a": jnp.array([0.5, -2.0]), "b": jnp.array([[1.0], [4.0]])}

@@ -35,7 +35,8 @@ def run(
     Numbers are traced, so that a factory is compiled once for each size of its state.
     """
     assert norms.shape == (LENGTH,)
-    after, states = _run(factory, tuple(size.items()), arguments, jnp.asarray(norms))
+    numbers = {name: float(value) for name, value in arguments.items()}
+    after, states = _run(factory, tuple(size.items()), numbers, jnp.asarray(norms))
     return np.asarray(after), jax.tree.map(np.asarray, states)
 
 

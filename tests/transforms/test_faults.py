@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from tests.transforms.factories import VARIANTS, same, signature
+from tests.transforms.factories import (
+    DISTINCT,
+    VARIANTS,
+    each_variant,
+    same,
+    signature,
+)
 from tests.transforms.fault_checks import Ledger, check_output
 from tests.transforms.fault_oracles import check_statistics, judge, measure
 from tests.transforms.faults import (
@@ -20,14 +26,13 @@ from tests.transforms.faults import (
     run_cases,
 )
 
-FAST, SLOW = 32, 600  # cases for each transformation
+FAST, SLOW = 36, 600  # cases for each transformation
 QUIET = 1e30
 _LIMITS = {"max_delta", "max_norm", "step_size"}
-each_variant = pytest.mark.parametrize("name", VARIANTS)
 
 
 def test_there_are_enough_cases():
-    assert len(VARIANTS) * FAST >= 400
+    assert len(DISTINCT) * FAST >= 400
     assert len(VARIANTS) * SLOW >= 8_400
 
 
@@ -57,8 +62,10 @@ def _program(name: str, shape: str) -> Any:
         idle = [row for row in rows if id(row[0]) not in drawn]
         assert variant.examples or all(old is kept for old, kept in idle)
         found = {drawn[id(old)]: kept for old, kept in rows if id(old) in drawn}
+        new_leaves = [found[i] for i in range(len(leaves))]
+        assert signature(new_leaves) == signature(leaves)
         assert signature(after) == signature(state)
-        return [found[i] for i in range(len(leaves))], after
+        return new_leaves, after
 
     return jax.jit(update)
 
@@ -140,13 +147,13 @@ def check(name: str, case: Case) -> None:
         ledger.check_message(state, structure.build(params_of(case.structure)))
 
 
-@each_variant
+@each_variant(fast=DISTINCT)
 def test_under_fault(name):
     run_cases(cases(FEW), functools.partial(check, name), FAST, _seed(name))
 
 
 @pytest.mark.slow
-@each_variant
+@each_variant()
 def test_under_every_fault(name):
     run_cases(cases(), functools.partial(check, name), SLOW, _seed(name) + 1)
 

@@ -1,4 +1,4 @@
-"""``FlowRNN`` with Ω on, the batch divided over eight devices."""
+"""``FlowRNN`` with Ω on and resets, the batch divided over eight devices."""
 
 import functools
 from typing import Any
@@ -26,7 +26,7 @@ class Model(nnx.Module):
         self.head = nnx.Linear(H, 2, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.head(self.rnn(x))
+        return self.head(self.rnn(x, resets=x[..., 0] > 0.9))
 
 
 def loss_fn(model: Model, x: jax.Array) -> jax.Array:
