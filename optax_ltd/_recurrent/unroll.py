@@ -244,11 +244,11 @@ def _one_batch_axis(carry: Any, inputs: Any) -> int:
     """1, if each shape has room for a batch axis; raises ValueError otherwise.
 
     A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
-    or a record these differ.
+    or a record these differ. Inputs that examples share have an axis of one.
     """
     shapes = [jnp.shape(h) for h in _hidden(carry)]
     behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]
-    batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s}
+    batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s} - {1}
     if all(len(s) > 1 for s in shapes) and len(batches) == 1:
         return 1
     raise ValueError(
