@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import (
+    as_array,
     check_bool,
     check_count,
     check_length,
@@ -146,6 +147,9 @@ def unroll(
     def ordered(timed: Any) -> Any:
         return jax.tree.map(lambda x: jnp.flip(x, 0), timed) if reverse else timed
 
+    def steps(name: str, marked: Any) -> Any:
+        return None if marked is None else ordered(as_array(name, marked))
+
     carry, _, outputs = unroll_with_state(
         without_state,
         params,
@@ -156,10 +160,10 @@ def unroll(
         options=checked,
         call=Call(
             num_batch_dims,
-            mask=ordered(mask),
+            mask=steps("mask", mask),
             key=flow_key,
             record=flow_record,
-            resets=ordered(resets),
+            resets=steps("resets", resets),
             reset_carry=reset_carry,
         ),
     )
