@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.flow.information_flow import check_steps
+from optax_ltd._recurrent.flow.listening import Listener
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.options import Options
 
@@ -24,6 +25,7 @@ class Call(NamedTuple):
         begins anew at those steps.
       key: PRNG key of the steps at which Ω is differentiated, or None.
       record: zeros whose cotangent is what the backward pass saw, or None.
+      listener: whom to ask for a record once the call is known; None for nobody.
     """
 
     num_batch_dims: int
@@ -32,6 +34,7 @@ class Call(NamedTuple):
     record: FlowRecord | None = None
     resets: jax.Array | None = None
     reset_carry: Any = None
+    listener: Listener | None = None
 
     def check(self, options: Options, lead: tuple[int, ...]) -> None:
         """Raises ValueError that names what does not fit.
@@ -51,6 +54,17 @@ class Call(NamedTuple):
                 f"`flow_record` must be FlowRecord.zeros({lead}); got one for "
                 f"{self.record.gains.shape}."
             )
+
+    def answered(self, lead: tuple[int, ...], near: Any) -> "Call":
+        """The call with the record that its listener has for it.
+
+        Args:
+          lead: time and batch axes.
+          near: all arrays that the call reads.
+        """
+        if self.listener is None:
+            return self
+        return self._replace(record=self.listener(lead, near))
 
     def steps(self, share: float, index: jax.Array) -> jax.Array | None:
         """The places in ``index`` at which Ω is differentiated; None for all of them.

@@ -20,6 +20,7 @@ from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.resets import check_fresh, resetting
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
+from optax_ltd._recurrent.flow.listening import listener
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.loop.with_flow import scan_with_flow
 from optax_ltd._recurrent.loop.without_flow import scan_without_flow
@@ -136,7 +137,8 @@ def unroll(
     length = check_length(inputs, length)
     checked = Options(**options)
     if num_batch_dims is None:
-        unused = checked.has_every_derivative and flow_record is None
+        nobody_asks = flow_record is None and listener() is None
+        unused = checked.has_every_derivative and nobody_asks
         num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
     check_count("num_batch_dims", num_batch_dims, at_least=0)
 
@@ -165,6 +167,7 @@ def unroll(
             record=flow_record,
             resets=steps("resets", resets),
             reset_carry=reset_carry,
+            listener=listener() if flow_record is None else None,
         ),
     )
     return carry, ordered(outputs)
@@ -211,17 +214,12 @@ def unroll_with_state(
         flow_params = (options.flow_params, False)
         options = dataclasses.replace(options, flow_params=flow_params)
 
-    def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        if leaf.shape[0] == 0:
-            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-        # Beside shape and dtype this keeps the axes of `jax.shard_map`.
-        return jax.eval_shape(lambda x: x[0], leaf)
-
-    x = jax.tree.map(one, inputs)
+    x = jax.tree.map(_one_step, inputs)
     (carry, state), program = trace_settled(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
+    call = call.answered(lead, (params, start, inputs, program.closed_over))
     if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(
             program, params, start, inputs, length, options
@@ -241,6 +239,13 @@ def unroll_with_state(
         *jax.tree.unflatten(tree, final),
         jax.tree.unflatten(program.output_tree, outputs),
     )
+
+
+def _one_step(timed: jax.Array) -> jax.ShapeDtypeStruct:
+    if timed.shape[0] == 0:
+        return jax.ShapeDtypeStruct(timed.shape[1:], timed.dtype)
+    # Beside shape and dtype this keeps the axes of `jax.shard_map`.
+    return jax.eval_shape(lambda x: x[0], timed)
 
 
 def _one_batch_axis(carry: Any, inputs: Any) -> int:

@@ -110,9 +110,10 @@ class Duck(nnx.Module):
 
 def test_a_cell_of_ones_own_that_is_no_child_of_flax():
     carry = jnp.zeros((X.shape[0], F))
-    assert ltd.FlowRNN(Duck(), flow_weight=1.0)(X, initial_carry=carry).shape == X.shape
+    cell: Any = Duck()
+    assert ltd.FlowRNN(cell, flow_weight=1.0)(X, initial_carry=carry).shape == X.shape
     with pytest.raises(TypeError, match="add got incompatible shapes"):
-        ltd.FlowRNN(Duck())(X, initial_carry=jnp.zeros((X.shape[0], 3)))
+        ltd.FlowRNN(cell)(X, initial_carry=jnp.zeros((X.shape[0], 3)))
 
 
 CARRIES = {
@@ -153,7 +154,9 @@ def test_lists_in_the_place_of_arrays():
         (given, arrays),
         ({"seq_lengths": lengths, "reverse": True},) * 2,
     ):
-        same = {k: jnp.asarray(v) if k == "seq_lengths" else v for k, v in same.items()}
+        same: Any = {
+            k: jnp.asarray(v) if k == "seq_lengths" else v for k, v in same.items()
+        }
         np.testing.assert_array_equal(layer(X, **call), layer(X, **same))
     ragged: Any = [[True], [True, False]]
     for name in ("mask", "resets", "seq_lengths"):
@@ -210,7 +213,7 @@ def test_what_a_cell_returns(weight: float):
 @pytest.mark.parametrize("report", [ltd.gradient_flow, _value_and_grad])
 def test_a_model_without_a_flow_rnn(report: Any):
     model = nnx.RNN(nnx.SimpleCell(F, H, rngs=nnx.Rngs(0)))
-    message = r"one optax_ltd.FlowRNN .*optax_ltd.linen .*; got a RNN without one"
+    message = r"one optax_ltd.FlowRNN, .*optax_ltd.linen .*; got a RNN without one"
     with pytest.raises(ValueError, match=message):
         report(squares, model, X)
 

@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from optax_ltd._flax.nnx.pure_cell import check_flow_params, pure_cell
-from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, record_of
+from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, Probe, record_of
 from optax_ltd._flax.sequences import (
     ReturnCarry,
     Sequences,
@@ -131,7 +131,7 @@ class FlowRNN(_RNN):
         if checked.flow_fraction < 1:
             given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow
             self.flow_rngs = given.fork()
-        self.flow_record: FlowRecordVariable | None = nnx.data(None)
+        self.flow_record: FlowRecordVariable | Probe | None = nnx.data(None)
 
     def __call__(
         self,
@@ -209,7 +209,7 @@ class FlowRNN(_RNN):
             resets=resets,
             reset_carry=starts.reset,
             key=self.flow_rngs() if self.flow_rngs and options.draws else None,
-            record=partial(record_of, self.flow_record),
+            record=partial(record_of, self.flow_record, self.cell),
         )
         scan = self._flax_scan if self._custom_state_axes else self._scan
         with blaming_carry(initial_carry, partial(_own_carry, self.cell, inputs)):

@@ -1,5 +1,10 @@
 """The variable through which a layer's backward pass tells what it saw."""
 
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from optax_ltd._flax.sequences import check_same_lead
@@ -10,26 +15,97 @@ class FlowRecordVariable(nnx.Variable):
     """Zeros whose cotangent is what the backward pass saw of the error signal."""
 
 
+class Axes(NamedTuple):
+    """The axes of what a layer has to tell.
+
+    Attributes:
+      stack: of the layers that ``nnx.vmap`` or ``nnx.scan`` makes of a single object,
+        in front of their parameters; none for one layer.
+      lead: time and batch axes of a call.
+    """
+
+    stack: tuple[int, ...]
+    lead: tuple[int, ...]
+
+    def zeros(self) -> FlowRecord:
+        """An empty record for all layers, the stack in front."""
+        return jax.tree.map(
+            lambda zeros: jnp.zeros((*self.stack, *zeros.shape), zeros.dtype),
+            FlowRecord.zeros(self.lead),
+        )
+
+    def layers(self, record: FlowRecord) -> dict[str, FlowRecord]:
+        """The records of single layers, by what stands behind the object's path."""
+        if not self.stack:
+            return {"": record}
+        flat = jax.tree.map(
+            lambda x: x.reshape(-1, *x.shape[len(self.stack) :]), record
+        )
+        places = [()]
+        for size in self.stack:
+            places = [(*place, i) for place in places for i in range(size)]
+        assert len(places) == math.prod(self.stack)
+        return {
+            "/".join(map(str, place)): jax.tree.map(lambda x, i=i: x[i], flat)
+            for i, place in enumerate(places)
+        }
+
+
+class Probe:
+    """Takes the place of the variable in an abstract run, and learns the axes."""
+
+    def __init__(self, cell: nnx.Module):
+        self._shape = _parameter_shape(cell)
+        self.axes: Axes | None = None
+
+    def see(self, cell: nnx.Module, lead: tuple[int, ...]) -> None:
+        """Notes the axes of one call."""
+        stack = list(self._shape)
+        for size in reversed(_parameter_shape(cell)):
+            # From the end, for what a transformation takes away stands in front.
+            stack.reverse()
+            stack.remove(size)
+            stack.reverse()
+        axes = Axes(tuple(stack), lead)
+        if self.axes is not None:
+            check_same_lead(self.axes.stack, axes.stack)
+            check_same_lead(self.axes.lead, lead)
+        self.axes = axes
+
+
 def record_of(
-    variable: FlowRecordVariable | None, lead: tuple[int, ...]
+    holder: FlowRecordVariable | Probe | None, cell: nnx.Module, lead: tuple[int, ...]
 ) -> FlowRecord | None:
-    """The record of one call, made at the first look at its shape.
+    """The record of one call.
 
     Args:
-      variable: of the layer, or None if nobody asks.
+      holder: of the layer; None if nobody asks.
+      cell: of the layer.
       lead: time and batch axes of the call.
 
     Returns:
       Zeros for :func:`~optax_ltd.unroll`, or None.
 
     Raises:
-      ValueError: if an earlier call had other axes.
+      ValueError: if an earlier call had other axes, or a transformation maps the
+        layer's parameters but not its record.
     """
-    if variable is None:
+    if isinstance(holder, Probe):
+        holder.see(cell, lead)
         return None
-    record = FlowRecord(*variable.get_value())
-    if record.gains.size == 0:
-        record = FlowRecord.zeros(lead)
-        variable.set_value(record)
-    check_same_lead(record.gains.shape, lead)
+    if holder is None:
+        return None
+    record = FlowRecord(*holder.get_value())
+    if record.gains.shape != lead:
+        raise ValueError(
+            "a transformation that maps the parameters of a FlowRNN must map its "
+            "FlowRecordVariable over axis 0 for its error signals to be seen, as "
+            "nnx.StateAxes({nnx.Param: 0, ...: 0}) does; got a record of "
+            f"{record.gains.shape} for a call of {lead}."
+        )
     return record
+
+
+def _parameter_shape(cell: nnx.Module) -> tuple[int, ...]:
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(nnx.state(cell, nnx.Param))]
+    return shapes[0] if shapes else ()
