@@ -41,13 +41,16 @@ def _field(default: Any, documentation: str, check: Callable[[str, Any], Any]) -
 
 
 def _check_flow_weight(name: str, weight: Any) -> None:
+    required = "a number or a floating scalar array"
+    if callable(weight):
+        hint = "For a schedule, call it with the step and give its value at each call."
+        raise TypeError(f"{refusal(name, required, weight)} {hint}")
     if is_number(weight):
         if not (np.isfinite(weight) and weight >= 0):
             raise refusal(name, "a finite number >= 0", weight)
         return
     dtype, shape = (getattr(weight, part, None) for part in ("dtype", "shape"))
     if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        required = "a number or a floating scalar array"
         raise refusal(name, required, weight, error=TypeError)
 
 

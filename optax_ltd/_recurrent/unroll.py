@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import (
+    as_array,
     check_bool,
     check_count,
     check_length,
@@ -19,6 +20,7 @@ from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.resets import check_fresh, resetting
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
+from optax_ltd._recurrent.flow.listening import listener
 from optax_ltd._recurrent.flow.record import FlowRecords
 from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.with_flow import scan_with_flow
@@ -137,7 +139,8 @@ def unroll(
     length = check_length(inputs, length)
     checked = Options(**options)
     if num_batch_dims is None:
-        unused = checked.has_every_derivative and flow_record is None
+        nobody_asks = flow_record is None and listener() is None
+        unused = checked.has_every_derivative and nobody_asks
         num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
     check_count("num_batch_dims", num_batch_dims, at_least=0)
 
@@ -147,6 +150,9 @@ def unroll(
 
     def ordered(timed: Any) -> Any:
         return jax.tree.map(lambda x: jnp.flip(x, 0), timed) if reverse else timed
+
+    def steps(name: str, marked: Any) -> Any:
+        return None if marked is None else ordered(as_array(name, marked))
 
     carry, _, outputs = unroll_with_state(
         without_state,
@@ -158,11 +164,12 @@ def unroll(
         options=checked,
         call=Call(
             num_batch_dims,
-            mask=ordered(mask),
+            mask=steps("mask", mask),
             key=flow_key,
             record=flow_record,
-            resets=ordered(resets),
+            resets=steps("resets", resets),
             reset_carry=reset_carry,
+            listener=listener() if flow_record is None else None,
         ),
     )
     return carry, ordered(outputs)
@@ -209,17 +216,12 @@ def unroll_with_state(
         flow_params = (options.flow_params, False)
         options = dataclasses.replace(options, flow_params=flow_params)
 
-    def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        if leaf.shape[0] == 0:
-            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-        # Beside shape and dtype this keeps the axes of `jax.shard_map`.
-        return jax.eval_shape(lambda x: x[0], leaf)
-
-    x = jax.tree.map(one, inputs)
+    x = jax.tree.map(_one_step, inputs)
     (carry, state), program = trace_settled(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
+    call = call.answered(options, lead, (params, start, inputs, program.closed_over))
     if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(
             program, params, start, inputs, length, options
@@ -238,6 +240,13 @@ def unroll_with_state(
         *jax.tree.unflatten(tree, final),
         jax.tree.unflatten(program.output_tree, outputs),
     )
+
+
+def _one_step(timed: jax.Array) -> jax.ShapeDtypeStruct:
+    if timed.shape[0] == 0:
+        return jax.ShapeDtypeStruct(timed.shape[1:], timed.dtype)
+    # Beside shape and dtype this keeps the axes of `jax.shard_map`.
+    return jax.eval_shape(lambda x: x[0], timed)
 
 
 def _one_batch_axis(carry: Any, inputs: Any) -> int:

@@ -1,5 +1,6 @@
 """``nn.RNN`` of Linen with Pascanu's regulariser in its backward pass."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from optax_ltd._flax.sequences import (
     ReturnCarry,
     Sequences,
     StartCarries,
+    blaming_carry,
     check_cell,
     check_return_carry,
     start_carries,
@@ -65,7 +67,7 @@ class FlowRNN(nn.RNN):
 
     Raises:
       ValueError: if an option is none of these.
-      TypeError: if ``cell`` is not of this API, ``flow_weight`` is not a number, or
+      TypeError: if ``cell`` is no cell of this API, ``flow_weight`` is not a number, or
         ``carry_clip`` is not from :func:`clip_carry_gradient`.
 
     Examples:
@@ -166,16 +168,13 @@ class FlowRNN(nn.RNN):
         )
         inputs = sequences.enter("inputs", inputs)
         key = jax.random.key(0) if init_key is None else init_key
-        starts = start_carries(
-            initial_carry,
-            reset_carry,
-            resets,
-            lambda: self.cell.initialize_carry(key, step_shapes(inputs)),
-        )
+        own_carry = partial(self.cell.initialize_carry, key, step_shapes(inputs))
+        starts = start_carries(initial_carry, reset_carry, resets, own_carry)
         every_carry = sequences.every_carry
         if self._creates_params():
-            at = (inputs, sequences.enter("resets", resets))
-            scanned = scan_cell(self, self.cell, starts, at, every_carry)
+            at = (inputs, sequences.steps("resets", resets))
+            with blaming_carry(initial_carry, own_carry):
+                scanned = scan_cell(self, self.cell, starts, at, every_carry)
             return sequences.leave(*scanned)
         call = sequences.call(
             inputs,
@@ -185,7 +184,8 @@ class FlowRNN(nn.RNN):
             key=self.make_rng("flow") if options.draws else None,
             record=self._flow_record,
         )
-        scanned = self._scan(starts.initial, inputs, options, call, every_carry)
+        with blaming_carry(initial_carry, own_carry):
+            scanned = self._scan(starts.initial, inputs, options, call, every_carry)
         return sequences.leave(*scanned)
 
     def _flow_record(self, lead: tuple[int, ...]) -> FlowRecords | None:
