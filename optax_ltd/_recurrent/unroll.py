@@ -136,7 +136,7 @@ def unroll(
     checked = Options(**options)
     if num_batch_dims is None:
         unused = checked.has_every_derivative and flow_record is None
-        num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
+        num_batch_dims = 1 if unused else one_batch_axis(carry, inputs)
     check_count("num_batch_dims", num_batch_dims, at_least=0)
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
@@ -193,7 +193,7 @@ def unroll_with_state(
       The final carry, the final state, and the outputs stacked over time.
     """
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
-    lead = (length, *_batch(inputs, carry, call.num_batch_dims))
+    lead = (length, *batch_axes(inputs, carry, call.num_batch_dims))
     call.check(options, lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
@@ -239,7 +239,7 @@ def unroll_with_state(
     )
 
 
-def _one_batch_axis(carry: Any, inputs: Any) -> int:
+def one_batch_axis(carry: Any, inputs: Any) -> int:
     """1, if each shape has room for a batch axis; raises ValueError otherwise.
 
     A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
@@ -257,7 +257,7 @@ def _one_batch_axis(carry: Any, inputs: Any) -> int:
     )
 
 
-def _batch(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
+def batch_axes(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
     """Batch axes, those of the carry, for examples may share inputs."""
     batches = [h.shape[:num_batch_dims] for h in _hidden(carry)]
     behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from optax_ltd._flax.linen.flow_rnn import FlowRNN
+from optax_ltd._flax.linen.record_request import RecordRequest
 from optax_ltd._flax.sequences import check_same_lead
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
@@ -16,7 +16,7 @@ _Leads = dict[str, tuple[int, ...]]
 
 
 def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any:
-    """As ``jax.value_and_grad``, with what Ω was in each :class:`FlowRNN`.
+    """As ``jax.value_and_grad``, with what Ω was in each FlowRNN and :func:`scan`.
 
     One forward and one backward pass, no host callback; it works inside ``jax.jit`` and
     with Ω off. ``loss_fn`` is traced twice, once for shapes only. A layer called
@@ -30,8 +30,8 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
 
     Returns:
       A function ``(params, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
-      is a dict from the path of each FlowRNN that the loss calls to its
-      :class:`LayerFlow` (``""`` if the model itself is the layer) and
+      is a dict from the path of each FlowRNN and of each scanned module that the loss
+      calls to its :class:`LayerFlow` (``""`` if the model itself is the layer) and
       ``grads`` is the gradient of loss + Σ flow_weight · Ω in ``params``. With
       ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
 
@@ -65,8 +65,8 @@ def value_and_grad(loss_fn: Callable[..., Any], *, has_aux: bool = False) -> Any
         jax.eval_shape(shapes_alone, params)
         if not leads:
             raise ValueError(
-                "`loss_fn` must call at least one optax_ltd.linen.FlowRNN, outside of "
-                "flax.linen.jit, for its error signals to be seen; got none."
+                "`loss_fn` must call at least one optax_ltd.linen.FlowRNN or .scan, "
+                "outside of flax.linen.jit, for its error signals to be seen; got none."
             )
         records = {path: FlowRecord.zeros(lead) for path, lead in leads.items()}
         leads.clear()
@@ -127,9 +127,9 @@ def _hand_out(
 ) -> Any:
     """Notes the time and batch axes of each layer, and gives it its record if made."""
     layer = context.module
-    if not (isinstance(layer, FlowRNN) and context.method_name == "_flow_record"):
+    if not isinstance(layer, RecordRequest):
         return call(*args, **kwargs)
-    (lead,) = args
+    lead = args[0]()
     path = "/".join(layer.path)
     check_same_lead(leads.setdefault(path, lead), lead)
     return records.get(path)

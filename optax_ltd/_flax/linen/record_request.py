@@ -1,0 +1,34 @@
+"""Where a loop over time asks whether it is to be reported, and under which path."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import linen as nn
+from flax.core import Scope
+
+from optax_ltd._recurrent.flow.record import FlowRecord
+
+Lead = tuple[int, ...]
+
+
+def flow_record(scope: Scope | None, lead: Callable[[], Lead]) -> FlowRecord | None:
+    """The record of one call, if ``ltd.linen.value_and_grad`` is around it.
+
+    Args:
+      scope: of the module by whose path the call is reported.
+      lead: gives time and batch axes of the call, or says why there are none.
+    """
+    parent: Any = scope
+    return RecordRequest(parent=parent).flow_record(lead)
+
+
+class RecordRequest(nn.Module):
+    """A method that ``ltd.linen.value_and_grad`` intercepts, bound to a scope."""
+
+    def flow_record(self, lead: Callable[[], Lead]) -> FlowRecord | None:
+        """None, for no one asks for a report.
+
+        Args:
+          lead: gives time and batch axes of the call.
+        """
+        del lead
