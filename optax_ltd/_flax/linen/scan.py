@@ -48,7 +48,9 @@ def scan(
     Parameters, their paths and outputs are those of ``nn.scan``, so checkpoints load.
     With ``flow_weight`` > 0 the gradient of an ordinary loss carries ``flow_weight`` ·
     ∇Ω to the module's parameters, and to nothing else; see ``ltd.linen.FlowRNN`` for
-    what Ω is. ``ltd.linen.value_and_grad`` reports by the path of the module.
+    what Ω is. ``ltd.linen.value_and_grad`` reports by the path of the module. Arrays
+    that ``target`` closes over count as parameters; what comes from a layer below
+    belongs into ``xs``, with ``nn.broadcast`` if all steps are given the same.
 
     Args:
       target: as in ``nn.scan``: a Module class, or a method or function whose first
