@@ -141,7 +141,7 @@ def unroll(
     if num_batch_dims is None:
         nobody_asks = flow_record is None and listener() is None
         unused = checked.has_every_derivative and nobody_asks
-        num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
+        num_batch_dims = 1 if unused else one_batch_axis(carry, inputs)
     check_count("num_batch_dims", num_batch_dims, at_least=0)
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
@@ -202,7 +202,7 @@ def unroll_with_state(
       The final carry, the final state, and the outputs stacked over time.
     """
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
-    lead = (length, *_batch(inputs, carry, call.num_batch_dims))
+    lead = (length, *batch_axes(inputs, carry, call.num_batch_dims))
     call.check(options, lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
@@ -249,7 +249,7 @@ def _one_step(timed: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(lambda x: x[0], timed)
 
 
-def _one_batch_axis(carry: Any, inputs: Any) -> int:
+def one_batch_axis(carry: Any, inputs: Any) -> int:
     """1, if each shape has room for a batch axis; raises ValueError otherwise.
 
     A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
@@ -267,7 +267,7 @@ def _one_batch_axis(carry: Any, inputs: Any) -> int:
     )
 
 
-def _batch(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
+def batch_axes(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
     """Batch axes, those of the carry, for examples may share inputs."""
     batches = [h.shape[:num_batch_dims] for h in _hidden(carry)]
     behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]

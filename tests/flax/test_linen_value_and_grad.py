@@ -137,7 +137,7 @@ def test_under_remat():
 
 def test_what_cannot_be_seen():
     plain, variables = nn.RNN(OwnCell()), own_params()
-    message = "at least one optax_ltd.linen.FlowRNN, .*; got none"
+    message = "at least one optax_ltd.linen.FlowRNN or .scan, .*; got none"
     with pytest.raises(ValueError, match=message):
         ltd.linen.gradient_flow(squares(plain), variables, X)
     layer = FlowRNN(OwnCell())

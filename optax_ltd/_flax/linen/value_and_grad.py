@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.core import Scope
 
-from optax_ltd._flax.linen.flow_rnn import FlowRNN
+from optax_ltd._flax.linen.record_request import RecordRequest
 from optax_ltd._flax.sequences import check_same_lead
 from optax_ltd._numerics.checks import refusal
 from optax_ltd._recurrent.flow.record import FlowRecords, empty_records
@@ -25,7 +26,7 @@ def value_and_grad(
     holomorphic: bool = False,
     allow_int: bool = False,
 ) -> Any:
-    """As ``jax.value_and_grad``, with what Ω was in each :class:`FlowRNN`.
+    """As ``jax.value_and_grad``, with what Ω was in each FlowRNN and :func:`scan`.
 
     One forward and one backward pass, no host callback; it works inside ``jax.jit`` and
     with Ω off. ``loss_fn`` is traced twice, once for shapes only. A layer called
@@ -42,11 +43,11 @@ def value_and_grad(
 
     Returns:
       A function ``(params, *args) -> (loss, flow_stats), grads``, where ``flow_stats``
-      is a dict from the path of each FlowRNN that the loss calls to its
-      :class:`LayerFlow` (``""`` if the model itself is the layer; with ``flow_groups``
-      from path and name of each group, as in ``"rnn/membrane"``) and ``grads`` is the
-      gradient of loss + Σ flow_weight · Ω in ``params``.
-      With ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
+      is a dict from the path of each FlowRNN and of each scanned module that the loss
+      calls to its :class:`LayerFlow` (``""`` if the model itself is the layer; with
+      ``flow_groups`` from path and name of each group, as in ``"rnn/membrane"``) and
+      ``grads`` is the gradient of loss + Σ flow_weight · Ω in ``params``. With
+      ``has_aux`` it returns ``((loss, aux), flow_stats), grads``.
 
     Raises:
       ValueError: if ``holomorphic``; from the returned function, if the loss calls no
@@ -86,8 +87,8 @@ def value_and_grad(
         jax.eval_shape(shapes_alone, {number: args[number] for number in chosen})
         if not leads:
             raise ValueError(
-                "`loss_fn` must call at least one optax_ltd.linen.FlowRNN, outside of "
-                "flax.linen.jit, for its error signals to be seen; got none."
+                "`loss_fn` must call at least one optax_ltd.linen.FlowRNN or .scan, "
+                "outside of flax.linen.jit, for its error signals to be seen; got none."
             )
         records = {path: empty_records(of, lead) for path, (lead, of) in leads.items()}
         leads.clear()
@@ -158,25 +159,27 @@ def _hand_out(
 ) -> Any:
     """Notes the time and batch axes of each layer, and gives it its record if made."""
     layer = context.module
-    if not (isinstance(layer, FlowRNN) and context.method_name == "_flow_record"):
+    if not isinstance(layer, RecordRequest):
         return call(*args, **kwargs)
-    (lead,) = args
+    lead_of, flow_groups, cell = args
+    lead = lead_of()
     path = "/".join(layer.path)
-    _check_unstacked(path, layer.cell, given)
-    first, _ = leads.setdefault(path, (lead, layer.flow_groups))
+    _check_unstacked(path, cell, given)
+    first, _ = leads.setdefault(path, (lead, flow_groups))
     check_same_lead(first, lead)
     return records.get(path)
 
 
-def _check_unstacked(path: str, cell: nn.Module, given: tuple[Any, ...]) -> None:
+def _check_unstacked(path: str, cell: Scope | None, given: tuple[Any, ...]) -> None:
     """Raises ValueError if the cell has a slice of the parameters that were given.
 
     A layer is made anew in each call, so nothing of it is mapped with its parameters:
     the records of a stack would add up.
     """
-    own = jax.tree.leaves_with_path(cell.variables.get("params", {}))[:1]
+    variables: Any = {} if cell is None else cell.variables()
+    own = jax.tree.leaves_with_path(variables.get("params", {}))[:1]
     names = [str(getattr(key, "key", key)) for where, _ in own for key in where]
-    ending = [*cell.path, *names]
+    ending = [*cell.path, *names] if cell else names
     axes = [
         jnp.ndim(leaf)
         for where, leaf in jax.tree.leaves_with_path(given)
