@@ -43,18 +43,25 @@ ARROWS["cli"] = {"experiments", *ARROWS}
 WINGS: dict[str, set[str]] = {
     "_recurrent": set(),
     "_recurrent.carry_clip": set(),
-    "_recurrent.options": {"_recurrent.carry_clip"},
+    "_recurrent.groups": set(),
+    "_recurrent.options": {"_recurrent.carry_clip", "_recurrent.groups"},
     "_recurrent.cell": set(),
-    "_recurrent.flow": {"_recurrent.cell", "_recurrent.options"},
+    "_recurrent.flow": {
+        "_recurrent.cell",
+        "_recurrent.groups",
+        "_recurrent.options",
+    },
     "_recurrent.call": {"_recurrent.flow", "_recurrent.options"},
     "_recurrent.loop": {
         "_recurrent.carry_clip",
+        "_recurrent.groups",
         "_recurrent.options",
         "_recurrent.cell",
         "_recurrent.flow",
         "_recurrent.call",
     },
     "_recurrent.unroll": {
+        "_recurrent.groups",
         "_recurrent.options",
         "_recurrent.cell",
         "_recurrent.flow",

@@ -1,17 +1,18 @@
 """How a call's sequences lie in its arrays: time first for the loop, and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax.nnx.nn.recurrent import flip_sequences
 
-from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.checks import as_array, refusal
 from optax_ltd._numerics.example_norms import append_axes
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.resets import begin_anew
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecords
 
 ReturnCarry = bool | Literal["all"]
 
@@ -58,6 +59,7 @@ class Sequences(NamedTuple):
         num_batch_dims = _num_batch_dims(layer.cell, inputs)
         time_axis = 0 if chosen("time_major", time_major) else num_batch_dims
         if lengths is not None:
+            lengths = as_array("seq_lengths", lengths)
             lead = list(_lead(inputs, 1 + num_batch_dims))
             steps = lead.pop(time_axis)
             _check_lengths(lengths, tuple(lead))
@@ -109,7 +111,7 @@ class Sequences(NamedTuple):
         resets: jax.Array | None,
         reset_carry: Any,
         key: jax.Array | None,
-        record: Callable[[tuple[int, ...]], FlowRecord | None],
+        record: Callable[[tuple[int, ...]], FlowRecords | None],
     ) -> Call:
         """What the loop is told of this call.
 
@@ -122,7 +124,7 @@ class Sequences(NamedTuple):
           record: makes the zeros for leading axes, or None.
         """
         lead = _lead(inputs, 1 + self.num_batch_dims)
-        mask = self.enter("mask", mask)
+        mask = self.steps("mask", mask)
         if self.lengths is not None:
             valid = self._valid(lead[0], self.lengths)
             mask = valid if mask is None else mask & valid
@@ -131,7 +133,7 @@ class Sequences(NamedTuple):
             mask=mask,
             key=key,
             record=record(lead),
-            resets=self.enter("resets", resets),
+            resets=self.steps("resets", resets),
             reset_carry=reset_carry,
         )
 
@@ -152,6 +154,10 @@ class Sequences(NamedTuple):
         if self.lengths is not None and self.every_carry:
             carry = _last_valid(start, carries, self.lengths)
         return (carry, outputs) if self.return_carry else outputs
+
+    def steps(self, name: str, steps: Any) -> jax.Array | None:
+        """As :meth:`enter` for marked steps, which may be nested lists, or None."""
+        return None if steps is None else self.enter(name, as_array(name, steps))
 
     def _back(self, timed: Any) -> Any:
         if self.reverse and self.keep_order:
@@ -232,13 +238,51 @@ def check_return_carry(return_carry: Any) -> None:
 
 
 def check_cell(cell: Any, module: type, api: str) -> None:
-    """Raises TypeError unless the cell is a module of this API of Flax."""
+    """Raises TypeError unless the cell is a module of this API of Flax, and a cell."""
+    kind, a = (cell, "the class") if isinstance(cell, type) else (type(cell), "a")
+    got = f"got {a} {kind.__module__}.{kind.__qualname__}"
     if not isinstance(cell, module):
-        kind, a = (cell, "the class") if isinstance(cell, type) else (type(cell), "a")
+        raise TypeError(f"`cell` must be a recurrent cell of {api}; {got}.")
+    needed = ("__call__", "num_feature_axes")
+    missing = [n for n in needed if not (hasattr(kind, n) or n in vars(cell))]
+    if missing:
         raise TypeError(
-            f"`cell` must be a recurrent cell of {api}; got {a} "
-            f"{kind.__module__}.{kind.__qualname__}."
+            "`cell` must be a recurrent cell, with __call__(carry, x), "
+            "initialize_carry and num_feature_axes; "
+            f"{got} without {' and '.join(missing)}."
         )
+
+
+@contextmanager
+def blaming_carry(given: Any, own: Callable[[], Any]) -> Iterator[None]:
+    """Where a call fails, says so if it was given another carry than the cell's own.
+
+    Only then, for a cell may take more carries than the one it makes.
+
+    Args:
+      given: the initial carry of the call, or None.
+      own: makes the cell's own.
+
+    Raises:
+      ValueError: that names ``initial_carry``, in place of the error.
+    """
+    try:
+        yield
+    except Exception as error:  # Whatever the cell says of such a carry.
+        if given is None:
+            raise
+        try:
+            expected = jax.eval_shape(own)
+        except Exception:
+            raise error from None
+        trees = [jax.tree.structure(tree) for tree in (expected, given)]
+        shapes = [list(map(jnp.shape, jax.tree.leaves(t))) for t in (expected, given)]
+        if (trees[0], shapes[0]) == (trees[1], shapes[1]):
+            raise
+        raise ValueError(
+            "`initial_carry` must have the structure and shapes of the cell's own, "
+            f"{trees[0]} of {shapes[0]}; got {trees[1]} of {shapes[1]}."
+        ) from error
 
 
 def check_same_lead(first: tuple[int, ...], lead: tuple[int, ...]) -> None:

@@ -224,6 +224,25 @@ def check_length(inputs: Any, length: Any) -> int:
     return steps
 
 
+def as_array(name: str, value: Any) -> jax.Array:
+    """An array of what the caller gave, such as one of NumPy or nested lists.
+
+    Args:
+      name: the argument's name, for the message.
+      value: what the caller gave.
+
+    Returns:
+      The array.
+
+    Raises:
+      ValueError: there is none of it.
+    """
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise refusal(name, "an array, or nested lists of one shape", value) from error
+
+
 def refusal(
     name: str, required: str, value: Any, *, error: type[_Error] = ValueError
 ) -> _Error:

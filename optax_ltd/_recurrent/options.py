@@ -26,6 +26,7 @@ from optax_ltd._numerics.checks import (
     refusal,
 )
 from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
+from optax_ltd._recurrent.groups import check_flow_groups
 
 FlowForm = Literal["ratio", "squared_ratio"]
 FlowReduction = Literal["sum", "mean"]
@@ -40,13 +41,16 @@ def _field(default: Any, documentation: str, check: Callable[[str, Any], Any]) -
 
 
 def _check_flow_weight(name: str, weight: Any) -> None:
+    required = "a number or a floating scalar array"
+    if callable(weight):
+        hint = "For a schedule, call it with the step and give its value at each call."
+        raise TypeError(f"{refusal(name, required, weight)} {hint}")
     if is_number(weight):
         if not (np.isfinite(weight) and weight >= 0):
             raise refusal(name, "a finite number >= 0", weight)
         return
     dtype, shape = (getattr(weight, part, None) for part in ("dtype", "shape"))
     if dtype is None or shape != () or not jnp.issubdtype(dtype, jnp.floating):
-        required = "a number or a floating scalar array"
         raise refusal(name, required, weight, error=TypeError)
 
 
@@ -107,6 +111,14 @@ class Options:
         "in a matrix product or convolution with the carry, as in the code), or some "
         "of them, named by",
         _check_params,
+    )
+    flow_groups: Any = _field(
+        None,
+        "the carry leaves that Ω looks at together: a tree of names that is a prefix "
+        'of the carry, such as ``("membrane", "synapse")`` for a carry of two leaves. '
+        "Each group then has gains, an Ω and a report of its own, and the Ω of all are "
+        "added. None for all leaves together.",
+        check_flow_groups,
     )
     flow_fraction: float = _field(
         1.0,
@@ -198,6 +210,7 @@ class OptionKeywords(TypedDict, total=False):
     flow_form: FlowForm
     flow_reduction: FlowReduction
     flow_params: Any
+    flow_groups: Any
     flow_fraction: float
     carry_clip: CarryClip | None
     truncate: int | None

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import (
+    as_array,
     check_bool,
     check_count,
     check_length,
@@ -19,7 +20,9 @@ from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
 from optax_ltd._recurrent.cell.resets import check_fresh, resetting
 from optax_ltd._recurrent.cell.settled_carry import trace_settled
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.listening import listener
+from optax_ltd._recurrent.flow.record import FlowRecords
+from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.with_flow import scan_with_flow
 from optax_ltd._recurrent.loop.without_flow import scan_without_flow
 from optax_ltd._recurrent.options import OptionKeywords, Options, takes_options
@@ -45,7 +48,7 @@ def unroll(
     resets: jax.Array | None = None,
     reset_carry: Any = None,
     flow_key: chex.PRNGKey | None = None,
-    flow_record: FlowRecord | None = None,
+    flow_record: FlowRecords | None = None,
     **options: Unpack[OptionKeywords],
 ) -> tuple[Any, Any]:
     r"""Runs a cell over time; its gradient carries ``flow_weight`` · ∇Ω.
@@ -97,7 +100,8 @@ def unroll(
       flow_key: PRNG key of the steps that ``flow_fraction`` draws. Give a new one at
         each update.
       flow_record: zeros from ``FlowRecord.zeros((T, B))``; their cotangent is what the
-        backward pass saw of the error signal.
+        backward pass saw of the error signal. With ``flow_groups`` a dict from the name
+        of each group to such zeros.
       **options: the fields of ``Options``.
 
     Returns:
@@ -135,8 +139,9 @@ def unroll(
     length = check_length(inputs, length)
     checked = Options(**options)
     if num_batch_dims is None:
-        unused = checked.has_every_derivative and flow_record is None
-        num_batch_dims = 1 if unused else _one_batch_axis(carry, inputs)
+        nobody_asks = flow_record is None and listener() is None
+        unused = checked.has_every_derivative and nobody_asks
+        num_batch_dims = 1 if unused else one_batch_axis(carry, inputs)
     check_count("num_batch_dims", num_batch_dims, at_least=0)
 
     def without_state(params: Any, carry: Any, state: Any, x: Any) -> Any:
@@ -145,6 +150,9 @@ def unroll(
 
     def ordered(timed: Any) -> Any:
         return jax.tree.map(lambda x: jnp.flip(x, 0), timed) if reverse else timed
+
+    def steps(name: str, marked: Any) -> Any:
+        return None if marked is None else ordered(as_array(name, marked))
 
     carry, _, outputs = unroll_with_state(
         without_state,
@@ -156,11 +164,12 @@ def unroll(
         options=checked,
         call=Call(
             num_batch_dims,
-            mask=ordered(mask),
+            mask=steps("mask", mask),
             key=flow_key,
             record=flow_record,
-            resets=ordered(resets),
+            resets=steps("resets", resets),
             reset_carry=reset_carry,
+            listener=listener() if flow_record is None else None,
         ),
     )
     return carry, ordered(outputs)
@@ -193,7 +202,7 @@ def unroll_with_state(
       The final carry, the final state, and the outputs stacked over time.
     """
     carry, state = jax.tree.map(jnp.asarray, (carry, state))
-    lead = (length, *_batch(inputs, carry, call.num_batch_dims))
+    lead = (length, *batch_axes(inputs, carry, call.num_batch_dims))
     call.check(options, lead)
 
     def cell(params: Any, both: Any, x: Any) -> Any:
@@ -207,31 +216,25 @@ def unroll_with_state(
         flow_params = (options.flow_params, False)
         options = dataclasses.replace(options, flow_params=flow_params)
 
-    def one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        if leaf.shape[0] == 0:
-            return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-        # Beside shape and dtype this keeps the axes of `jax.shard_map`.
-        return jax.eval_shape(lambda x: x[0], leaf)
-
-    x = jax.tree.map(one, inputs)
+    x = jax.tree.map(_one_step, inputs)
     (carry, state), program = trace_settled(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
+    call = call.answered(options, lead, (params, start, inputs, program.closed_over))
     if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(
             program, params, start, inputs, length, options
         )
     else:
-        is_hidden = inexact(jax.tree.leaves(carry))
-        if not any(is_hidden):
+        groups = Groups.of(options.flow_groups, carry, state)
+        if not any(groups.is_hidden):
             raise ValueError(
                 "`carry` must have a floating leaf for Ω, a clip or a record; got none."
             )
         _check_batch(carry, lead[1:])
-        is_hidden += (False,) * len(jax.tree.leaves(state))
         final, outputs = scan_with_flow(
-            program, is_hidden, params, start, inputs, options, call, lead
+            program, groups, params, start, inputs, options, call, lead
         )
     return (
         *jax.tree.unflatten(tree, final),
@@ -239,15 +242,22 @@ def unroll_with_state(
     )
 
 
-def _one_batch_axis(carry: Any, inputs: Any) -> int:
+def _one_step(timed: jax.Array) -> jax.ShapeDtypeStruct:
+    if timed.shape[0] == 0:
+        return jax.ShapeDtypeStruct(timed.shape[1:], timed.dtype)
+    # Beside shape and dtype this keeps the axes of `jax.shard_map`.
+    return jax.eval_shape(lambda x: x[0], timed)
+
+
+def one_batch_axis(carry: Any, inputs: Any) -> int:
     """1, if each shape has room for a batch axis; raises ValueError otherwise.
 
     A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
-    or a record these differ.
+    or a record these differ. Inputs that examples share have an axis of one.
     """
     shapes = [jnp.shape(h) for h in _hidden(carry)]
     behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]
-    batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s}
+    batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s} - {1}
     if all(len(s) > 1 for s in shapes) and len(batches) == 1:
         return 1
     raise ValueError(
@@ -257,7 +267,7 @@ def _one_batch_axis(carry: Any, inputs: Any) -> int:
     )
 
 
-def _batch(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
+def batch_axes(inputs: Any, carry: Any, num_batch_dims: int) -> tuple[int, ...]:
     """Batch axes, those of the carry, for examples may share inputs."""
     batches = [h.shape[:num_batch_dims] for h in _hidden(carry)]
     behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]

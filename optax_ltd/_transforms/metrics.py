@@ -57,7 +57,11 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
 
     Returns:
       A flat dictionary of scalars; with a leading axis if the states were made by
-      `jax.vmap`. Empty if the optimiser has none of these transformations.
+      `jax.vmap`.
+
+    Raises:
+      ValueError: nothing in `opt_state` records gradients. Where the optimiser shall
+        change none, `clip_by_global_norm(float("inf"))` records them all the same.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -88,7 +92,7 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     }
 
 
-def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
+def records(opt_state: Any) -> list[tuple[str, GradientRecord]]:
     """Finds every record in an optimiser's state.
 
     The state of each transformation holds its record in a field `record`, and its
@@ -97,9 +101,22 @@ def records(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
     Args:
       opt_state: the state of an optimiser.
 
-    Yields:
+    Returns:
       Unique names and records, in the order of the chain.
+
+    Raises:
+      ValueError: there is none.
     """
+    found = list(_found(opt_state))
+    if not found:
+        raise ValueError(
+            "`opt_state` must hold the state of a transformation of optax_ltd, such "
+            f"as `clip_or_random_step`; got a {type(opt_state).__name__} without one."
+        )
+    return found
+
+
+def _found(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
     seen: dict[str, int] = {}
     for path, node in jax.tree.leaves_with_path(opt_state, is_leaf=_holds_record):
         if not _holds_record(node):

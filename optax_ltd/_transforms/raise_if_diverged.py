@@ -51,13 +51,7 @@ def raise_if_diverged(opt_state: Any, params: Any, *, patience: int = 1) -> None
 finite: Inf or NaN in ['kernel'] (1 of 1 gradients so far)
     """
     patience = check_count("patience", patience, at_least=1)
-    found = list(records(opt_state))
-    if not found:
-        raise ValueError(
-            "`opt_state` must hold the state of a transformation of optax_ltd, such "
-            f"as `clip_or_random_step`; got a {type(opt_state).__name__} without one."
-        )
-    for name, record in found:
+    for name, record in records(opt_state):
         if any(isinstance(value, jax.core.Tracer) for value in record):
             raise ValueError(
                 "`raise_if_diverged` must be called outside `jax.jit`; got a traced "

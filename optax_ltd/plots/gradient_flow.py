@@ -99,7 +99,7 @@ def _common_layers(reports: Mapping[str, GradientFlow]) -> list[str]:
 
 def _mark_broken(above: Axes, below: Axes, flow: LayerFlow, color: str) -> None:
     """Marks the first step after which the state of some example is not finite."""
-    broken = ~_style.by_example(flow.state_finite).all(axis=1)
+    broken = np.any(~_style.by_example(flow.state_finite), axis=1)
     if not broken.any():
         return
     step = 1 + int(np.argmax(broken))

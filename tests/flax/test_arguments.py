@@ -4,14 +4,24 @@ import re
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 import optax_ltd as ltd
 from tests.flax.cells import OwnCell
-from tests.flax.models import F, H, X, simple_layer, squares
+from tests.flax.models import (
+    F,
+    H,
+    X,
+    assert_unchanged,
+    leaves_of,
+    simple_layer,
+    squares,
+)
 
 
 def _value_and_grad(loss_fn: Any, *args: Any) -> Any:
@@ -81,6 +91,89 @@ def test_seq_lengths(time_major: bool):
             layer(x, seq_lengths=jnp.asarray(bad))
 
 
+@pytest.mark.parametrize("cell", [nnx.Linear(F, H, rngs=nnx.Rngs(0)), nn.Dense(H)])
+def test_a_module_that_is_no_cell(cell: Any):
+    layer: Any = ltd.linen.FlowRNN if isinstance(cell, nn.Module) else ltd.FlowRNN
+    message = r"`cell` must be a recurrent cell, .*; got a flax\S+ without num_feature"
+    with pytest.raises(TypeError, match=message):
+        layer(cell)
+
+
+class Duck(nnx.Module):
+    """What a layer needs of a cell, and no more."""
+
+    num_feature_axes = 1
+
+    def __call__(self, carry: Any, x: Any) -> Any:
+        return jnp.tanh(carry + x), carry
+
+
+def test_a_cell_of_ones_own_that_is_no_child_of_flax():
+    carry = jnp.zeros((X.shape[0], F))
+    cell: Any = Duck()
+    assert ltd.FlowRNN(cell, flow_weight=1.0)(X, initial_carry=carry).shape == X.shape
+    with pytest.raises(TypeError, match="add got incompatible shapes"):
+        ltd.FlowRNN(cell)(X, initial_carry=jnp.zeros((X.shape[0], 3)))
+
+
+CARRIES = {
+    "a pair": (jnp.zeros((3, H)),) * 2,
+    "of other features": jnp.zeros((3, 2 * H)),
+    "of one example": jnp.zeros(H),
+    "of other examples": jnp.zeros((2, H)),
+}
+
+
+@pytest.mark.parametrize("kind", CARRIES)
+def test_initial_carry(kind: str):
+    """Checked where it fails, so that a cell may take what it wants."""
+    message = r"`initial_carry` must have the .* the cell's own, .*\[\(3, 4\)\]; got "
+    layer = simple_layer()
+    linen = ltd.linen.FlowRNN(nn.SimpleCell(H))
+    params = linen.init(jax.random.key(0), X)
+    before = leaves_of(layer)
+    for weight in (0.0, 1.0):
+        call: Any = {"initial_carry": CARRIES[kind], "flow_weight": weight}
+        with pytest.raises(ValueError, match=message):
+            layer(X, **call)
+        with pytest.raises(ValueError, match=message):
+            linen.apply(params, X, **call)
+    if kind != "of other features":  # which a Linen cell takes from its carry
+        with pytest.raises(ValueError, match=message):
+            linen.init(jax.random.key(0), X, initial_carry=CARRIES[kind])
+    assert_unchanged(before, layer)
+
+
+def test_lists_in_the_place_of_arrays():
+    steps = np.arange(5) < 3
+    mask, lengths = np.tile(steps, (3, 1)), [5, 2, 1]
+    given: Any = {"mask": mask.tolist(), "resets": (~mask).tolist()}
+    arrays: Any = {name: jnp.asarray(value) for name, value in given.items()}
+    layer = simple_layer(flow_weight=1.0)
+    for call, same in (
+        (given, arrays),
+        ({"seq_lengths": lengths, "reverse": True},) * 2,
+    ):
+        same: Any = {
+            k: jnp.asarray(v) if k == "seq_lengths" else v for k, v in same.items()
+        }
+        np.testing.assert_array_equal(layer(X, **call), layer(X, **same))
+    ragged: Any = [[True], [True, False]]
+    for name in ("mask", "resets", "seq_lengths"):
+        with pytest.raises(ValueError, match=f"`{name}` must be an array, or nested"):
+            layer(X, **{name: ragged})
+
+
+def test_a_schedule_as_the_weight():
+    message = r"`flow_weight` must be a number .*; got <.*call it with the step and"
+    schedule: Any = optax.linear_schedule(0.0, 1.0, 10)
+    for make in (simple_layer, lambda **o: ltd.linen.FlowRNN(nn.SimpleCell(H), **o)):
+        with pytest.raises(TypeError, match=message):
+            make(flow_weight=schedule)
+    with pytest.raises(TypeError, match=message):
+        simple_layer()(X, flow_weight=schedule)
+
+
 def test_numbers_of_numpy():
     truncate: Any = np.int64(2)
     layer = simple_layer(flow_fraction=np.float32(0.5), truncate=truncate)
@@ -120,7 +213,7 @@ def test_what_a_cell_returns(weight: float):
 @pytest.mark.parametrize("report", [ltd.gradient_flow, _value_and_grad])
 def test_a_model_without_a_flow_rnn(report: Any):
     model = nnx.RNN(nnx.SimpleCell(F, H, rngs=nnx.Rngs(0)))
-    message = r"one optax_ltd.FlowRNN .*optax_ltd.linen .*; got a RNN without one"
+    message = r"one optax_ltd.FlowRNN, .*optax_ltd.linen .*; got a RNN without one"
     with pytest.raises(ValueError, match=message):
         report(squares, model, X)
 

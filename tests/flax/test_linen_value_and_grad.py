@@ -137,7 +137,7 @@ def test_under_remat():
 
 def test_what_cannot_be_seen():
     plain, variables = nn.RNN(OwnCell()), own_params()
-    message = "at least one optax_ltd.linen.FlowRNN, .*; got none"
+    message = "at least one optax_ltd.linen.FlowRNN or .scan, .*; got none"
     with pytest.raises(ValueError, match=message):
         ltd.linen.gradient_flow(squares(plain), variables, X)
     layer = FlowRNN(OwnCell())
@@ -150,3 +150,58 @@ def test_what_cannot_be_seen():
         ValueError, match=r"under flax.linen.jit .*; got \['one', 'two'"
     ):
         ltd.linen.value_and_grad(squares(kept))(variables, X)
+
+
+class Scanned(nn.Module):
+    """A layer that is called three times, of one set of parameters or of three."""
+
+    around: str = "scan"
+    stacked: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def run(layer: Any, x: Any) -> Any:
+            return layer(x), None
+
+        layer = FlowRNN(nn.SimpleCell(F), name="layers")
+        axes: Any = {"params": 0} if self.stacked else {}
+        share: Any = {} if self.stacked else {"variable_broadcast": "params"}
+        rngs: Any = {"params": self.stacked}
+        if self.around == "scan":
+            scan = nn.scan(run, axes, split_rngs=rngs, length=3, **share)
+            return scan(layer, x)[0][:, -1]
+        over: Any = None
+        vmap = nn.vmap(run, axes, rngs, over, axis_size=3)
+        return vmap(layer, x)[0][0][:, -1]
+
+
+@pytest.mark.parametrize("around", ["scan", "vmap"])
+def test_stacked_parameters_are_refused(around: str):
+    model = Scanned(around)
+    variables = drawn(model, X)
+    message = "parameters of its own .*; got a stack at 'layers'"
+    with pytest.raises(ValueError, match=message):
+        ltd.linen.value_and_grad(squares(model))(variables, X)
+    with pytest.raises(ValueError, match=message):
+        ltd.linen.gradient_flow(squares(model), variables, X)
+
+
+def test_a_layer_in_a_loop_reports_the_mean_of_its_calls():
+    model = Scanned(stacked=False)
+    variables = drawn(model, X)
+    (_, flow), _ = ltd.linen.value_and_grad(squares(model))(variables, X)
+    assert flow["layers"].gains.shape == (T, B)
+
+
+def test_argnums():
+    layer = FlowRNN(OwnCell(), flow_weight=1.0)
+    variables = drawn(layer, X)
+    loss = lambda x, scale, variables: scale * squares(layer)(variables, x)
+    args = X, jnp.float32(2.0), variables
+    for argnums in (2, -1, (2, 0), [1]):
+        value, grads = ltd.linen.value_and_grad(loss, argnums)(*args)
+        expected = jax.value_and_grad(loss, argnums)(*args)
+        assert_close((value[0], grads), expected, RTOL, ATOL)
+        assert jax.tree.structure(grads) == jax.tree.structure(expected[1])
+    with pytest.raises(ValueError, match=r"`holomorphic` must be False, .*; got True"):
+        ltd.linen.value_and_grad(loss, holomorphic=True)

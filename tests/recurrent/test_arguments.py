@@ -67,6 +67,19 @@ def test_form_and_reduction_of_flow_penalty():
         ltd.flow_penalty(jnp.ones((2, 2)), reduction=bad)
 
 
+def test_lists_in_the_place_of_arrays():
+    marked = np.arange(CASE.inputs.shape[0])[:, None] + np.zeros(3) > 2
+    given: Any = {"mask": marked.tolist(), "resets": (~marked).tolist()}
+    arrays: Any = {name: jnp.asarray(value) for name, value in given.items()}
+    found, expected = (
+        _unroll(flow_weight=1.0, reset_carry=CASE.carry, **call)[1]
+        for call in (given, arrays)
+    )
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="`mask` must be an array, or nested lists"):
+        _unroll(flow_weight=1.0, mask=[[True], [True, False]])
+
+
 def test_a_word_for_flow_params():
     message = "`flow_params` must be one of 'all', 'recurrent'; got 'recurent'"
     with pytest.raises(ValueError, match=message):

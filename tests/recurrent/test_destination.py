@@ -69,12 +69,13 @@ def test_reaches_the_chosen_parameters_alone(selection: str):
     assert_equal(on[1:], off[1:])
 
 
-def test_nothing_reaches_what_the_cell_closes_over():
+def test_a_mask_keeps_it_from_what_the_cell_closes_over():
     c, params = CASE, CASE.params
 
     def loss(U: Any, W: Any, weight: Any) -> Any:
         cell = lambda p, h, x: simple({"W": p, "U": U, "b": params["b"]}, h, x)
-        return loss_of(*ltd.unroll(cell, W, c.carry, c.inputs, flow_weight=weight))
+        options: Any = {"flow_weight": weight, "flow_params": True}
+        return loss_of(*ltd.unroll(cell, W, c.carry, c.inputs, **options))
 
     grad = jax.jit(jax.grad(loss, (0, 1)))
     off, on = (grad(params["U"], params["W"], w) for w in (0.0, 2.0))

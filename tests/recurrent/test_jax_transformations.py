@@ -13,7 +13,7 @@ import pytest
 import optax_ltd as ltd
 from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import B, T, case, loss_of, simple
-from tests.recurrent.oracles import assert_close, flow_loss
+from tests.recurrent.oracles import assert_close, flow_loss, minus
 
 RTOL, ATOL = 1e-5, 1e-6  # float32
 CASE = case("simple")
@@ -272,3 +272,41 @@ def test_a_derivative_of_a_derivative_by_another_path_is_none(where: str):
 
     with pytest.raises(NotImplementedError, match="while Ω is on"):
         jax.jit(jax.grad(inner))(1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("weight", {}),
+        ("weight", {"remat": True, "flow_reduction": "mean"}),
+        ("clip", {"flow_weight": 1.0}),
+        ("key", {"flow_weight": 1.0, "flow_fraction": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_gradient_of_members_that_share_their_outputs(
+    name: str, options: Any
+) -> None:
+    """That of their sum, though no output depends on what differs."""
+    c = case("simple")
+    arguments: Any = {
+        "weight": lambda v: {"flow_weight": v},
+        "clip": lambda v: {"carry_clip": ltd.clip_carry_gradient(v)},
+        "key": lambda v: {"flow_key": v},
+    }
+    each = jax.random.split(jax.random.key(0)) if name == "key" else np.array([0.1, 2])
+    each = jnp.asarray(each)
+
+    def loss(params: Any, value: Any) -> jax.Array:
+        given = arguments[name](value)
+        _, y = ltd.unroll(c.cell, params, c.carry, c.inputs, **given, **options)
+        return jnp.sum(jnp.square(jax.tree.leaves(y)[0]))
+
+    def of_all(params: Any) -> jax.Array:
+        return jnp.sum(jax.vmap(loss, (None, 0))(params, each))
+
+    grad = jax.jit(jax.grad(loss))
+    alone = [grad(c.params, value) for value in each]
+    expected = jax.tree.map(jnp.add, *alone)
+    assert np.any(jax.tree.leaves(minus(*alone))[0])
+    assert_close(jax.jit(jax.grad(of_all))(c.params), expected, 1e-4, 1e-4)

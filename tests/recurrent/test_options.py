@@ -16,6 +16,7 @@ SIGNATURES: dict[str, Any] = {
     "unroll": ltd.unroll,
     "nnx": ltd.FlowRNN.__init__,
     "linen": ltd.linen.FlowRNN,
+    "scan": ltd.linen.scan,
 }
 DOCSTRINGS: dict[str, Any] = SIGNATURES | {"nnx": ltd.FlowRNN}
 

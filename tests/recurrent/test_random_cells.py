@@ -91,4 +91,11 @@ def test_carries_of_unlike_batches():
         return (scale, h), h
 
     with pytest.raises(ValueError, match=r"each floating leaf; got \[\(\), \(3,\)\]"):
-        ltd.unroll(cell, c.params, (jnp.ones(()), c.carry), c.inputs, flow_weight=1.0)
+        ltd.unroll(
+            cell,
+            c.params,
+            (jnp.ones(()), c.carry),
+            c.inputs,
+            num_batch_dims=1,
+            flow_weight=1.0,
+        )

@@ -127,9 +127,11 @@ def test_wherever_it_sits(wrap):
     assert list(metrics) == [f"clip_by_global_norm/{field}" for field in FIELDS]
 
 
-def test_an_optimizer_without_any_gives_nothing():
-    assert ltd.metrics(optax.adam(0.1).init(PARAMS)) == {}
-    assert ltd.metrics(()) == {}
+@pytest.mark.parametrize("state", [optax.adam(0.1).init(PARAMS), ()])
+def test_an_optimizer_without_any(state):
+    message = r"`opt_state` must hold the .* of optax_ltd, .*; got a tuple without one"
+    with pytest.raises(ValueError, match=message):
+        ltd.metrics(state)
 
 
 def test_an_ensemble_has_one_value_a_member():

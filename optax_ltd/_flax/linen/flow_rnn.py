@@ -1,25 +1,33 @@
 """``nn.RNN`` of Linen with Pascanu's regulariser in its backward pass."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 from flax import linen as nn
+from flax.core import Scope
+from flax.linen.transforms import lift_transform
 
-from optax_ltd._flax.linen.scans import scan_cell, scan_cell_with_flow
+from optax_ltd._flax.linen.lifted_loop import Lifting, loop_with_flow
+from optax_ltd._flax.linen.record_request import flow_record
 from optax_ltd._flax.sequences import (
     ReturnCarry,
     Sequences,
     StartCarries,
+    blaming_carry,
     check_cell,
     check_return_carry,
     start_carries,
     step_shapes,
 )
+from optax_ltd._numerics.checks import check_time_axis
+from optax_ltd._numerics.shards import varying_as
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.cell.program import as_pair
+from optax_ltd._recurrent.cell.resets import begin_anew
 from optax_ltd._recurrent.options import (
-    BESIDE_FLOW,
     FlowForm,
     FlowReduction,
     Options,
@@ -65,7 +73,7 @@ class FlowRNN(nn.RNN):
 
     Raises:
       ValueError: if an option is none of these.
-      TypeError: if ``cell`` is not of this API, ``flow_weight`` is not a number, or
+      TypeError: if ``cell`` is no cell of this API, ``flow_weight`` is not a number, or
         ``carry_clip`` is not from :func:`clip_carry_gradient`.
 
     Examples:
@@ -88,6 +96,7 @@ class FlowRNN(nn.RNN):
     flow_form: FlowForm = "ratio"
     flow_reduction: FlowReduction = "sum"
     flow_params: Any = "all"
+    flow_groups: Any = None
     flow_fraction: float = 1.0
     carry_clip: CarryClip | None = None
     truncate: int | None = None
@@ -167,16 +176,13 @@ class FlowRNN(nn.RNN):
         )
         inputs = sequences.enter("inputs", inputs)
         key = jax.random.key(0) if init_key is None else init_key
-        starts = start_carries(
-            initial_carry,
-            reset_carry,
-            resets,
-            lambda: self.cell.initialize_carry(key, step_shapes(inputs)),
-        )
+        own_carry = partial(self.cell.initialize_carry, key, step_shapes(inputs))
+        starts = start_carries(initial_carry, reset_carry, resets, own_carry)
         every_carry = sequences.every_carry
         if self._creates_params():
-            at = (inputs, sequences.enter("resets", resets))
-            scanned = scan_cell(self, self.cell, starts, at, every_carry)
+            at = (inputs, sequences.steps("resets", resets))
+            with blaming_carry(initial_carry, own_carry):
+                scanned = self._scan_by_flax(starts, at, every_carry)
             return sequences.leave(starts.initial, *scanned)
         call = sequences.call(
             inputs,
@@ -184,19 +190,13 @@ class FlowRNN(nn.RNN):
             resets=resets,
             reset_carry=starts.reset,
             key=self.make_rng("flow") if options.draws else None,
-            record=self._flow_record,
+            record=lambda lead: flow_record(
+                self.scope, lambda: lead, self.flow_groups, self.cell.scope
+            ),
         )
-        scanned = self._scan(starts.initial, inputs, options, call, every_carry)
+        with blaming_carry(initial_carry, own_carry):
+            scanned = self._scan(starts.initial, inputs, options, call, every_carry)
         return sequences.leave(starts.initial, *scanned)
-
-    def _flow_record(self, lead: tuple[int, ...]) -> FlowRecord | None:
-        """The record of one call; ``ltd.linen.value_and_grad`` answers in its place.
-
-        Args:
-          lead: time and batch axes of the call.
-        """
-        del lead
-        return None
 
     def _creates_params(self) -> bool:
         missing = "params" not in self.cell.variables
@@ -211,14 +211,63 @@ class FlowRNN(nn.RNN):
         every_carry: bool,
     ) -> tuple[Any, Any]:
         """Final carry, and outputs over time; if wished beside every carry."""
-        if not self.variable_axes:
-            return scan_cell_with_flow(
-                self, self.cell, carry, inputs, every_carry, options=options, call=call
-            )
-        if not options.changes_nothing or call.record is not None:
-            raise ValueError(
-                f"`variable_axes` must be {{}} for Ω, {', '.join(BESIDE_FLOW)}, so "
-                f"that steps share parameters; got {self.variable_axes!r}."
-            )
-        starts = StartCarries(carry, call.reset_carry)
-        return scan_cell(self, self.cell, starts, (inputs, call.resets), every_carry)
+        lifting = Lifting.of(self)
+        if self.variable_axes:
+            if not options.changes_nothing or call.record is not None:
+                lifting.check_shared()
+            starts = StartCarries(carry, call.reset_carry)
+            return self._scan_by_flax(starts, (inputs, call.resets), every_carry)
+
+        def transform(step: Callable[..., Any]) -> Callable[..., Any]:
+            def body(scopes: Any, carry: Any, x: Any, shared: Any) -> Any:
+                del shared
+                return step(scopes, carry, x)
+
+            def run(scopes: Sequence[Scope], carry: Any, inputs: Any) -> Any:
+                length = check_time_axis("inputs", inputs)
+                return loop_with_flow(
+                    body,
+                    scopes,
+                    carry,
+                    inputs,
+                    (),
+                    length,
+                    lifting=lifting,
+                    options=options,
+                    call=call,
+                )
+
+            return run
+
+        lifted = lift_transform(transform, _step(every_carry))
+        return lifted(self.cell, carry, inputs)
+
+    def _scan_by_flax(
+        self, starts: StartCarries, at: Any, every_carry: bool
+    ) -> tuple[Any, Any]:
+        """The same without Ω; it may create the cell's variables.
+
+        Args:
+          starts: the initial carry, and that of resets.
+          at: inputs and resets, ``[time, *batch, ...]``; None without resets.
+          every_carry: whether to return the carry of each step beside its output.
+        """
+        step = _step(every_carry)
+
+        def body(cell: nn.Module, carry: Any, at: Any) -> Any:
+            x, reset = at
+            if reset is not None:
+                carry = begin_anew(reset, starts.reset, carry)
+            return step(cell, carry, x)
+
+        scan = nn.scan(body, unroll=self.unroll, **Lifting.of(self)._asdict())
+        start = jax.tree.map(partial(varying_as, at), starts.initial)
+        return scan(self.cell, start, at)
+
+
+def _step(every_carry: bool) -> Callable[..., Any]:
+    def step(cell: Any, carry: Any, x: Any) -> Any:
+        carry, y = as_pair(cell(carry, x))
+        return carry, (carry, y) if every_carry else y
+
+    return step

@@ -9,10 +9,11 @@ import jax
 from flax import nnx
 
 from optax_ltd._flax.nnx.pure_cell import check_flow_params, pure_cell
-from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, record_of
+from optax_ltd._flax.nnx.record_variable import FlowRecordVariable, Probe, record_of
 from optax_ltd._flax.sequences import (
     ReturnCarry,
     Sequences,
+    blaming_carry,
     check_cell,
     check_return_carry,
     start_carries,
@@ -78,7 +79,7 @@ class FlowRNN(_RNN):
 
     Raises:
       ValueError: if an option is none of these.
-      TypeError: if ``cell`` is not of this API, ``flow_weight`` is not a number, or
+      TypeError: if ``cell`` is no cell of this API, ``flow_weight`` is not a number, or
         ``carry_clip`` is not from :func:`clip_carry_gradient`.
 
     Examples:
@@ -132,7 +133,7 @@ class FlowRNN(_RNN):
         if checked.flow_fraction < 1:
             given = rngs.flow if isinstance(rngs, nnx.Rngs) else nnx.Rngs(0).flow
             self.flow_rngs = given.fork()
-        self.flow_record: FlowRecordVariable | None = nnx.data(None)
+        self.flow_record: FlowRecordVariable | Probe | None = nnx.data(None)
 
     def __call__(
         self,
@@ -212,10 +213,11 @@ class FlowRNN(_RNN):
             resets=resets,
             reset_carry=starts.reset,
             key=self.flow_rngs() if self.flow_rngs and options.draws else None,
-            record=partial(record_of, self.flow_record),
+            record=partial(record_of, self.flow_record, self.cell, self.flow_groups),
         )
         scan = self._flax_scan if self._custom_state_axes else self._scan
-        scanned = scan(starts.initial, inputs, options, call, sequences.every_carry)
+        with blaming_carry(initial_carry, partial(_own_carry, self.cell, inputs)):
+            scanned = scan(starts.initial, inputs, options, call, sequences.every_carry)
         return sequences.leave(starts.initial, *scanned)
 
     def _initial_carry(self, shape: Any, rngs: nnx.Rngs | nnx.RngStream | None) -> Any:
@@ -289,3 +291,9 @@ class FlowRNN(_RNN):
             reverse=False,
         )
         return scanned
+
+
+def _own_carry(cell: nnx.Module, inputs: Any) -> Any:
+    """The initial carry, for its shapes: no random stream of the cell counts on."""
+    copy: Any = nnx.clone(cell)
+    return copy.initialize_carry(step_shapes(inputs), nnx.Rngs(0))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.checks import check_number
-from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.flow.record import FlowRecord, FlowRecords
 
 
 @jax.tree_util.register_dataclass
@@ -15,7 +15,8 @@ class LayerFlow:
     """The error signal along time in one recurrent layer.
 
     Steps count from 0 in the order in which the layer takes them: with ``reverse`` the
-    first row is of the end of the sequence.
+    first row is of the end of the sequence. With ``flow_groups`` this is of one group
+    of carry leaves; only ``clipped`` and ``cut`` are of all leaves together.
 
     Attributes:
       error_norms: ``[T, B]`` float32, ‖δ_t‖ with δ_t = ∂L/∂h_t of one example.
@@ -151,6 +152,16 @@ class LayerFlow:
         return jnp.cumsum(self.error_norms[::-1] != 0, axis=0) > 0
 
 
+def layer_flows(path: str, records: FlowRecords) -> dict[str, LayerFlow]:
+    """The report of a layer by its path, or those of its groups by path and name."""
+    if isinstance(records, FlowRecord):
+        return {path: LayerFlow.from_record(records)}
+    return {
+        f"{path}/{name}" if path else name: LayerFlow.from_record(record)
+        for name, record in records.items()
+    }
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class GradientFlow:
@@ -158,7 +169,8 @@ class GradientFlow:
 
     Attributes:
       loss: scalar, the loss at the batch.
-      layers: the error signal in each recurrent layer, ``[T, B]``, by the layer's path.
+      layers: the error signal in each recurrent layer, ``[T, B]``, by the layer's path;
+        with ``flow_groups`` in each group, by path and name: ``"rnn/membrane"``.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -8,6 +8,9 @@ the cell, differentiated once. For Ω depends on θ through u_t alone,
 
 where δ_t, h_{t-1} and x_t do not move (Pascanu et al. 2013, section 3.3). J_t w_t is
 the tangent that `jax.jvp` gives along w_t. No time order is left in it.
+
+With groups of carry leaves Ω is a sum over groups, and ∂Ω/∂u_t has the leaves of group
+k from the term of that group.
 """
 
 from collections.abc import Callable
@@ -17,9 +20,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.example_norms import append_axes
+from optax_ltd._numerics.example_norms import append_axes, divide
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.flow.information_flow import StepFlow
+from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
 from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
 from optax_ltd._recurrent.loop.truncation import stopped
@@ -115,16 +119,55 @@ class Penalty(NamedTuple):
     """What the gradient of Ω needs to know of each step, all held constant.
 
     Attributes:
-      flow: norms, gains and activity.
-      slope: ``[T, B]``, from :func:`~optax_ltd._recurrent.flow.information_flow.slope`.
+      groups: of the leaves of the hidden state.
+      flows: of each group norms, gains and activity.
+      slopes: of each group ``[T, B]``, from
+        :func:`~optax_ltd._recurrent.flow.information_flow.slope`.
     """
 
-    flow: StepFlow
-    slope: jax.Array
+    groups: Groups
+    flows: list[StepFlow]
+    slopes: list[jax.Array]
 
     def at(self, steps: jax.Array) -> "Penalty":
         """The same at some time steps only."""
         return jax.tree.map(lambda x: x[steps], self)
+
+    def apart(self) -> list["Penalty"]:
+        """One for the Ω of each group alone."""
+        none = [jnp.zeros_like(slope) for slope in self.slopes]
+        return [
+            self._replace(slopes=[*none[:k], slope, *none[k + 1 :]])
+            for k, slope in enumerate(self.slopes)
+        ]
+
+    def at_one_size(self) -> "Penalty":
+        """The same Ω, where the leaves of all groups are divided by one size s.
+
+        For ⟨δ_t, J_t w_t⟩ one factor 1/s can move to δ_t, where groups meet, and w_t of
+        group k keeps s/‖δ_k‖. With s halfway, in the exponent, between the largest
+        ‖δ_k‖ and the smallest that counts, both stay in range as long as any s may.
+        """
+        if len(self.flows) == 1:
+            return self
+        sizes = jnp.stack([flow.error_norms for flow in self.flows])
+        active = jnp.stack([flow.active for flow in self.flows])
+        finite = jnp.isfinite(sizes)
+        largest = jnp.max(jnp.where(finite, sizes, 0), axis=0)
+        smallest = jnp.min(jnp.where(active, sizes, jnp.inf), axis=0)
+        size = jnp.sqrt(largest) * jnp.sqrt(smallest)
+        # δ of a group that does not count has a part in δ_t J_t of one that does.
+        used = jnp.any(active, axis=0) & finite
+        return self._replace(
+            flows=[
+                flow._replace(error_norms=size, active=u)
+                for flow, u in zip(self.flows, used, strict=True)
+            ],
+            slopes=[
+                slope * divide(size, flow.error_norms, flow.active)
+                for flow, slope in zip(self.flows, self.slopes, strict=True)
+            ],
+        )
 
 
 def loop_cotangents(
@@ -187,7 +230,10 @@ def loop_cotangents(
 
 
 class _Pairing(NamedTuple):
-    """δ_t / ‖δ_t‖ and w_t, of which ∂Ω/∂θ is that of Σ_t ⟨δ_t / ‖δ_t‖, J_t w_t⟩."""
+    """δ_t / ‖δ_t‖ and w_t, of which ∂Ω/∂θ is that of Σ_t ⟨δ_t / ‖δ_t‖, J_t w_t⟩.
+
+    With groups there is another size in the place of ‖δ_t‖; see `Penalty.at_one_size`.
+    """
 
     unit: Leaves
     along: Leaves
@@ -196,17 +242,28 @@ class _Pairing(NamedTuple):
     def of(cls, signals: Signals, penalty: Penalty, hidden: Leaves) -> "_Pairing":
         # Ω is of the same size whatever ‖δ_t‖ is, so one factor of it moves from w_t to
         # δ_t: neither then leaves its range where δ_t is 1e-30 or 1e30.
-        relative = penalty.flow.relative
+        groups, flows, _ = penalty
+        _, of_unit, slopes = penalty.at_one_size()
         unit = [
             d.astype(e.dtype)
-            for d, e in zip(relative(signals.error), signals.error, strict=True)
+            for d, e in zip(
+                _relative(groups, of_unit, signals.error), signals.error, strict=True
+            )
         ]
+        passed_on = _relative(groups, flows, signals.passed_on)
+        slopes = groups.of_leaves(slopes)
         # JAX pairs cotangents with tangents without a conjugate, hence this one.
         along = [
-            (jnp.conj(u) * append_axes(penalty.slope, u)).astype(h.dtype)
-            for u, h in zip(relative(signals.passed_on), hidden, strict=True)
+            (jnp.conj(u) * append_axes(slope, u)).astype(h.dtype)
+            for u, slope, h in zip(passed_on, slopes, hidden, strict=True)
         ]
         return cls(unit, along)
+
+
+def _relative(groups: Groups, flows: list[StepFlow], signals: Leaves) -> Leaves:
+    """The leaves of each group over the size that its flow has."""
+    parts = zip(flows, groups.split(signals), strict=True)
+    return groups.join([flow.relative(part) for flow, part in parts])
 
 
 def _by_forward_mode(

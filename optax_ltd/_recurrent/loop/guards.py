@@ -57,20 +57,20 @@ def reverse_only(x: jax.Array) -> jax.Array:
     return _reverse_only_p.bind(x) if is_inexact(x) else x
 
 
-def with_both_tangents(x: jax.Array, same: jax.Array) -> jax.Array:
-    """``x``; its tangent is the sum of those of ``x`` and ``same``."""
-    return _first(x, same) if is_inexact(x) else x
+def with_all_tangents(x: jax.Array, *same: jax.Array) -> jax.Array:
+    """``x``; its tangent is the sum of those of ``x`` and of each in ``same``."""
+    return _first(x, *same) if is_inexact(x) else x
 
 
 @jax.custom_jvp
-def _first(x: jax.Array, same: jax.Array) -> jax.Array:
+def _first(x: jax.Array, *same: jax.Array) -> jax.Array:
     del same
     return x
 
 
 @_first.defjvp
 def _sum_of_tangents(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    return _first(*primals), tangents[0] + tangents[1]
+    return _first(*primals), sum(tangents[1:], tangents[0])
 
 
 @jax.custom_jvp

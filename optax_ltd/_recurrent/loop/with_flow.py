@@ -8,12 +8,13 @@ though both come out of one backward pass.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
+from optax_ltd._numerics.leaves import Flags, Leaves, combine
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.carry_clip import CarryClip
 from optax_ltd._recurrent.cell.program import CellProgram
@@ -24,6 +25,7 @@ from optax_ltd._recurrent.flow.information_flow import (
     term_weight,
 )
 from optax_ltd._recurrent.flow.record import FlowRecord
+from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.backward_pass import (
     Penalty,
     Signals,
@@ -34,8 +36,9 @@ from optax_ltd._recurrent.loop.forward_pass import forward_pass
 from optax_ltd._recurrent.loop.guards import (
     first_order_only,
     reverse_only,
-    with_both_tangents,
+    with_all_tangents,
 )
+from optax_ltd._recurrent.loop.means import nothing_seen, sums_to_means
 from optax_ltd._recurrent.loop.observation import observe
 from optax_ltd._recurrent.loop.segments import scan_in_segments
 from optax_ltd._recurrent.loop.streams import streams
@@ -46,7 +49,7 @@ from optax_ltd._recurrent.options import Options
 
 def scan_with_flow(
     program: CellProgram,
-    is_hidden: Flags,
+    groups: Groups,
     params: Any,
     carry: Leaves,
     inputs: Any,
@@ -58,7 +61,7 @@ def scan_with_flow(
 
     Args:
       program: the cell.
-      is_hidden: which carry leaves belong to the hidden state.
+      groups: of the carry leaves that belong to the hidden state.
       params: tree of arrays.
       carry: initial carry leaves.
       inputs: tree of ``[T, *batch, ...]``.
@@ -71,46 +74,44 @@ def scan_with_flow(
     """
     both = streams(program, params, inputs, options.flow_params)
     (regularised, plain), carry = jax.tree.map(reverse_only, (both, carry))
-    record = call.record
-    if options.remat and options.flow_reduction == "mean":
-        # A segment does not know how many terms the others have.
-        if record is None:
-            record = _nothing_seen(lead, partition(is_hidden, carry)[0][0])
-        average = _sum_to_mean(math.prod(lead[1:]))
-        constants, record = average(regularised.constants, plain.constants, record)
-        regularised, plain = (
-            stream._replace(constants=c)
-            for stream, c in zip((regularised, plain), constants, strict=True)
-        )
-        options = dataclasses.replace(options, flow_reduction="sum")
+    records = None if call.record is None else groups.listed(call.record)
+    constants = [regularised.constants]
     weight = None if options.flow_off else jnp.asarray(options.flow_weight)
     clip = options.carry_clip
-
-    scan = _regularised_scan(program, is_hidden, options, call.num_batch_dims)
+    if options.remat and options.flow_reduction == "mean":
+        # A segment does not know how many terms the others have.
+        records = nothing_seen(groups, lead, carry) if records is None else records
+        apart = 1 if options.flow_off else groups.count
+        average = sums_to_means(math.prod(lead[1:]), apart)
+        told = weight, clip, call.mask, call.resets, call.key
+        read = _one_for_each((*constants, plain.constants, records), told)
+        (constants, held), records = average(*read)
+        plain = plain._replace(constants=held)
+        options = dataclasses.replace(options, flow_reduction="sum")
+    scan = _regularised_scan(
+        program, groups, options, call.num_batch_dims, apart=len(constants) > 1
+    )
 
     def run(carry: Leaves, timed: _Timed) -> tuple[Leaves, Leaves]:
-        part = timed.record
-        if record is not None and part is not None:
-            part = part._replace(omega=record.omega, calls=record.calls)
         steps = call.steps(options.flow_fraction, timed.time_index)
+        seen = timed.whole(records)
         arrays = _Arrays(
-            timed.time_index, weight, clip, timed.mask, timed.resets, steps, part
+            timed.time_index, weight, clip, timed.mask, timed.resets, steps, seen
         )
         return scan(
-            Stream(regularised.constants, timed.regularised),
+            [Stream(part, timed.regularised) for part in constants],
             Stream(plain.constants, timed.plain),
             carry,
             arrays,
         )
 
-    over_time = None if record is None else record._replace(omega=None, calls=None)  # pyright: ignore
     timed = _Timed(
         regularised.ahead,
         plain.ahead,
         jnp.arange(lead[0]),
         call.mask,
         call.resets,
-        over_time,
+        _without_scalars(records),
     )
     return scan_in_segments(run, carry, timed) if options.remat else run(carry, timed)
 
@@ -125,7 +126,8 @@ class _Arrays(NamedTuple):
       mask: ``[T, B]`` or None, the steps that count in Ω.
       resets: ``[T, B]`` or None, the steps before which the carry begins anew.
       steps: ``[n]``, the steps at which Ω is differentiated; None for all of them.
-      record: zeros whose cotangent is what the backward pass saw, or None.
+      records: for each group zeros whose cotangent is what the backward pass saw, or
+        None.
     """
 
     time_index: jax.Array
@@ -134,7 +136,7 @@ class _Arrays(NamedTuple):
     mask: jax.Array | None
     resets: jax.Array | None
     steps: jax.Array | None
-    record: FlowRecord | None
+    records: list[FlowRecord] | None
 
     @property
     def counts(self) -> jax.Array | None:
@@ -143,8 +145,8 @@ class _Arrays(NamedTuple):
             return self.mask
         return ~self.resets if self.mask is None else self.mask & ~self.resets
 
-    def cotangent(self, seen: FlowRecord | None) -> tuple[Any, ...]:
-        """No gradient, but what was seen as that of the record."""
+    def cotangent(self, seen: list[FlowRecord] | None) -> tuple[Any, ...]:
+        """No gradient, but what was seen as that of the records."""
         weight = None if self.weight is None else jnp.zeros_like(self.weight)
         return (None, weight, None, None, None, None, seen)
 
@@ -157,11 +159,29 @@ class _Timed(NamedTuple):
     time_index: jax.Array
     mask: jax.Array | None
     resets: jax.Array | None
-    record: FlowRecord | None
+    records: list[FlowRecord] | None
+
+    def whole(self, records: list[FlowRecord] | None) -> list[FlowRecord] | None:
+        """The records of these steps, with the scalars that all of them share."""
+        if records is None or self.records is None:
+            return None
+        return [
+            part._replace(omega=record.omega, calls=record.calls)
+            for part, record in zip(self.records, records, strict=True)
+        ]
+
+
+def _without_scalars(records: list[FlowRecord] | None) -> Any:
+    return records and [record._replace(omega=None, calls=None) for record in records]  # pyright: ignore
 
 
 def _regularised_scan(
-    program: CellProgram, is_hidden: Flags, options: Options, num_batch_dims: int
+    program: CellProgram,
+    groups: Groups,
+    options: Options,
+    num_batch_dims: int,
+    *,
+    apart: bool,
 ) -> Any:
     """A scan whose backward pass adds the gradient of Ω.
 
@@ -169,11 +189,13 @@ def _regularised_scan(
       ``(regularised, plain, carry, arrays) -> (final, outputs)``. Of the two streams
       the first has the cotangent of L + weight · Ω, the second that of L alone; nothing
       is counted twice as long as each input of the network reaches only one of the two.
+      The first comes in a list: alone, or, if ``apart``, once for each group of carry
+      leaves with the Ω of that group in its cotangent, and L in that of the first.
     """
 
     def forward(regularised, plain, carry, arrays):
         # An outer derivative may come by either stream.
-        stream = jax.tree.map(with_both_tangents, regularised, plain)
+        stream = jax.tree.map(with_all_tangents, *regularised, plain)
         length = arrays.time_index.shape[0]
         final, outputs, kept = forward_pass(
             program, stream, carry, length, options.unroll
@@ -182,8 +204,10 @@ def _regularised_scan(
         return _one_for_each((final, outputs), arrays), residuals
 
     def backward(residuals, cotangents):
-        trajectory = residuals.trajectory(program, is_hidden)
-        return _backward(trajectory, residuals, cotangents, options, num_batch_dims)
+        trajectory = residuals.trajectory(program, groups.is_hidden)
+        return _backward(
+            trajectory, residuals, cotangents, groups, options, num_batch_dims, apart
+        )
 
     @jax.custom_vjp
     def run(*args):
@@ -193,14 +217,19 @@ def _regularised_scan(
     return run
 
 
-def _one_for_each(out: Any, arrays: _Arrays) -> Any:
+def _one_for_each(out: Any, arrays: Any) -> Any:
     """An identity that ``jax.vmap`` over any of the arrays gives the axis of these.
 
-    Without it members that differ in the weight alone, say, would share their outputs,
-    and with them one cotangent, the sum of those of all members. The backward pass,
-    which runs for each member, would take that sum for the cotangent of each.
+    Without it members that differ in the weight alone, say, would share what this is,
+    and with it one cotangent, the sum of those of all members. The backward pass, which
+    runs for each member, would take that sum for the cotangent of each.
     """
-    none = sum(jnp.sum(jnp.ravel(x)[:0]) for x in jax.tree.leaves(arrays))
+    key = jax.dtypes.prng_key
+    leaves = [
+        jax.random.key_data(x) if jnp.issubdtype(jnp.result_type(x), key) else x
+        for x in jax.tree.leaves(arrays)
+    ]
+    none = sum(jnp.sum(jnp.ravel(x)[:0]) for x in leaves)
     return jax.tree.map(lambda x: jnp.where(none == 0, x, x), out)
 
 
@@ -225,8 +254,10 @@ def _backward(
     trajectory: Trajectory,
     residuals: _Residuals,
     cotangents: Any,
+    groups: Groups,
     options: Options,
     num_batch_dims: int,
+    apart: bool,
 ) -> Any:
     """The cotangents of regularised, plain, carry and arrays."""
     is_hidden, arrays = trajectory.is_hidden, residuals.arrays
@@ -237,94 +268,83 @@ def _backward(
         options=dataclasses.replace(options, carry_clip=arrays.carry_clip),
         stops=truncation_steps(arrays.time_index, options.truncate),
     )
-    flow = measure(signals.error, signals.passed_on, arrays.counts, num_batch_dims)
-    penalty = _penalty(flow, arrays, options)
-    plain, regularised = _cotangents(trajectory, signals, penalty, arrays.steps)
+    of_groups = zip(
+        groups.split(signals.error), groups.split(signals.passed_on), strict=True
+    )
+    flows = [measure(*part, arrays.counts, num_batch_dims) for part in of_groups]
+    penalty = _penalty(groups, flows, arrays, options)
+    each = penalty.apart() if apart and penalty is not None else [penalty]
+    plain, regularised = _cotangents(trajectory, signals, each, arrays.steps)
     carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
     seen = None
-    if arrays.record is not None:
+    if arrays.records is not None:
         seen = observe(
             trajectory,
             residuals.final,
             signals,
-            flow,
-            clipped,
-            arrays.time_index,
-            arrays.resets,
-            options,
+            groups,
+            flows,
+            clipped=clipped,
+            time_index=arrays.time_index,
+            resets=arrays.resets,
+            options=options,
         )
     out = jax.tree.map(first_order_only, (regularised, plain, carry))
     return (*out, _Arrays(*arrays.cotangent(seen)))
 
 
-def _penalty(flow: StepFlow, arrays: _Arrays, options: Options) -> Penalty | None:
+def _penalty(
+    groups: Groups, flows: list[StepFlow], arrays: _Arrays, options: Options
+) -> Penalty | None:
     """What the gradient of weight · Ω needs; a share of the steps counts for all."""
     if arrays.weight is None:
         return None
-    scale = arrays.weight * term_weight(flow.active, options.flow_reduction)
-    if arrays.steps is not None:
-        scale = scale * (arrays.time_index.shape[0] / arrays.steps.shape[0])
-    return Penalty(flow, slope(flow, options.flow_form, scale))
+
+    weight, steps = arrays.weight, arrays.steps
+
+    def of_group(flow: StepFlow) -> jax.Array:
+        scale = weight * term_weight(flow.active, options.flow_reduction)
+        if steps is not None:
+            scale = scale * (arrays.time_index.shape[0] / steps.shape[0])
+        return slope(flow, options.flow_form, scale)
+
+    return Penalty(groups, flows, [of_group(flow) for flow in flows])
 
 
 def _cotangents(
     trajectory: Trajectory,
     signals: Signals,
+    penalties: Sequence[Penalty | None],
+    steps: jax.Array | None,
+) -> tuple[Stream, list[Stream]]:
+    """Cotangents of L; of L + weight · Ω, and of each further weight · Ω alone."""
+    first, *others = penalties
+    if first is None or steps is None:
+        plain, regularised = loop_cotangents(trajectory, signals, first)
+    else:
+        plain, _ = loop_cotangents(trajectory, signals)
+        extra = _of_penalty(trajectory, signals, first, steps)
+        regularised = Stream(
+            jax.tree.map(jnp.add, plain.constants, extra.constants),
+            jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
+        )
+    # Where there are others nothing of AHEAD depends on parameters.
+    ahead = jax.tree.map(jnp.zeros_like, plain.ahead)
+    extras = (_of_penalty(trajectory, signals, p, steps) for p in others)
+    return plain, [regularised, *(Stream(e.constants, ahead) for e in extras)]
+
+
+def _of_penalty(
+    trajectory: Trajectory,
+    signals: Signals,
     penalty: Penalty | None,
     steps: jax.Array | None,
-) -> tuple[Stream, Stream]:
-    """Cotangents of L, and of L + weight · Ω."""
-    if penalty is None or steps is None:
-        return loop_cotangents(trajectory, signals, penalty)
-    plain, _ = loop_cotangents(trajectory, signals)
-    _, extra = loop_cotangents(
-        trajectory.at(steps), signals.at(steps), penalty.at(steps), with_loss=False
-    )
-    regularised = Stream(
-        jax.tree.map(jnp.add, plain.constants, extra.constants),
-        jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
-    )
-    return plain, regularised
-
-
-def _nothing_seen(lead: tuple[int, ...], like: jax.Array) -> FlowRecord:
-    """An empty record that varies over the axes of ``jax.shard_map`` as ``like``."""
-    record = FlowRecord.zeros(lead)
-    return jax.tree.map(
-        lambda zeros: jnp.zeros_like(like, shape=zeros.shape, dtype=zeros.dtype), record
-    )._replace(calls=record.calls)
-
-
-def _sum_to_mean(num_examples: int) -> Any:
-    """An identity whose backward pass turns Σ_t mean_b of Ω into the mean over terms.
-
-    With B examples and n active steps of all segments together the mean is B/n times
-    the sum. The two streams tell apart what of a cotangent is Ω's: it is c_L on one and
-    c_L + c_Ω on the other, so c_L + B/n ((c_L + c_Ω) − c_L) is that of L and the mean.
-
-    It takes and returns what Ω acts on, the same values in the stream of L alone, and a
-    record; the number of terms is that of the active steps in the record's cotangent.
-    """
-
-    @jax.custom_vjp
-    def same(regularised: Leaves, plain: Leaves, record: FlowRecord) -> Any:
-        return (regularised, plain), record
-
-    def forward(*args: Any) -> Any:
-        return same(*args), inexact(args[0])
-
-    def backward(flags: Flags, cotangents: Any) -> Any:
-        (with_flow, without), record = cotangents
-        terms = jnp.maximum(1, jnp.sum(record.active, dtype=int))
-        share = num_examples / terms
-        both, rest = partition(flags, with_flow)
-        loss, _ = partition(flags, without)
-        scaled = [
-            (p + share * (b - p)).astype(p.dtype)
-            for p, b in zip(loss, both, strict=True)
-        ]
-        record = record._replace(omega=share * record.omega)
-        return combine(flags, scaled, rest), without, record
-
-    same.defvjp(forward, backward)
-    return same
+) -> Stream:
+    """Cotangents of weight · Ω alone, at some steps or at all."""
+    if penalty is not None and steps is not None:
+        trajectory, signals, penalty = (
+            trajectory.at(steps),
+            signals.at(steps),
+            penalty.at(steps),
+        )
+    return loop_cotangents(trajectory, signals, penalty, with_loss=False)[1]
