@@ -31,6 +31,7 @@ from optax_ltd._transforms._accepted import (
 from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import threshold_in
+from optax_ltd._transforms._selected_update import selected_update
 from optax_ltd._transforms._skips import SkipRecord, init_skips, update_skips
 from optax_ltd._transforms._transformation import transformation
 
@@ -170,13 +171,9 @@ def skip_steps(
             warmup=warmup,
             axes=axes,
         )
-        # Selected, as 0 times NaN is NaN; and before `inner`, which may loop on it.
-        harmless = in_one_program(_zero_if, skip, updates)
-        updates, inner_state = inner.update(
-            harmless, state.inner_state, params, **extra_args
+        updates, inner_state = selected_update(
+            skip, inner.update, updates, state.inner_state, params, **extra_args
         )
-        updates = in_one_program(_zero_if, skip, updates)
-        inner_state = in_one_program(_old_if, skip, state.inner_state, inner_state)
         return updates, SkipStepsState(*seen, inner_state)
 
     return transformation(init, update)
@@ -234,16 +231,3 @@ def _judge(
     scale, clipped = jnp.where(skip, 0, 1), skip & measured.finite
     record = update_record(record, updates, measured, scale=scale, clipped=clipped)
     return skip, record, skips, accepted
-
-
-def _zero_if(skip: jax.Array, tree: Any) -> Any:
-    def select(leaf: Any) -> Any:
-        if leaf.dtype == jax.dtypes.float0:
-            return leaf  # Nothing else can be done with it.
-        return jnp.where(skip, False if leaf.dtype == bool else 0, leaf)
-
-    return jax.tree.map(select, tree)
-
-
-def _old_if(skip: jax.Array, old: Any, new: Any) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.where(skip, *leaves), old, new)

@@ -1,5 +1,6 @@
 """A skipped step is none: no update, and no bit of the optimiser's state moves."""
 
+import re
 from typing import Any
 
 import jax
@@ -250,6 +251,87 @@ def test_the_inner_transformation_meets_zeros_in_place_of_what_is_bad():
         tx.update(GRADIENTS[kind], tx.init(PARAMS))
     assert len(seen) == len(NONFINITE) + 1
     assert not np.concatenate([flat(updates) for updates in seen]).any()
+
+
+def test_nothing_is_copied():
+    """The moments are updated in place, as without the wrapper."""
+    tx = ltd.skip_steps(optax.adam(0.1))
+    params = jnp.ones((64, 64))
+
+    def step(params, state, updates):
+        updates, state = tx.update(updates, state, params)
+        return optax.apply_updates(params, updates), state
+
+    lowered = jax.jit(step, donate_argnums=(0, 1)).lower(
+        params, tx.init(params), params
+    )
+    program = lowered.compile().as_text()
+    assert program is not None
+    assert "f32[64,64]" in program
+    assert not re.findall(r"f32\[64,64\]\S* copy\(", program)
+
+
+def test_what_inner_states_share_and_hand_on():
+    """One array as two states, a state as the update, and one that never changes."""
+
+    def update(updates, state, params=None):
+        del params
+        mean = jax.tree.map(lambda m, g: 0.5 * m + g, state["mean"], updates)
+        return mean, {"mean": mean, "twice": mean, "fixed": state["fixed"]}
+
+    def init(params):
+        states = {"mean": params, "twice": params, "fixed": params}
+        return jax.tree.map(jnp.copy, states)
+
+    inner = optax.GradientTransformation(init, update)
+    tx = loose(ltd.skip_steps(inner))
+    step, state = jax.jit(tx.update), tx.init(PARAMS)
+    state = state._replace(
+        inner_state=state.inner_state | {"twice": jax.tree.map(jnp.negative, PARAMS)}
+    )
+    updates, skipped = step(GRADIENTS["both"], state)
+    assert same(updates, jax.tree.map(jnp.zeros_like, PARAMS))
+    assert same(skipped.inner_state, state.inner_state)
+    updates, after = step(SMALL, skipped)
+    expected, expected_state = jax.jit(inner.update)(SMALL, state.inner_state)
+    assert same(updates, expected)
+    assert same(after.inner_state, expected_state)
+
+
+def test_a_derivative_through_a_skipped_step_is_zero():
+    tx = loose(ltd.skip_steps(optax.scale_by_rss()))
+
+    def total(updates):
+        return jnp.sum(tx.update(updates, tx.init(updates))[0])
+
+    slope = jax.jit(jax.grad(total))
+    np.testing.assert_array_equal(slope(jnp.array([1.0, jnp.inf])), [0, 0])
+    assert (slope(jnp.array([1.0, 3.0])) > 0).all()
+
+
+def test_an_optimiser_that_is_given_a_function():
+    tx: Any = ltd.skip_steps(optax.chain(optax.sgd(1.0), _linesearch()))
+
+    def loss(params):
+        return jnp.sum(params**2)
+
+    @jax.jit
+    def step(params, state):
+        value, grad = jax.value_and_grad(loss)(params)
+        extra = {"value": value, "grad": grad, "value_fn": loss}
+        return tx.update(grad, state, params, **extra)
+
+    params = jnp.array([1.0, -2.0])
+    with jax.checking_leaks():
+        updates, state = step(params, tx.init(params))
+    assert loss(params + updates) < loss(params)
+    updates, after = step(params * jnp.nan, state)
+    assert not updates.any()
+    assert same(after.inner_state, state.inner_state)
+
+
+def _linesearch() -> Any:
+    return optax.scale_by_backtracking_linesearch(max_backtracking_steps=5)
 
 
 def test_metrics_hold_the_inner_ones_too():
