@@ -41,7 +41,7 @@ def init_skips(max_consecutive: int | None) -> SkipRecord:
     """A record of no skipped step; every array is a fresh one."""
     counts = [jnp.zeros((), jnp.int32) for _ in range(5)]
     limit = NO_LIMIT if max_consecutive is None else max_consecutive
-    return SkipRecord(*counts, jnp.full((), limit, jnp.int32))
+    return SkipRecord(*[*counts, jnp.full((), limit, jnp.int32)])
 
 
 def update_skips(
@@ -61,4 +61,4 @@ def update_skips(
         counts.append(increment(count, cause & ~skip))
         skip |= cause
     run = jnp.where(skip, increment(skips.skipped_run), 0)
-    return skip, SkipRecord(*counts, run, skips.max_consecutive)
+    return skip, SkipRecord(*[*counts, run, skips.max_consecutive])

@@ -53,7 +53,7 @@ class SkipStepsState(NamedTuple):
 
 
 def skip_steps(
-    inner: optax.GradientTransformation,
+    inner: optax.GradientTransformation | optax.MultiSteps,
     *,
     nonfinite: bool = True,
     zscore: jax.typing.ArrayLike | None = None,
@@ -96,8 +96,8 @@ def skip_steps(
     product with 0, so that a NaN in it stays, and every later step is skipped.
 
     Args:
-      inner: the optimiser, any Optax transformation; it is handed all extra arguments
-        of `update`.
+      inner: the optimiser, any Optax transformation or `optax.MultiSteps`; it is handed
+        all extra arguments of `update`.
       nonfinite: whether an Inf or a NaN skips the step. If not, gradients that are not
         finite are left to `inner`.
       zscore: how many standard deviations z above the mean are too far, at least 0,
@@ -160,7 +160,7 @@ def skip_steps(
     def update(
         updates: Any, state: SkipStepsState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, SkipStepsState]:
-        skip, *seen = in_one_program(
+        skip, record, skips, accepted = in_one_program(
             _judge,
             updates,
             state[:3],
@@ -174,14 +174,14 @@ def skip_steps(
         updates, inner_state = selected_update(
             skip, inner.update, updates, state.inner_state, params, **extra_args
         )
-        return updates, SkipStepsState(*seen, inner_state)
+        return updates, SkipStepsState(record, skips, accepted, inner_state)
 
     return transformation(init, update)
 
 
 def _transformation(inner: Any) -> optax.GradientTransformationExtraArgs:
     if isinstance(inner, optax.MultiSteps):
-        return optax.GradientTransformationExtraArgs(inner.init, inner.update)
+        return transformation(inner.init, inner.update)
     if not isinstance(inner, optax.GradientTransformation):
         raise refusal("inner", "an Optax transformation", inner)
     return optax.with_extra_args_support(inner)

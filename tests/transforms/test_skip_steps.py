@@ -103,7 +103,8 @@ def test_a_skipped_step_of_adam_moves_nothing():
     updates, after = tx.update(bad, before)
     np.testing.assert_array_equal(updates, [0, 0])
     assert same(after.inner_state, before.inner_state)
-    chain = optax.chain(ltd.nonfinite_random_step(fallback="zero"), optax.adam(0.1))
+    guard = ltd.nonfinite_random_step(fallback="zero")
+    chain = loose(optax.chain(guard, optax.adam(0.1)))
     _, state = chain.update(good, chain.init(good))
     updates, _ = chain.update(bad, state)
     np.testing.assert_allclose(updates, [-0.067, -0.067], atol=1e-3)
@@ -111,14 +112,14 @@ def test_a_skipped_step_of_adam_moves_nothing():
 
 def test_the_zscore_is_that_of_the_accepted_norms():
     rng = np.random.default_rng(0)
-    norms = np.float32(1 + 0.1 * rng.normal(size=80))
+    norms = (1 + 0.1 * rng.normal(size=80)).astype(np.float32)
     norms[[20, 30, 50]] = [40, np.nan, 1e30]
     norms[[35, 60]] = [0, np.inf]
     norms[70:73] = [1.5, 1.3, 2.5]
     tx = ltd.skip_steps(optax.sgd(1.0), zscore=3.0, window=10, warmup=5)
     updates, state = _after_norms(tx, norms)
     window, skipped = [], []
-    for i, norm in enumerate(np.float64(norms)):
+    for i, norm in enumerate(norms.astype(np.float64)):
         warm = len(window) >= 5
         limit = np.mean(window) + 3 * np.std(window) if warm else np.inf
         if not np.isfinite(norm) or (warm and norm > limit):
@@ -132,7 +133,7 @@ def test_the_zscore_is_that_of_the_accepted_norms():
 
 
 def test_a_loss_of_either_sign_is_judged_like_a_norm():
-    losses = np.float32([-1, -1.2, -0.8, -1.1, 5, -1, np.nan, -3, -1])
+    losses = np.array([-1, -1.2, -0.8, -1.1, 5, -1, np.nan, -3, -1], np.float32)
     tx = ltd.skip_steps(optax.sgd(1.0), zscore=6.0, window=8, warmup=4)
     updates, state = _after_norms(tx, np.ones(9), value=losses)
     np.testing.assert_array_equal(updates, [-1, -1, -1, -1, 0, -1, 0, -1, -1])
@@ -203,12 +204,14 @@ def test_without_nonfinite_the_inner_guard_has_its_part():
 
 
 def test_around_accumulation_a_bad_micro_batch_is_left_out():
-    tx = ltd.skip_steps(loose(optax.MultiSteps(optax.sgd(1.0), 4)))
+    tx = ltd.skip_steps(optax.MultiSteps(optax.sgd(1.0), 4))
     gradients = [[1, 2, 3], [np.nan] * 3, [3, 2, 1], [2, 2, 2], [2, 2, 2]]
     update, state = jax.jit(tx.update), tx.init(jnp.zeros(3))
+    seen = []
     for entries in gradients:
         updates, state = update(jnp.array(entries, jnp.float32), state)
-    np.testing.assert_array_equal(updates, [-2, -2, -2])
+        seen.append(updates.tolist())
+    assert seen == [[0, 0, 0]] * 4 + [[-2, -2, -2]]
     assert _skips(state) == {"nonfinite": 1}
 
 
