@@ -215,6 +215,20 @@ def test_around_accumulation_a_bad_micro_batch_is_left_out():
     assert _skips(state) == {"nonfinite": 1}
 
 
+def test_a_guard_inside_accumulation_works_behind_one_around():
+    guard = ltd.clip_or_random_step(1.0, key=0)
+    inner = optax.MultiSteps(optax.chain(guard, optax.sgd(0.1)), 2)
+    tx = loose(ltd.skip_steps(inner))
+    update, state = jax.jit(tx.update), tx.init(PARAMS)
+    for kind in ("small", "one nan", "small", "large", "large"):
+        updates, state = update(GRADIENTS[kind], state, PARAMS)
+    large = flat(GRADIENTS["large"])
+    np.testing.assert_allclose(flat(updates), -0.1 * large / 13, rtol=1e-6)
+    metrics = ltd.metrics(state)
+    assert metrics["clip_or_random_step/nonfinite_count"] == 0
+    assert metrics["clip_or_random_step/total_count"] == 2
+
+
 def test_inside_accumulation_a_nan_stays():
     """Optax's sum keeps it; the documentation says to put the guard around."""
     tx: Any = optax.MultiSteps(ltd.skip_steps(optax.sgd(1.0)), 2)
@@ -302,7 +316,8 @@ def test_what_inner_states_share_and_hand_on():
 
 
 def test_a_derivative_through_a_skipped_step_is_zero():
-    tx = loose(ltd.skip_steps(optax.scale_by_rss()))
+    inner = optax.chain(ltd.clip_by_global_norm(9.0), optax.scale_by_rss())
+    tx = loose(ltd.skip_steps(inner))
 
     def total(updates):
         return jnp.sum(tx.update(updates, tx.init(updates))[0])
