@@ -21,36 +21,9 @@ from tests.transforms.factories import (
     same,
     signature,
 )
+from tests.transforms.skipped_runs import after_norms, skips
 
 SMALL = GRADIENTS["small"]
-
-
-CAUSES = ("nonfinite", "max_norm", "norm_zscore", "loss_zscore")
-
-
-def _skips(state: Any) -> dict[str, int]:
-    """The counts by cause that are not zero."""
-    found = ltd.metrics(state)
-    counts = {cause: int(found[f"skip_steps/skipped_{cause}"]) for cause in CAUSES}
-    assert sum(counts.values()) == found["skip_steps/skipped_count"]
-    return {cause: count for cause, count in counts.items() if count}
-
-
-def _after_norms(tx: Any, norms: Any, **losses: Any) -> Any:
-    """The updates and states of a run of norms."""
-
-    @jax.jit
-    def run(norms, losses):
-        def step(state, row):
-            norm, value = row
-            updates, state = tx.update(norm[None], state, jnp.zeros(1), **value)
-            return state, updates[0]
-
-        return jax.lax.scan(step, tx.init(jnp.zeros(1)), (norms, losses))
-
-    as_arrays = {k: jnp.asarray(v) for k, v in losses.items()}
-    state, updates = run(jnp.asarray(norms, jnp.float32), as_arrays)
-    return np.asarray(updates), state
 
 
 def _schedule(count: Any) -> Any:
@@ -86,7 +59,7 @@ def test_a_run_with_bad_steps_is_the_run_without_them(inner):
         expected, bare_state = bare.update(good[i], bare_state, PARAMS)
         np.testing.assert_allclose(flat(updates), flat(expected), rtol=1e-5)
     assert signature(_raw(state.inner_state)) == signature(_raw(bare_state))
-    assert _skips(state) == {"nonfinite": 2, "max_norm": 1}
+    assert skips(state) == {"nonfinite": 2, "max_norm": 1}
 
 
 def _raw(tree: Any) -> Any:
@@ -110,67 +83,6 @@ def test_a_skipped_step_of_adam_moves_nothing():
     np.testing.assert_allclose(updates, [-0.067, -0.067], atol=1e-3)
 
 
-def test_the_zscore_is_that_of_the_accepted_norms():
-    rng = np.random.default_rng(0)
-    norms = (1 + 0.1 * rng.normal(size=80)).astype(np.float32)
-    norms[[20, 30, 50]] = [40, np.nan, 1e30]
-    norms[[35, 60]] = [0, np.inf]
-    norms[70:73] = [1.5, 1.3, 2.5]
-    tx = ltd.skip_steps(optax.sgd(1.0), zscore=3.0, window=10, warmup=5)
-    updates, state = _after_norms(tx, norms)
-    window, skipped = [], []
-    for i, norm in enumerate(norms.astype(np.float64)):
-        warm = len(window) >= 5
-        limit = np.mean(window) + 3 * np.std(window) if warm else np.inf
-        if not np.isfinite(norm) or (warm and norm > limit):
-            skipped.append(i)
-        elif norm > 0:
-            window = [*window, norm][-10:]
-    assert {20, 30, 50, 60, 72} < {*skipped}
-    np.testing.assert_array_equal(np.flatnonzero(updates == 0), sorted([*skipped, 35]))
-    np.testing.assert_allclose(state.accepted.values[0], window, rtol=1e-6)
-    assert _skips(state) == {"nonfinite": 2, "norm_zscore": len(skipped) - 2}
-
-
-def test_a_loss_of_either_sign_is_judged_like_a_norm():
-    losses = np.array([-1, -1.2, -0.8, -1.1, 5, -1, np.nan, -3, -1], np.float32)
-    tx = ltd.skip_steps(optax.sgd(1.0), zscore=6.0, window=8, warmup=4)
-    updates, state = _after_norms(tx, np.ones(9), value=losses)
-    np.testing.assert_array_equal(updates, [-1, -1, -1, -1, 0, -1, 0, -1, -1])
-    assert _skips(state) == {"nonfinite": 1, "loss_zscore": 1}
-    accepted = losses[[0, 1, 2, 3, 5, 7, 8]]
-    np.testing.assert_array_equal(state.accepted.values[1, -7:], accepted)
-    # A large mean takes no digit from a small deviation.
-    updates, state = _after_norms(tx, np.ones(9), value=1e4 + losses)
-    np.testing.assert_array_equal(updates, [-1, -1, -1, -1, 0, -1, 0, -1, -1])
-
-
-def test_equal_losses_may_differ_by_their_rounding():
-    losses = jnp.array([0.5] * 6 + [0.5 + 2**-8, 0.75], jnp.bfloat16)
-    tx = ltd.skip_steps(optax.sgd(1.0), zscore=6.0, window=6, warmup=6)
-    updates, _ = _after_norms(tx, np.ones(8), value=losses)
-    np.testing.assert_array_equal(updates, [-1] * 7 + [0])
-
-
-def test_warmup_and_a_level_that_rises_for_good():
-    """Nothing is skipped in the warm-up, and everything after the rise."""
-    tx = ltd.skip_steps(
-        optax.sgd(1.0), zscore=6.0, window=8, warmup=8, max_consecutive=4
-    )
-    updates, state = _after_norms(tx, [1, 50, 1, 1, 1, 1, 1, 1, 1, 1])
-    assert not (updates == 0).any()
-    updates, state = _after_norms(tx, [1.0] * 8 + [3.0] * 3)
-    assert (updates[8:] == 0).all()
-    ltd.raise_if_diverged(state, jnp.zeros(1))
-    _, state = _after_norms(tx, [1.0] * 8 + [3.0] * 4)
-    message = (
-        r"^skip_steps skipped the last 4 steps, and its `max_consecutive` is 4: "
-        r"of 12 so far 4 for norm_zscore$"
-    )
-    with pytest.raises(FloatingPointError, match=message):
-        ltd.raise_if_diverged(state, jnp.zeros(1))
-
-
 def test_max_consecutive_takes_the_place_of_patience():
     tx = loose(ltd.skip_steps(optax.adam(0.1), max_consecutive=2))
     state = tx.init(PARAMS)
@@ -185,7 +97,7 @@ def test_max_consecutive_takes_the_place_of_patience():
 
 def test_it_never_lets_a_bad_one_through():
     tx = ltd.skip_steps(optax.adam(0.1))
-    updates, state = _after_norms(tx, [1.0] + [np.nan] * 50)
+    updates, state = after_norms(tx, [1.0] + [np.nan] * 50)
     assert (updates[1:] == 0).all()
     assert ltd.metrics(state)["skip_steps/skipped_run"] == 50
 
@@ -197,7 +109,7 @@ def test_without_nonfinite_the_inner_guard_has_its_part():
     for kind in NONFINITE:
         updates, state = tx.update(GRADIENTS[kind], state, PARAMS)
         np.testing.assert_allclose(np.linalg.norm(flat(updates)), 1, rtol=1e-6)
-    assert not _skips(state)
+    assert not skips(state)
     assert state.accepted.counts.tolist() == [0, 0]
     metrics = ltd.metrics(state)
     assert metrics["clip_or_random_step/nonfinite_count"] == len(NONFINITE)
@@ -212,7 +124,7 @@ def test_around_accumulation_a_bad_micro_batch_is_left_out():
         updates, state = update(jnp.array(entries, jnp.float32), state)
         seen.append(updates.tolist())
     assert seen == [[0, 0, 0]] * 4 + [[-2, -2, -2]]
-    assert _skips(state) == {"nonfinite": 1}
+    assert skips(state) == {"nonfinite": 1}
 
 
 def test_a_guard_inside_accumulation_works_behind_one_around():
@@ -235,7 +147,7 @@ def test_inside_accumulation_a_nan_stays():
     update, state = jax.jit(tx.update), tx.init(PARAMS)
     for kind in ("one nan", "small", "small", "small"):
         _, state = update(GRADIENTS[kind], state, PARAMS)
-    assert _skips(state) == {"nonfinite": 2}
+    assert skips(state) == {"nonfinite": 2}
     assert np.isnan(flat(state.acc_grads)).any()
 
 
