@@ -19,31 +19,29 @@ from optax_ltd._transforms._one_program import in_one_program
 
 
 def selected_update(
-    skip: jax.Array, update: Any, updates: Any, state: Any, *args: Any, **extra: Any
+    skip: jax.Array,
+    update: Callable[[Any], tuple[Any, Any]],
+    updates: Any,
+    state: Any,
 ) -> tuple[Any, Any]:
     """Makes an update, or none.
 
     Args:
       skip: whether to make none.
-      update: the function of a transformation.
+      update: takes a gradient and returns updates and a new state.
       updates: the gradient. Where the step is skipped, `update` meets zeros instead:
         selected, as 0 times NaN is NaN.
-      state: the state of the transformation.
-      *args: the parameters.
-      **extra: further arguments of `update`.
+      state: the state that `update` goes out from.
 
     Returns:
       New updates and the new state; zeros and the old state where the step is skipped.
     """
     harmless = in_one_program(_zero_if, skip, updates)
 
-    def new() -> tuple[Any, Any]:
-        return update(harmless, state, *args, **extra)
-
     if isinstance(skip, jax.core.Tracer):
-        updates, after = _selected_early(skip, new, state)
+        updates, after = _selected_early(skip, lambda: update(harmless), state)
     else:  # Operation by operation, as Optax does, nothing is gained by it.
-        updates, after = new()
+        updates, after = update(harmless)
     updates = in_one_program(_zero_if, skip, updates)
     return updates, in_one_program(_old_if, skip, state, after)
 

@@ -72,13 +72,15 @@ def skip_steps(
     - :math:`\|g\| > \mu + z \, (\sigma + 10^{-6} \mu)`, with mean and standard
       deviation of the norms of the last `window` accepted steps (`zscore`);
     - the same holds of the loss, if it is handed over as Optax's optimisers take it,
-      ``update(..., value=loss)`` (`zscore`).
+      ``update(..., value=loss)`` (`zscore`). For :math:`10^{-6}` the precision of its
+      dtype is taken where that is coarser, so that equal losses in bfloat16 may be
+      followed by the next number.
 
     The update is then zero, and no bit of the inner state changes: moments do not
     decay, and schedules do not move on. A zero gradient, as of
     ``nonfinite_random_step(fallback="zero")``, is no such thing: adam takes a step
-    with it. However many bad ones come in a row, none is let through, other than by
-    `optax.apply_if_finite`. `metrics` counts skipped steps by cause, and
+    with it. However many bad ones come in a row, none is let through, as
+    `optax.apply_if_finite` does in the end. `metrics` counts skipped steps by cause, and
     `raise_if_diverged` raises once there are `max_consecutive` in a row.
 
     Only accepted steps enter the window, so that neither a NaN nor a spike has a part
@@ -92,8 +94,9 @@ def skip_steps(
 
     With `optax.MultiSteps`, put this around it: a bad micro-batch is then left out,
     and the average is that of good ones, over the next micro-batch in its place.
-    Inside, it judges the average of all, and comes too late: Optax clears its sum by a
-    product with 0, so that a NaN in it stays, and every later step is skipped.
+    Inside, it judges the average, and the loss of the last micro-batch; and for a NaN it
+    comes too late: Optax clears its sum by a product with 0, so that the NaN stays, and
+    every later step is skipped.
 
     Args:
       inner: the optimiser, any Optax transformation or `optax.MultiSteps`; it is handed
@@ -171,8 +174,12 @@ def skip_steps(
             warmup=warmup,
             axes=axes,
         )
+
+        def inner_update(updates: Any) -> tuple[Any, Any]:
+            return inner.update(updates, state.inner_state, params, **extra_args)
+
         updates, inner_state = selected_update(
-            skip, inner.update, updates, state.inner_state, params, **extra_args
+            skip, inner_update, updates, state.inner_state
         )
         return updates, SkipStepsState(record, skips, accepted, inner_state)
 
