@@ -79,8 +79,8 @@ def skip_steps(
     The update is then zero, and no bit of the inner state changes: moments do not
     decay, and schedules do not move on. A zero gradient, as of
     ``nonfinite_random_step(fallback="zero")``, is no such thing: adam takes a step
-    with it. However many bad ones come in a row, none is let through, as
-    `optax.apply_if_finite` does in the end. `metrics` counts skipped steps by cause, and
+    with it. However many bad ones come in a row, none is let through, as one is by
+    `optax.apply_if_finite` in the end. `metrics` counts skipped steps by cause, and
     `raise_if_diverged` raises once there are `max_consecutive` in a row.
 
     Only accepted steps enter the window, so that neither a NaN nor a spike has a part
@@ -94,9 +94,9 @@ def skip_steps(
 
     With `optax.MultiSteps`, put this around it: a bad micro-batch is then left out,
     and the average is that of good ones, over the next micro-batch in its place.
-    Inside, it judges the average, and the loss of the last micro-batch; and for a NaN it
-    comes too late: Optax clears its sum by a product with 0, so that the NaN stays, and
-    every later step is skipped.
+    Inside, it judges the average, and the loss of the last micro-batch; and for a NaN
+    it comes too late: Optax clears its sum by a product with 0, so that the NaN stays,
+    and every later step is skipped.
 
     Args:
       inner: the optimiser, any Optax transformation or `optax.MultiSteps`; it is handed
