@@ -151,30 +151,24 @@ def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
         return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
     arrays = [leaf for _, leaf in leaves]
     lift = min(map(_lift, arrays))
-    # Between devices a maximum may lose a NaN, which a sum keeps. A selection inside
-    # the maximum instead would cost XLA's vectorised loop.
-    sums = sum_over_shards([_faint_sum(leaf) for leaf in arrays], arrays, axes)
-    largest = [
-        jnp.where(jnp.isfinite(total), jnp.max(jnp.abs(widened(leaf) * lift)), 0)
-        for leaf, total in zip(arrays, sums, strict=True)
-    ]
+    largest = [_largest(leaf, lift) for leaf in arrays]
+    nans = [jnp.isnan(value).astype(value.dtype) for value in largest]
+    nans = jnp.stack([n > 0 for n in sum_over_shards(nans, arrays, axes)])
+    largest = [jnp.where(jnp.isnan(value), 0, value) for value in largest]
     largest = max_over_shards(largest, arrays, axes)
     dtype = jnp.result_type(*largest)
-    totals = jnp.stack([total.astype(dtype) for total in sums])
     maxima = jnp.stack([value.astype(dtype) for value in largest])
-    bad = ~jnp.isfinite(totals)
-    maxima = jnp.where(bad, totals, maxima)
+    maxima = jnp.where(nans, jnp.nan, maxima)
+    bad = ~jnp.isfinite(maxima)
     indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
     first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
     return TreeNorm(jnp.max(maxima), jnp.full((), lift, maxima.dtype), first)
 
 
-def _faint_sum(leaf: jax.Array) -> jax.Array:
-    """A sum of sizes too small to overflow: NaN if an entry is, Inf if one is."""
-    wide = widened(leaf)
-    parts = (wide.real, wide.imag) if jnp.iscomplexobj(wide) else (wide,)
-    faint = float(jnp.finfo(wide.dtype).tiny)
-    return sum(
-        (jnp.sum(jnp.abs(part) * faint) for part in parts),
-        jnp.zeros((), real_dtype(leaf.dtype)),
-    )
+def _largest(leaf: jax.Array, lift: float) -> jax.Array:
+    wide = widened(leaf) * lift
+    # Between devices a maximum may lose a NaN, which a sum keeps. A selection inside
+    # the maximum instead would cost XLA's vectorised loop.
+    spoilt = jnp.isnan(jnp.sum(wide * 0))
+    largest = jnp.max(jnp.abs(wide))
+    return jnp.where(spoilt & jnp.isfinite(largest), jnp.nan, largest)
