@@ -20,6 +20,7 @@ from optax_ltd._transforms.clip_per_example import clip_per_example
 from optax_ltd._transforms.metrics import metrics
 from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
+from optax_ltd._transforms.skip_steps import skip_steps
 
 __all__ = [
     "CarryClip",
@@ -46,6 +47,7 @@ __all__ = [
     "nonfinite_random_step",
     "plots",
     "raise_if_diverged",
+    "skip_steps",
     "tasks",
     "unroll",
     "value_and_grad",

@@ -43,6 +43,7 @@ def _fallback(**choice: Any) -> optax.GradientTransformation:
     return optax.chain(ltd.nonfinite_random_step(**choice), ltd.clip_by_global_norm(1))
 
 
+SKIP = "skip_steps, clip_by_global_norm"
 NO_FAULTS = "clip_by_global_norm, no faults"
 FALLBACKS = {
     "nonfinite_random_step, random": lambda: _fallback(step_size=1.0, key=1),
@@ -53,6 +54,7 @@ GUARDS: dict[str, Callable[[], optax.GradientTransformation]] = {
     NO_FAULTS: lambda: ltd.clip_by_global_norm(1.0),
     "clip_or_random_step": lambda: ltd.clip_or_random_step(1.0, key=1),
     **FALLBACKS,
+    SKIP: lambda: ltd.skip_steps(ltd.clip_by_global_norm(1.0)),
     "clip_by_global_norm": lambda: ltd.clip_by_global_norm(1.0),
     "optax.clip_by_global_norm": lambda: optax.clip_by_global_norm(1.0),
     "optax.zero_nans, optax.clip_by_global_norm": lambda: optax.chain(

@@ -3,7 +3,8 @@
 A whole update, jitted and donated, from the gradient to the new parameters, against
 the same with `optax.clip_by_global_norm`. *Metrics returned* is the same update whose
 caller reads `optax_ltd.metrics` after every step; the state records what they are made
-of in any case. `optax.apply_if_finite` stands around that clip and the optimiser.
+of in any case. `optax.apply_if_finite` stands around that clip and the optimiser,
+`skip_steps` around the optimiser alone.
 
 `clip_or_random_step` is the form to use. Chained, `nonfinite_random_step` and
 `clip_by_global_norm` do the same, but each measures the gradient, and what the second
@@ -53,6 +54,8 @@ def transformation(name: str, optimizer: str) -> optax.GradientTransformation:
     if name == settings.APPLY_IF_FINITE:
         inner = transformation(settings.OPTAX_CLIP, optimizer)
         return optax.apply_if_finite(inner, max_consecutive_errors=10**9)
+    if name == settings.SKIP:
+        return ltd.skip_steps(OPTIMIZERS[optimizer]())
     return optax.chain(GUARDS[name](), OPTIMIZERS[optimizer]())
 
 

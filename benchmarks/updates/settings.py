@@ -5,6 +5,7 @@ from typing import NamedTuple
 NONE = "no clip"
 OPTAX_CLIP = "optax.clip_by_global_norm"
 APPLY_IF_FINITE = "optax.apply_if_finite"
+SKIP = "skip_steps"
 CLIP = "clip_by_global_norm"
 GUARD = "clip_or_random_step"
 READ = "clip_or_random_step, metrics returned"
@@ -13,9 +14,9 @@ VALUE = "clip_by_value"
 RANDOM = "nonfinite_random_step"
 SPHERE = "clip_or_random_step, sphere"
 
-MAIN = (NONE, OPTAX_CLIP, APPLY_IF_FINITE, CLIP, GUARD, READ, CHAINED)
+MAIN = (NONE, OPTAX_CLIP, APPLY_IF_FINITE, SKIP, CLIP, GUARD, READ, CHAINED)
 ALL = (*MAIN, VALUE, RANDOM, SPHERE)
-ON_NAN = (OPTAX_CLIP, APPLY_IF_FINITE, GUARD, CHAINED, RANDOM)
+ON_NAN = (OPTAX_CLIP, APPLY_IF_FINITE, SKIP, GUARD, CHAINED, RANDOM)
 
 
 class Setting(NamedTuple):
@@ -74,6 +75,7 @@ TARGETS = (
     Target(GUARD, OPTAX_CLIP, sgd=1.10, adam=0.6),
     Target(GUARD, NONE, adam=1.25),
     Target(GUARD, APPLY_IF_FINITE, adam=0.45),
+    Target(SKIP, NONE, adam=1.15),
     Target(CLIP, OPTAX_CLIP, sgd=1.0),
     Target(READ, GUARD, sgd=1.02, adam=1.02),
 )

@@ -38,8 +38,8 @@ class TreeNorm(NamedTuple):
     where ``x * (v / norm)`` would overflow or vanish on the way.
 
     Attributes:
-      root: L2 norm of ``lift * tree``, in at least float32. Finite exactly when
-        every entry of the tree is finite.
+      root: L2 norm of ``lift * tree``, in at least float32. NaN exactly when an
+        entry of the tree is NaN, and Inf when one is Inf and none NaN.
       lift: a power of two; 1 unless the plain sum of squares left its range.
       first_bad_leaf: index, among all the leaves of the tree, of the first one
         with an Inf or a NaN; -1 when there is none.

@@ -24,11 +24,14 @@ class GradientRecord(NamedTuple):
       total_count: gradients seen.
       clipped_count: finite gradients that were above the threshold, all or in part.
       nonfinite_count: gradients with an Inf or a NaN anywhere.
+      nan_count: those of them with a NaN; the others have an Inf and no NaN.
       nonfinite_run: how many of these came last, without a finite one after them.
       first_bad_leaf: index of the first leaf with an Inf or a NaN in the last
         gradient that had one, as `jax.tree.leaves` counts; -1 if none ever had.
       first_bad_path: checksum of that leaf's path, which stays the same when a
         mask hides some of the leaves; 0 if there is none.
+      last_bad_update: number of the update that brought that gradient, counted from
+        0; -1 if there is none.
       longest_nonfinite_run: the largest `nonfinite_run` so far.
       recent_norms: norms of the last `RECENT` finite gradients, the newest last.
       recent_clips: 1 for each of these that was clipped and 0 for the others; of a
@@ -40,9 +43,11 @@ class GradientRecord(NamedTuple):
     total_count: jax.Array
     clipped_count: jax.Array
     nonfinite_count: jax.Array
+    nan_count: jax.Array
     nonfinite_run: jax.Array
     first_bad_leaf: jax.Array
     first_bad_path: jax.Array
+    last_bad_update: jax.Array
     longest_nonfinite_run: jax.Array
     recent_norms: jax.Array
     recent_clips: jax.Array
@@ -56,9 +61,11 @@ def init_record() -> GradientRecord:
         total_count=jnp.zeros((), jnp.int32),
         clipped_count=jnp.zeros((), jnp.int32),
         nonfinite_count=jnp.zeros((), jnp.int32),
+        nan_count=jnp.zeros((), jnp.int32),
         nonfinite_run=jnp.zeros((), jnp.int32),
         first_bad_leaf=jnp.full((), -1, jnp.int32),
         first_bad_path=jnp.zeros((), jnp.uint32),
+        last_bad_update=jnp.full((), -1, jnp.int32),
         longest_nonfinite_run=jnp.zeros((), jnp.int32),
         recent_norms=empty_window(RECENT),
         recent_clips=empty_window(RECENT),
@@ -86,21 +93,24 @@ def update_record(
       The new record.
     """
     bad = ~measured.finite
-    run = jnp.where(bad, _increment(record.nonfinite_run), 0)
+    run = jnp.where(bad, increment(record.nonfinite_run), 0)
     checksums = [path_checksum(path) for path in leaf_paths(updates)]
     # Index -1 wraps round to the last entry, which stands for "none".
     table = jnp.asarray([*checksums, 0], jnp.uint32)
     new = GradientRecord(
         norm=measured.norm,
         scale=scale,
-        total_count=_increment(record.total_count),
-        clipped_count=_increment(record.clipped_count, clipped > 0),
-        nonfinite_count=_increment(record.nonfinite_count, bad),
+        total_count=increment(record.total_count),
+        clipped_count=increment(record.clipped_count, clipped > 0),
+        nonfinite_count=increment(record.nonfinite_count, bad),
+        # Squares are added, so that no two Infs make a NaN.
+        nan_count=increment(record.nan_count, jnp.isnan(measured.root)),
         nonfinite_run=run,
         first_bad_leaf=jnp.where(bad, measured.first_bad_leaf, record.first_bad_leaf),
         first_bad_path=jnp.where(
             bad, table[measured.first_bad_leaf], record.first_bad_path
         ),
+        last_bad_update=jnp.where(bad, record.total_count, record.last_bad_update),
         longest_nonfinite_run=jnp.maximum(run, record.longest_nonfinite_run),
         recent_norms=push(record.recent_norms, measured.norm, ~bad),
         recent_clips=push(record.recent_clips, clipped, ~bad),
@@ -163,7 +173,7 @@ def _key_name(key: Any) -> str:
     return str(key)
 
 
-def _increment(count: jax.Array, by: jax.Array | bool = True) -> jax.Array:
-    # A count that reaches the end of its dtype stays there.
+def increment(count: jax.Array, by: jax.Array | bool = True) -> jax.Array:
+    """One more if `by`; a count that reaches the end of its dtype stays there."""
     room = count < jnp.iinfo(count.dtype).max
     return jnp.where(room & by, count + 1, count)

@@ -9,7 +9,13 @@ from jax import lax
 
 from optax_ltd._numerics.checks import check_nonnegative
 from optax_ltd._numerics.dtypes import is_inexact, real_dtype, widened
-from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name, max_over_shards
+from optax_ltd._numerics.shards import (
+    Axes,
+    AxisName,
+    check_axis_name,
+    max_over_shards,
+    sum_over_shards,
+)
 from optax_ltd._numerics.tree_norm import TreeNorm
 from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._record import GradientRecord, init_record, update_record
@@ -134,7 +140,7 @@ def _lift(leaf: jax.Array) -> float:
 
 
 def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
-    """The largest absolute entry; Inf if an entry is Inf or NaN."""
+    """The largest absolute entry; NaN if an entry is, else Inf if one is."""
     leaves = [
         (i, jnp.asarray(leaf))
         for i, leaf in enumerate(jax.tree.leaves(tree))
@@ -143,10 +149,16 @@ def _largest_entry(tree: Any, axes: Axes) -> TreeNorm:
     if not leaves:
         zero, one = jnp.zeros((), jnp.float32), jnp.ones((), jnp.float32)
         return TreeNorm(zero, one, jnp.full((), -1, jnp.int32))
-    lift = min(_lift(leaf) for _, leaf in leaves)
-    largest = [_largest(leaf, lift) for _, leaf in leaves]
-    largest = max_over_shards(largest, [leaf for _, leaf in leaves], axes)
-    maxima = jnp.stack([value.astype(jnp.result_type(*largest)) for value in largest])
+    arrays = [leaf for _, leaf in leaves]
+    lift = min(map(_lift, arrays))
+    largest = [_largest(leaf, lift) for leaf in arrays]
+    nans = [jnp.isnan(value).astype(value.dtype) for value in largest]
+    nans = jnp.stack([n > 0 for n in sum_over_shards(nans, arrays, axes)])
+    largest = [jnp.where(jnp.isnan(value), 0, value) for value in largest]
+    largest = max_over_shards(largest, arrays, axes)
+    dtype = jnp.result_type(*largest)
+    maxima = jnp.stack([value.astype(dtype) for value in largest])
+    maxima = jnp.where(nans, jnp.nan, maxima)
     bad = ~jnp.isfinite(maxima)
     indices = jnp.asarray([i for i, _ in leaves], jnp.int32)
     first = jnp.where(jnp.any(bad), indices[jnp.argmax(bad)], -1)
@@ -157,5 +169,6 @@ def _largest(leaf: jax.Array, lift: float) -> jax.Array:
     wide = widened(leaf) * lift
     # Between devices a maximum may lose a NaN, which a sum keeps. A selection inside
     # the maximum instead would cost XLA's vectorised loop.
-    lost = jnp.isnan(jnp.sum(wide * 0))
-    return jnp.where(lost, jnp.inf, jnp.max(jnp.abs(wide)))
+    spoilt = jnp.isnan(jnp.sum(wide * 0))
+    largest = jnp.max(jnp.abs(wide))
+    return jnp.where(spoilt & jnp.isfinite(largest), jnp.nan, largest)

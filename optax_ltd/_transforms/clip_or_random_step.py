@@ -54,6 +54,11 @@ def clip_or_random_step(
     measures the gradient once, and both cases are parts of the loop that the
     optimiser after it runs anyway.
 
+    With `optax.MultiSteps`, put this before it, in a chain, where it acts on each
+    micro-batch, or put `skip_steps` around both, so that a bad micro-batch is left out.
+    Inside alone, it comes too late: Optax clears its sum of gradients by a product with
+    0, so that a NaN in it stays, and every later step is a random one.
+
     Args:
       max_norm: largest norm v, and norm of the random step; finite, at least 0.
       key: an int or a PRNG key. The same key gives the same steps, on every replica.

@@ -290,8 +290,13 @@ def _mean(leaf: jax.Array, weights: jax.Array, unit: jax.Array) -> jax.Array:
 
 
 def _typical(norms: TreeNorm) -> TreeNorm:
-    """The median of the norms, [B]; or the first one of a gradient not finite."""
+    """The median of the norms, [B]; or the first one of a gradient not finite.
+
+    One NaN makes it NaN, whatever the first one is.
+    """
     bad = ~norms.finite
     median = jnp.argsort(norms.norm)[(len(bad) - 1) // 2]
     shown = jnp.where(jnp.any(bad), jnp.argmax(bad), median)
-    return jax.tree.map(lambda field: field[shown], norms)
+    found = jax.tree.map(lambda field: field[shown], norms)
+    spoilt = jnp.any(jnp.isnan(norms.root))
+    return found._replace(root=jnp.where(spoilt, jnp.nan, found.root))

@@ -7,10 +7,11 @@ from typing import Any
 import jax
 
 from optax_ltd._transforms._record import GradientRecord
+from optax_ltd._transforms._skips import SkipRecord
 from optax_ltd._transforms._window import window_mean, window_percentile
 
 # A checksum tells a reader nothing, and the windows are summed up.
-_HIDDEN = ("first_bad_path", "recent_norms", "recent_clips")
+_HIDDEN = ("first_bad_path", "recent_norms", "recent_clips", "max_consecutive")
 _PERCENTILES = (50, 90, 99)
 
 
@@ -37,11 +38,15 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     - `total_count`, `clipped_count`, `nonfinite_count`: how many gradients came,
       how many were finite and above the threshold, how many were not finite. For
       `clip_per_example` a batch is one gradient, above the threshold if any example
-      is.
+      is; `skip_steps` counts as clipped what it skipped though it was finite.
+    - `nan_count`, `inf_count`: how many of those that were not finite had a NaN, and
+      how many had an Inf and no NaN.
     - `nonfinite_run`: how many non-finite ones came last, in a row.
     - `first_bad_leaf`: index, as `jax.tree.leaves` counts, of the first leaf with
       an Inf or a NaN in the last gradient that had one; -1 if none ever had.
       `raise_if_diverged` turns it into a name.
+    - `last_bad_update`: number of the update that brought that gradient, counted from
+      0, by which to find its batch; -1 if none ever did.
     - `longest_nonfinite_run`: the largest `nonfinite_run` so far.
     - `clipped_share`: which share of the last 64 finite gradients was above the
       threshold; of all of them while they are fewer, and 0 before the first. For
@@ -51,6 +56,14 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
       the lower, so that of 64 norms `norm_p99` is the second largest: one outlier
       moves each by one rank at most. A finite gradient whose norm exceeds the
       largest number of its dtype has that number here.
+
+    And for `skip_steps`, whose inner transformations come after it:
+
+    - `skipped_nonfinite`, `skipped_max_norm`, `skipped_norm_zscore`,
+      `skipped_loss_zscore`: how many steps were skipped for each cause. A step counts
+      under the first that it has.
+    - `skipped_run`: how many skipped ones came last, in a row.
+    - `skipped_count`: how many were skipped.
 
     Args:
       opt_state: the state of an optimiser.
@@ -77,26 +90,30 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
       clip_by_global_norm/total_count 1
       clip_by_global_norm/clipped_count 1
       clip_by_global_norm/nonfinite_count 0
+      clip_by_global_norm/nan_count 0
       clip_by_global_norm/nonfinite_run 0
       clip_by_global_norm/first_bad_leaf -1
+      clip_by_global_norm/last_bad_update -1
       clip_by_global_norm/longest_nonfinite_run 0
       clip_by_global_norm/clipped_share 1.0
+      clip_by_global_norm/inf_count 0
       clip_by_global_norm/norm_p50 5.0
       clip_by_global_norm/norm_p90 5.0
       clip_by_global_norm/norm_p99 5.0
     """
     return {
         f"{name}/{field}": value
-        for name, record in records(opt_state)
-        for field, value in (_shown(record) | _summary(record)).items()
+        for name, record, skips in records(opt_state)
+        for field, value in (_seen(record) | _skipped(skips)).items()
     }
 
 
-def records(opt_state: Any) -> list[tuple[str, GradientRecord]]:
+def records(opt_state: Any) -> list[tuple[str, GradientRecord, SkipRecord | None]]:
     """Finds every record in an optimiser's state.
 
     The state of each transformation holds its record in a field `record`, and its
-    class is named for the transformation.
+    class is named for the transformation. One that skips steps holds another in a
+    field `skips`, and the state of what it goes around in `inner_state`.
 
     Args:
       opt_state: the state of an optimiser.
@@ -116,33 +133,62 @@ def records(opt_state: Any) -> list[tuple[str, GradientRecord]]:
     return found
 
 
-def _found(opt_state: Any) -> Iterator[tuple[str, GradientRecord]]:
+def _found(
+    opt_state: Any,
+) -> Iterator[tuple[str, GradientRecord, SkipRecord | None]]:
     seen: dict[str, int] = {}
-    for path, node in jax.tree.leaves_with_path(opt_state, is_leaf=_holds_record):
-        if not _holds_record(node):
-            continue
-        labels = [str(k.key) for k in path if isinstance(k, jax.tree_util.DictKey)]
+    for labels, node in _states(opt_state):
         name = "/".join([*labels, _name(type(node))])
         seen[name] = seen.get(name, 0) + 1
         unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
         # A field may be wrapped, as Flax wraps every array of an optimiser's state
         # in a Variable; the array within is its only leaf.
-        yield unique, GradientRecord(*jax.tree.leaves(node.record))
+        record = GradientRecord(*jax.tree.leaves(node.record))
+        skips = getattr(node, "skips", None)
+        yield (
+            unique,
+            record,
+            None if skips is None else SkipRecord(*jax.tree.leaves(skips)),
+        )
 
 
-def _shown(record: GradientRecord) -> dict[str, jax.Array]:
+def _states(tree: Any, labels: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """The states that hold a record, each with the labels on the way to it."""
+    for path, node in jax.tree.leaves_with_path(tree, is_leaf=_holds_record):
+        if _holds_record(node):
+            keys = [k.key for k in path if isinstance(k, jax.tree_util.DictKey)]
+            inside = (*labels, *map(str, keys))
+            yield inside, node
+            yield from _states(getattr(node, "inner_state", None), inside)
+
+
+def _seen(record: GradientRecord) -> dict[str, jax.Array]:
+    return _shown(record) | _summary(record)
+
+
+def _skipped(skips: SkipRecord | None) -> dict[str, jax.Array]:
+    if skips is None:
+        return {}
+    return _shown(skips) | {"skipped_count": sum(skips.causes[1:], skips.causes[0])}
+
+
+def _shown(record: GradientRecord | SkipRecord) -> dict[str, jax.Array]:
     return {k: v for k, v in record._asdict().items() if k not in _HIDDEN}
 
 
 # Jitted, so that outside `jit` it is one call and not dozens.
 @jax.jit
 def _summary(record: GradientRecord) -> dict[str, jax.Array]:
-    """What the windows say, in the order in which it is shown."""
+    """What follows from the rest, in the order in which it is shown."""
     percentiles = {
         f"norm_p{percent}": window_percentile(record.recent_norms, percent)
         for percent in _PERCENTILES
     }
-    return {"clipped_share": window_mean(record.recent_clips), **percentiles}
+    return {
+        "clipped_share": window_mean(record.recent_clips),
+        "inf_count": record.nonfinite_count - record.nan_count,
+        **percentiles,
+    }
 
 
 def _holds_record(node: Any) -> bool:

@@ -69,13 +69,21 @@ def nonfinite_random_step(
       :math:`2^{-11}` for float16 while :math:`v/\sqrt N` is above 6e-5. Steps are
       a function of the key and the number of the update: replicas agree, and no
       two updates share a direction.
-    - `"zero"`: no step.
+    - `"zero"`: a gradient of zero. That is no step for plain SGD alone: momentum goes
+      on, and adam's moments decay and move the parameters. `skip_steps`, around the
+      optimiser, leaves both as they are.
     - `"shrink"`: :math:`g \leftarrow \rho\,\theta` for the parameters that
       `shrink_mask` selects and 0 for the others, so that descent pulls their
       weights towards 0. The code of Pascanu et al. does this, with
       :math:`\rho = 0.02`, to the recurrent matrix alone, the one that lets gradients
       explode. Which parameter that is cannot be told from here: by default
       all shrink, and a mask restores the original. Needs `params` in `update`.
+
+    With `optax.MultiSteps`, put this before it, in a chain: what takes the place of a
+    bad micro-batch is then a part of the average, a zero too. `skip_steps` around it
+    averages good ones alone. Inside, a guard comes too late: Optax clears its sum of
+    gradients by a product with 0, so that a NaN in it stays, and every later step is
+    replaced.
 
     Args:
       step_size: norm v of the random step, finite and at least 0; required by
@@ -87,7 +95,8 @@ def nonfinite_random_step(
       shrink_rate: the rate :math:`\rho`, finite and at least 0.
       shrink_mask: a tree of bools with the structure of the parameters or a prefix
         of it, or a function from the parameters to such a tree, as in
-        `optax.masked`. Under `optax.inject_hyperparams` name it in `static_args`.
+        `optax.masked`: a tree of bools that can be called is a tree. Under
+        `optax.inject_hyperparams` name it in `static_args`.
       axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
         which the gradient is split; see `global_norm`. A random step then has its norm
         over all parts, and differs from part to part.
@@ -219,7 +228,9 @@ def _shrunk(updates: Any, params: Any, mask: Any) -> tuple[bool, ...]:
         raise ValueError(
             f"`params` must have the structure of the updates, {required}; got {came}."
         )
-    selected = mask(params) if callable(mask) else mask
+    # A tree of flags may be callable too, as a module is; its leaves are not.
+    by_function = callable(mask) and all(map(callable, jax.tree.leaves(mask)))
+    selected = mask(params) if by_function else mask
     if selected is None:
         return (True,) * required.num_leaves
     spread = jax.tree.map(

@@ -16,6 +16,7 @@ from benchmarks.faults.faulty_gradients import (
     GUARDS,
     METHOD,
     NO_FAULTS,
+    SKIP,
 )
 from benchmarks.faults.injection import (
     HUGE,
@@ -30,7 +31,7 @@ from benchmarks.faults.lost_steps import count_lost_steps
 from optax_ltd.experiments.parts.config import Config
 from tests.benchmarks import compilation
 
-ALIVE = ("clip_or_random_step", *FALLBACKS)
+ALIVE = ("clip_or_random_step", *FALLBACKS, SKIP)
 KEY = jax.random.key(3)
 GRADIENT = {"a": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "b": jnp.array([0.5, -0.25])}
 

@@ -18,6 +18,7 @@ from benchmarks.updates.settings import (
     OPTAX_CLIP,
     READ,
     SETTINGS,
+    SKIP,
     VALUE,
     Setting,
 )
@@ -43,6 +44,7 @@ def test_clips_of_a_finite_gradient_make_the_same_update(name):
 
 def test_those_that_differ_do():
     clipped = _change(OPTAX_CLIP)
+    np.testing.assert_allclose(_change(SKIP), _change(NONE), atol=1e-6)
     for name in (NONE, VALUE):
         assert np.max(np.abs(_change(name) - clipped)) > 1e-3
 

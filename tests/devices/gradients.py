@@ -40,6 +40,7 @@ CHOSEN = (
     "nonfinite_random_step-shrink",
     "clip_or_random_step",
     "clip_or_random_step-sphere",
+    "skip_steps-zscore",
 )
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import inspect
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -40,7 +41,8 @@ class Variant(NamedTuple):
     `above` and `nonfinite` say what becomes of a gradient above the threshold and
     of one that is not finite: it passes ("same"), or is brought to norm 1
     ("norm") or to one that depends on the gradients before ("adaptive"), clipped by
-    entries ("value"), or replaced ("random", "zero", "shrink"). One that takes the
+    entries ("value"), or replaced ("random", "zero", "shrink"). With "skip" the whole
+    step is zero, that of integers too. One that takes the
     gradients of `examples` is given each gradient twice.
     """
 
@@ -55,7 +57,8 @@ class Variant(NamedTuple):
 
     def injected(self) -> Any:
         """The same under `optax.inject_hyperparams`, sizes of arrays static."""
-        sizes = {"warmup_steps", "window_size"} & {*self.arguments}
+        sizes = {"warmup_steps", "window_size", "window", "warmup"}
+        sizes &= {*inspect.signature(self.factory).parameters}
         injected = optax.inject_hyperparams(self.factory, sizes)
         return self._of_one_gradient(injected(**self.arguments))
 
@@ -128,6 +131,21 @@ VARIANTS = {
         {"max_norm": 1.0, "direction": "sphere", **_RANDOM},
         "norm",
         "random",
+    ),
+    "skip_steps": Variant(
+        ltd.skip_steps, {"inner": optax.identity(), "max_norm": 1.0}, "skip", "skip"
+    ),
+    "skip_steps-zscore": Variant(
+        ltd.skip_steps,
+        {
+            "inner": optax.identity(),
+            "max_norm": 1.0,
+            "zscore": 6.0,
+            "window": 4,
+            "warmup": 2,
+        },
+        "skip",
+        "skip",
     ),
 }
 RANDOM = [

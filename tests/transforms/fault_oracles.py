@@ -149,9 +149,21 @@ def _threshold(
     if name == "ClipByAverageNormState":
         warm = before.first_norms[0] >= 0
         return (_wide(before.mean) if warm else np.longdouble(np.inf)), 4 * seen.eps
+    if name == "SkipStepsState" and before.accepted is not None:
+        return _skip_limit(variant, before, limit)
     if name == "ClipByNormZscoreState" and before.first_norms[0] >= 0:
         return _zscore_limit(seen, before, limit)
     return limit, 0.0
+
+
+def _skip_limit(variant: Variant, before: Any, limit: Number) -> tuple[Number, float]:
+    values, count = before.accepted.values[0], int(before.accepted.counts[0])
+    if count < variant.arguments["warmup"]:
+        return limit, 0.0
+    recent = _wide(values[-count:])
+    spread = np.std(recent) + 1e-6 * np.mean(recent)
+    above = variant.arguments["zscore"] * spread
+    return min(np.mean(recent) + above, limit), 1e-5
 
 
 def _zscore_limit(seen: Measured, before: Any, limit: Number) -> tuple[Number, float]:

@@ -131,6 +131,8 @@ def test_a_gradient_above_the_threshold(name, kind):
     old, new = flat(updates), flat(new_updates)
     if above == "same":
         assert same(new_updates, updates)
+    elif above == "skip":
+        assert not new.any()
     elif above == "value":
         np.testing.assert_array_equal(new, np.clip(old, -1, 1))
     elif above == "norm":
@@ -141,7 +143,7 @@ def test_a_gradient_above_the_threshold(name, kind):
         np.testing.assert_allclose(direction, old / np.linalg.norm(old), rtol=1e-6)
     else:
         np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
-    scale = {"same": 1, "random": 0, "value": 1 / abs(old).max()}
+    scale = {"same": 1, "random": 0, "skip": 0, "value": 1 / abs(old).max()}
     expected = scale.get(above, np.linalg.norm(new) / np.linalg.norm(old))
     # The reciprocal of the largest numbers is subnormal and may be flushed to 0.
     np.testing.assert_allclose(new_state.record.scale, expected, rtol=1e-6, atol=1e-37)
@@ -164,7 +166,7 @@ def test_a_gradient_that_is_not_finite(name, kind):
     elif nonfinite == "random":
         np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
     else:
-        factor = {"zero": 0, "shrink": np.float32(0.02)}[nonfinite]
+        factor = {"zero": 0, "skip": 0, "shrink": np.float32(0.02)}[nonfinite]
         np.testing.assert_array_equal(new, np.float32(flat(PARAMS) * factor))
     record = new_state.record
     assert not np.isfinite(record.norm)
@@ -172,6 +174,8 @@ def test_a_gradient_that_is_not_finite(name, kind):
     assert record.clipped_count == state.record.clipped_count
     assert record.nonfinite_count == state.record.nonfinite_count + 1
     assert record.nonfinite_run == 1
+    assert record.nan_count == state.record.nan_count + np.isnan(flat(updates)).any()
+    assert record.last_bad_update == 3
     assert record.first_bad_leaf == (0 if ~np.isfinite(flat(updates["a"])).all() else 1)
 
 
@@ -179,11 +183,13 @@ def test_a_gradient_that_is_not_finite(name, kind):
 def test_the_record_counts(name):
     kinds = ["small", "one nan", "large", "both", "all nan", "one nan"]
     state = VARIANTS[name].make().init(PARAMS)
-    runs = []
+    runs, last_bad = [], []
     for kind in kinds:
         _, state = jitted_update(name)(GRADIENTS[kind], state, PARAMS)
         runs.append(int(state.record.nonfinite_run))
+        last_bad.append(int(state.record.last_bad_update))
     assert runs == [0, 1, 0, 1, 2, 3]
+    assert last_bad == [-1, 1, 1, 3, 4, 5]
     assert state.record.total_count == len(kinds)
     assert state.record.nonfinite_count == 4
     assert state.record.longest_nonfinite_run == 3

@@ -60,7 +60,11 @@ def _program(name: str, shape: str) -> Any:
         drawn = {id(leaf): i for i, leaf in enumerate(leaves)}
         # What has no direction is passed on as it is, when tracing already.
         idle = [row for row in rows if id(row[0]) not in drawn]
-        assert variant.examples or all(old is kept for old, kept in idle)
+        assert (
+            variant.examples
+            or variant.above == "skip"
+            or all(old is kept for old, kept in idle)
+        )
         found = {drawn[id(old)]: kept for old, kept in rows if id(old) in drawn}
         new_leaves = [found[i] for i in range(len(leaves))]
         assert signature(new_leaves) == signature(leaves)
@@ -86,7 +90,7 @@ def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
     return after, kind, verdict
 
 
-_CLIPS = ("norm", "value", "random")
+_CLIPS = ("norm", "value", "random", "skip")
 
 
 def _repeats(

@@ -11,7 +11,14 @@ from flax import nnx
 
 import optax_ltd as ltd
 from optax_ltd._transforms._record import GradientRecord, init_record
-from tests.transforms.factories import GRADIENTS, PARAMS, VARIANTS, gradient, loose
+from tests.transforms.factories import (
+    GRADIENTS,
+    PARAMS,
+    VARIANTS,
+    gradient,
+    jitted_update,
+    loose,
+)
 
 FIELDS = [
     "norm",
@@ -19,13 +26,24 @@ FIELDS = [
     "total_count",
     "clipped_count",
     "nonfinite_count",
+    "nan_count",
     "nonfinite_run",
     "first_bad_leaf",
+    "last_bad_update",
     "longest_nonfinite_run",
     "clipped_share",
+    "inf_count",
     "norm_p50",
     "norm_p90",
     "norm_p99",
+]
+SKIPS = [
+    "skipped_nonfinite",
+    "skipped_max_norm",
+    "skipped_norm_zscore",
+    "skipped_loss_zscore",
+    "skipped_run",
+    "skipped_count",
 ]
 
 
@@ -44,7 +62,8 @@ def _names(metrics):
 def test_every_transformation_is_found_under_its_name(name):
     variant = VARIANTS[name]
     metrics = ltd.metrics(variant.make().init(PARAMS))
-    assert list(metrics) == [f"{variant.factory.__name__}/{f}" for f in FIELDS]
+    fields = FIELDS + SKIPS * (variant.factory is ltd.skip_steps)
+    assert list(metrics) == [f"{variant.factory.__name__}/{f}" for f in fields]
     assert all(jnp.shape(value) == () for value in metrics.values())
 
 
@@ -68,14 +87,37 @@ def test_the_values():
         "total_count": 3,
         "clipped_count": 1,
         "nonfinite_count": 1,
+        "nan_count": 1,
+        "inf_count": 0,
         "nonfinite_run": 0,
         "first_bad_leaf": 1,
+        "last_bad_update": 1,
         "longest_nonfinite_run": 1,
         "clipped_share": 0.5,
         "norm_p50": pytest.approx(0.14**0.5),
         "norm_p90": pytest.approx(0.14**0.5),
         "norm_p99": pytest.approx(0.14**0.5),
     }
+
+
+def test_inf_and_nan_are_counted_apart():
+    """A gradient with both is one with a NaN."""
+    kinds = ("one inf", "small", "one nan", "both", "inf and huge", "small", "all nan")
+    for name in ("clip_by_value", "clip_by_global_norm", "clip_per_example"):
+        state = VARIANTS[name].make().init(PARAMS)
+        for kind in kinds:
+            _, state = jitted_update(name)(GRADIENTS[kind], state, PARAMS)
+        metrics = ltd.metrics(state)
+        counts = [metrics[f"{name}/{kind}_count"] for kind in ("inf", "nan")]
+        assert counts == [2, 3], name
+        assert metrics[f"{name}/last_bad_update"] == 6
+
+
+def test_an_example_with_a_nan_makes_the_batch_one():
+    tx = loose(ltd.clip_per_example(1.0))
+    examples = jnp.array([[jnp.inf], [1.0], [jnp.nan]])
+    _, state = tx.update(examples, tx.init(examples[0]))
+    assert state.record.nan_count == 1
 
 
 def test_clip_by_value_records_its_own_norm():

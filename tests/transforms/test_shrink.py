@@ -1,5 +1,6 @@
 """The third fallback of `nonfinite_random_step`: a multiple of the parameters."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -37,6 +38,33 @@ def test_a_mask_may_be_a_prefix():
     np.testing.assert_allclose(update["cell"]["kernel"], 1.5)
     np.testing.assert_allclose(update["cell"]["recurrent"], 2)
     assert not update["bias"].any()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Net:
+    """Parameters, or flags, that can be called, as those of many libraries can."""
+
+    bias: Any
+    kernel: Any
+
+    def __call__(self, x: Any) -> Any:
+        return x @ self.kernel + self.bias
+
+
+def test_a_tree_of_flags_that_can_be_called_is_a_mask():
+    """As in `optax.masked`; and a function may come with arguments of its own."""
+    params = Net(jnp.ones(2), jnp.ones((2, 2)))
+    bad = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    for mask in (
+        Net(True, False),
+        lambda _: Net(True, False),
+        jax.tree_util.Partial(lambda _: Net(True, False)),
+    ):
+        tx = loose(ltd.nonfinite_random_step(fallback="shrink", shrink_mask=mask))
+        update, _ = tx.update(bad, tx.init(params), params)
+        np.testing.assert_allclose(update.bias, 0.02)
+        assert not update.kernel.any()
 
 
 def test_descent_brings_the_weights_closer_to_zero():

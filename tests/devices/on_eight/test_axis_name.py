@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec as P
 
@@ -59,6 +60,40 @@ def test_parts_have_steps_of_their_own_and_whole_leaves_one(name: str):
         shards = updates[leaf].addressable_shards
         steps = {np.asarray(shard.data)[3].tobytes() for shard in shards}
         assert len(steps) == parts
+
+
+def test_parts_skip_the_same_steps_of_an_optimizer():
+    """A NaN in one part, a loss on each device: the moments stay, or move, in all."""
+
+    def run(stacked: Any, params: Any, losses: jax.Array, axes: Any = AXES) -> Any:
+        tx: Any = ltd.skip_steps(optax.adam(0.1), zscore=6.0, axis_name=axes)
+
+        def step(state: Any, row: Any) -> Any:
+            gradient, loss = row
+            updates, state = tx.update(gradient, state, params, value=loss.sum())
+            return state, (updates, state.inner_state[0].mu)
+
+        state, seen = jax.lax.scan(step, tx.init(params), (stacked, losses))
+        return seen, state.skips
+
+    stacked = {name: P(None, *spec) for name, spec in SPECS.items()}
+    mapped = jax.shard_map(
+        run,
+        mesh=gradients.mesh_of((4, 2)),
+        in_specs=(stacked, SPECS, P(None, AXES)),
+        out_specs=((stacked, stacked), P()),
+    )
+    losses = jnp.ones((5, 8)).at[1, 3].set(jnp.inf)
+    arguments = gradients.gradients(), gradients.ones(), losses
+    (updates, moments), skips = jax.jit(mapped)(*arguments)
+    expected, alone = jax.jit(functools.partial(run, axes=None))(*arguments)
+    gradients.assert_close((updates, moments), expected)
+    gradients.assert_close(skips, alone)
+    assert skips.skipped_nonfinite == 2
+    for i in (1, 3):
+        assert not any(leaf[i].any() for leaf in updates.values())
+        for leaf in moments.values():
+            np.testing.assert_array_equal(leaf[i], leaf[i - 1])
 
 
 @pytest.mark.slow
