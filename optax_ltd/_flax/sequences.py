@@ -12,6 +12,7 @@ from optax_ltd._numerics.checks import as_array, refusal
 from optax_ltd._numerics.example_norms import append_axes
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.resets import begin_anew
+from optax_ltd._recurrent.flow.information_flow import check_steps
 from optax_ltd._recurrent.flow.record import FlowRecords
 
 ReturnCarry = bool | Literal["all"]
@@ -124,7 +125,7 @@ class Sequences(NamedTuple):
           record: makes the zeros for leading axes, or None.
         """
         lead = _lead(inputs, 1 + self.num_batch_dims)
-        mask = self.steps("mask", mask)
+        mask = self.steps("mask", mask, inputs)
         if self.lengths is not None:
             valid = self._valid(lead[0], self.lengths)
             mask = valid if mask is None else mask & valid
@@ -133,7 +134,7 @@ class Sequences(NamedTuple):
             mask=mask,
             key=key,
             record=record(lead),
-            resets=self.steps("resets", resets),
+            resets=self.steps("resets", resets, inputs),
             reset_carry=reset_carry,
         )
 
@@ -155,9 +156,21 @@ class Sequences(NamedTuple):
             carry = _last_valid(start, carries, self.lengths)
         return (carry, outputs) if self.return_carry else outputs
 
-    def steps(self, name: str, steps: Any) -> jax.Array | None:
-        """As :meth:`enter` for marked steps, which may be nested lists, or None."""
-        return None if steps is None else self.enter(name, as_array(name, steps))
+    def steps(self, name: str, steps: Any, inputs: Any) -> jax.Array | None:
+        """As :meth:`enter` for marked steps, which may be nested lists, or None.
+
+        Args:
+          name: of the argument, for the message.
+          steps: booleans as they came.
+          inputs: in the loop's order.
+        """
+        if steps is None:
+            return None
+        time, *shape = _lead(inputs, 1 + self.num_batch_dims)
+        shape.insert(self.time_axis, time)
+        marked = as_array(name, steps)
+        check_steps(name, marked, tuple(shape))
+        return self.enter(name, marked)
 
     def _back(self, timed: Any) -> Any:
         if self.reverse and self.keep_order:

@@ -18,8 +18,10 @@ def norms(leaves: list[jax.Array], lead: int) -> jax.Array:
     """
     largest = _largest(leaves, lead)
     usable = jnp.isfinite(largest) & (largest > 0)
-    scaled = plain_norms([divide(x, largest, usable) for x in leaves], lead)
-    return jnp.where(usable, largest * scaled, largest)
+    # Where it is not, the sum of squares tells 0, Inf and NaN apart. The maximum does
+    # not: on a CPU that of several numbers may leave a NaN out.
+    by = jnp.where(usable, largest, 1)
+    return by * plain_norms([divide(x, by, by > 0) for x in leaves], lead)
 
 
 def _square(x: jax.Array) -> jax.Array:

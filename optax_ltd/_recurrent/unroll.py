@@ -15,6 +15,7 @@ from optax_ltd._numerics.checks import (
     check_length,
     refusal,
 )
+from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.leaves import inexact, partition
 from optax_ltd._recurrent.call import Call
 from optax_ltd._recurrent.cell.program import as_pair
@@ -168,7 +169,7 @@ def unroll(
             key=flow_key,
             record=flow_record,
             resets=steps("resets", resets),
-            reset_carry=reset_carry,
+            reset_carry=None if resets is None else reset_carry,
             listener=listener() if flow_record is None else None,
         ),
     )
@@ -210,7 +211,7 @@ def unroll_with_state(
         return (new_carry, new_state), y
 
     if call.reset_carry is not None:
-        check_fresh("reset_carry", call.reset_carry, carry)
+        check_fresh("reset_carry", call.reset_carry, carry, lead[1:])
         cell, params = resetting(cell), (params, call.reset_carry)
         inputs = (inputs, call.resets)
         flow_params = (options.flow_params, False)
@@ -221,7 +222,8 @@ def unroll_with_state(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
-    call = call.answered(options, lead, (params, start, inputs, program.closed_over))
+    near = params, start, inputs, program.closed_over, options.flow_weight, call[:-1]
+    call = call.answered(options, lead, near)
     if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(
             program, params, start, inputs, length, options
@@ -250,15 +252,22 @@ def _one_step(timed: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def one_batch_axis(carry: Any, inputs: Any) -> int:
-    """1, if each shape has room for a batch axis; raises ValueError otherwise.
+    """1, if that is what the shapes say; raises ValueError otherwise.
 
-    A carry [n] may be n examples of one unit, or one example of n units; with Ω, a clip
-    or a record these differ. Inputs that examples share have an axis of one.
+    A carry [n] may be n examples of one unit, or one example of n units, and one of
+    [n, m] too; with Ω, a clip or a record these differ. What tells is an input [T, n,
+    ...] of vectors, or of whole numbers such as tokens. Inputs that examples share have
+    an axis of one.
     """
     shapes = [jnp.shape(h) for h in _hidden(carry)]
-    behind_time = [jnp.shape(x)[1:] for x in jax.tree.leaves(inputs)]
+    leaves = jax.tree.leaves(inputs)
+    behind_time = [jnp.shape(x)[1:] for x in leaves]
     batches = {s[0] for s in shapes if s} | {s[0] for s in behind_time if s} - {1}
-    if all(len(s) > 1 for s in shapes) and len(batches) == 1:
+    told = any(
+        len(shape) > 1 or (len(shape) == 1 and not is_inexact(x))
+        for x, shape in zip(leaves, behind_time, strict=True)
+    )
+    if told and all(len(s) > 1 for s in shapes) and len(batches) == 1:
         return 1
     raise ValueError(
         "`num_batch_dims` must be given where shapes do not tell whether there is a "

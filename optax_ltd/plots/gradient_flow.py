@@ -68,7 +68,7 @@ def gradient_flow(
             norm_axes.set_xlim(1, max(2, len(gains)))
             _draw_band(norm_axes, _style.by_example(norms), color, label=name)
             _draw_band(gain_axes, _style.by_example(gains), color, label=name)
-            _mark_broken(norm_axes, gain_axes, flow, color)
+            _mark_broken(norm_axes, gain_axes, flow, color, name)
         gain_axes.axhline(1, color=_style.FAINT, linewidth=1, zorder=0)
         _style.tick_integers(gain_axes.xaxis)
         gain_axes.set_xlabel(_style.TIME_LABEL)
@@ -97,7 +97,9 @@ def _common_layers(reports: Mapping[str, GradientFlow]) -> list[str]:
     return layers[0]
 
 
-def _mark_broken(above: Axes, below: Axes, flow: LayerFlow, color: str) -> None:
+def _mark_broken(
+    above: Axes, below: Axes, flow: LayerFlow, color: str, name: str
+) -> None:
     """Marks the first step after which the state of some example is not finite."""
     broken = np.any(~_style.by_example(flow.state_finite), axis=1)
     if not broken.any():
@@ -107,7 +109,7 @@ def _mark_broken(above: Axes, below: Axes, flow: LayerFlow, color: str) -> None:
         axes.axvline(step, color=color, linestyle="--", linewidth=1.2)
     late = step > len(broken) / 2
     below.annotate(
-        f"hidden state Inf or NaN from step {step} on",
+        f"{name + ': ' if name else ''}hidden state Inf or NaN from step {step} on",
         (step, 0.03),
         xycoords=("data", "axes fraction"),
         xytext=(-4 if late else 4, 0),

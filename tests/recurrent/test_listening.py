@@ -75,6 +75,24 @@ def test_each_example_under_vmap(inside: Any):
     assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
 
 
+def test_members_that_differ_in_their_mask_alone():
+    masks = (
+        jnp.arange(T)[:, None] + jnp.zeros((2, 1, B))
+        >= jnp.array([0, 2])[:, None, None]
+    )
+
+    def loss(params: Any, inputs: Any) -> jax.Array:
+        def of_member(mask: jax.Array) -> jax.Array:
+            h, _ = ltd.unroll(simple, params, CASE.carry, inputs, mask=mask)
+            return jnp.sum(h**2)
+
+        return jnp.sum(jax.vmap(of_member)(masks))
+
+    (_, flow), grads = ltd.value_and_grad(loss)(CASE.params, CASE.inputs)
+    np.testing.assert_array_equal(flow["unroll_0"].active, jnp.swapaxes(masks, 0, 1))
+    assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
+
+
 def test_vmap_in_vmap_and_over_what_a_cell_closes_over():
     weights = jnp.linspace(0.2, 1.5, 2)
 

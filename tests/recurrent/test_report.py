@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import optax_ltd as ltd
+from optax_ltd._numerics.example_norms import norms
 
 INF, NAN = np.inf, np.nan
 
@@ -71,7 +72,7 @@ def test_an_error_signal_that_explodes_in_a_net():
             cell,
             jnp.float32(10.0),
             jnp.zeros((2, 1)),
-            jnp.zeros((60, 2)),
+            jnp.zeros((60, 2, 1)),
             flow_record=record,
         )
         return y[-1, 0, 0] + 0 * y[-1, 1, 0]
@@ -85,6 +86,15 @@ def test_an_error_signal_that_explodes_in_a_net():
     # 1e38 is the last power of ten below the largest float.
     np.testing.assert_array_equal(first, [60 - 1 - 39, -1])
     np.testing.assert_array_equal(horizon, [39, 0])
+
+
+def test_a_nan_is_seen_in_arrays_of_any_size():
+    """XLA's maximum on a CPU leaves it out of some, such as these."""
+    for value in (np.nan, np.inf, 0.0):
+        signal = jnp.full((300, 2, 8), value, jnp.float32).at[0].set(1.0)
+        seen = jax.jit(norms, static_argnums=1)([signal], 2)
+        np.testing.assert_allclose(seen[0], np.sqrt(8), rtol=1e-6)
+        np.testing.assert_array_equal(seen[1:], value)
 
 
 def test_the_horizon_is_that_of_one_loss_though_every_step_has_one():

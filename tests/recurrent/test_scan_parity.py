@@ -95,6 +95,8 @@ def test_records_of_one_example():
         (np.ones(3), np.ones(20)),
         (np.ones(()), np.ones(20)),
         (np.ones((H, H)), np.ones((20, 3))),
+        (np.ones((H, H)), np.ones((20, H))),
+        (np.ones((H, H)), None),
     ],
 )
 @pytest.mark.parametrize(
@@ -103,9 +105,9 @@ def test_records_of_one_example():
 def test_a_batch_in_doubt_is_refused(carry, inputs, options):
     same = lambda w, h, x: (w * h, None)
     with pytest.raises(ValueError, match="`num_batch_dims` must be given where shapes"):
-        ltd.unroll(same, 1.0, carry, inputs, **options)
-    ltd.unroll(same, 1.0, carry, inputs, num_batch_dims=0, **options)
-    ltd.unroll(same, 1.0, carry, inputs)
+        ltd.unroll(same, 1.0, carry, inputs, 20, **options)
+    ltd.unroll(same, 1.0, carry, inputs, 20, num_batch_dims=0, **options)
+    ltd.unroll(same, 1.0, carry, inputs, 20)
 
 
 @pytest.mark.parametrize("flow_params", ["all", "recurrent"])
@@ -132,7 +134,8 @@ def test_a_cell_that_runs_by_itself(options):
     by_itself = lambda w, h, x: cell(w, h, 0.0 if x is None else x)
 
     def loss(w, inputs, **length):
-        return last(ltd.unroll, by_itself, w, START, inputs, **length, **options)
+        given = length | options | {"num_batch_dims": 1}
+        return last(ltd.unroll, by_itself, w, START, inputs, **given)
 
     close(
         gradient(partial(loss, inputs=None, length=T)),

@@ -180,7 +180,7 @@ class FlowRNN(nn.RNN):
         starts = start_carries(initial_carry, reset_carry, resets, own_carry)
         every_carry = sequences.every_carry
         if self._creates_params():
-            at = (inputs, sequences.steps("resets", resets))
+            at = (inputs, sequences.steps("resets", resets, inputs))
             with blaming_carry(initial_carry, own_carry):
                 scanned = self._scan_by_flax(starts, at, every_carry)
             return sequences.leave(starts.initial, *scanned)

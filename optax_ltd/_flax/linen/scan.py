@@ -52,6 +52,10 @@ def scan(
     that ``target`` closes over count as parameters; what comes from a layer below
     belongs into ``xs``, with ``nn.broadcast`` if all steps are given the same.
 
+    An output that is no leaf of the carry, such as logits that a ``nn.Dense`` in the
+    body makes of it, is a branch beside the carry: what the loss reads there is no part
+    of δ at that step, and Ω is another than with the head outside of the scan.
+
     Args:
       target: as in ``nn.scan``: a Module class, or a method or function whose first
         argument is a module; then ``(carry, *xs) -> (carry, ys)``.

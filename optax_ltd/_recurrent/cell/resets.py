@@ -43,14 +43,19 @@ def resetting(cell_fn: Callable[..., Any]) -> Callable[..., Any]:
     return cell
 
 
-def check_fresh(name: str, fresh: Any, carry: Any) -> None:
-    """Raises ValueError unless ``fresh`` can take the place of the carry."""
+def check_fresh(name: str, fresh: Any, carry: Any, batch: tuple[int, ...]) -> None:
+    """Raises ValueError unless ``fresh`` can take the place of each example's carry."""
     trees = [jax.tree.structure(tree) for tree in (fresh, carry)]
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(t)] for t in (fresh, carry)]
     if trees[0] != trees[1] or not all(map(_broadcasts, *shapes)):
         raise ValueError(
             f"`{name}` must have the structure of the carry and shapes that broadcast "
             f"to its, {trees[1]} of {shapes[1]}; got {trees[0]} of {shapes[0]}."
+        )
+    if any(shape[: len(batch)] != batch for shape in shapes[1]):
+        raise ValueError(
+            f"`carry` must have batch axes {batch} in front of each leaf for `resets`; "
+            f"got {shapes[1]}."
         )
 
 

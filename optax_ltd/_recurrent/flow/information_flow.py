@@ -209,6 +209,6 @@ def check_steps(name: str, steps: jax.Array, lead: tuple[int, ...]) -> None:
     dtype, shape = jnp.result_type(steps), jnp.shape(steps)
     if dtype != jnp.bool_ or shape != lead:
         raise ValueError(
-            f"`{name}` must be boolean of shape [T, *batch] = {lead}; got {dtype} "
+            f"`{name}` must be boolean of shape {lead}, time and batch; got {dtype} "
             f"{shape}."
         )

@@ -197,7 +197,7 @@ _mark.def_abstract_eval(lambda *near, name, mapped: [])
 # Inside of which a call is still one call.
 _TRANSPARENT = {
     *("jit", "pjit", "checkpoint", "remat2", "cond", "closed_call", "core_call"),
-    *("custom_jvp_call", "custom_vjp_call", "custom_vmap_call"),
+    *("custom_jvp_call", "custom_vmap_call"),
 }
 
 
