@@ -52,7 +52,10 @@ def large_steps():
     training_steps.STEP_SIZE = usual
 
 
-@pytest.mark.parametrize(("one", "other"), [(NNX, OFF), (ON, VMAPPED)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(NNX, OFF), pytest.param(ON, VMAPPED, marks=pytest.mark.slow)],
+)
 def test_contestants_do_the_same(carries, one, other):
     np.testing.assert_allclose(
         _updated(carries, one), _updated(carries, other), atol=1e-5

@@ -20,6 +20,7 @@ from benchmarks.kills.checkpointed_training import (
 from tests.checkpoints import pythons
 
 
+@pytest.mark.slow
 def test_resuming_is_never_stopping(tmp_path: Path):
     once = train(start(), 120)
     through = dict(run(tmp_path / "through", 120, 40))

@@ -104,6 +104,7 @@ def test_what_evaluate_prints_of_no_number_is_json(monkeypatch: pytest.MonkeyPat
     assert printed == [{"length": 10, "loss": [None, 0.5], "error": [1.0, 0.25]}]
 
 
+@pytest.mark.slow
 def test_train_spreads_over_a_mesh(config_file: Path):
     trained = invoke("train", "--config", config_file, "--device-mesh", "1x1")
     assert trained.exit_code == 0, trained.output

@@ -116,7 +116,11 @@ def test_stacked_layers():
         _check(found[i], _expected(cases[i], loss, weight))
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["", "lengths"])
+@pytest.mark.parametrize(
+    "lengths",
+    [pytest.param(None, marks=pytest.mark.slow), LENGTHS],
+    ids=["", "lengths"],
+)
 def test_bidirectional(lengths: Any):
     merge = (lambda a, b: a * b) if lengths is None else None
     forward = nnx.SimpleCell if lengths is None else nnx.GRUCell

@@ -98,7 +98,11 @@ def test_aux_arguments_and_keywords():
     assert flow[""].gains.shape == (T, B)
 
 
-@pytest.mark.parametrize("explicit", [False, True], ids=["own rngs", "given rngs"])
+@pytest.mark.parametrize(
+    "explicit",
+    [False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["own rngs", "given rngs"],
+)
 def test_random_draws_are_made_once(explicit: bool):
     def loss(model: Any, x: Any, rngs: Any) -> Any:
         return jnp.sum(model(x, rngs=rngs) ** 2)
@@ -221,6 +225,7 @@ class Deep(nnx.Module):
         return x[:, -1].astype(jnp.float32)
 
 
+@pytest.mark.slow
 def test_gradient_flow_of_a_deep_net_in_half_precision():
     expected = ltd.gradient_flow(squares, Deep(jnp.float32, jnp.float32), X)
     report = expected

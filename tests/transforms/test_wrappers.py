@@ -32,8 +32,6 @@ TELLING = (
     "nonfinite_random_step-shrink",
     "clip_or_random_step",
 )
-# It cannot tell the directions of a random step apart.
-ONE_DIRECTION = [name for name in VARIANTS if not name.endswith("sphere")]
 
 
 def _alone(name: str, state: Any, kind: str) -> Any:
@@ -77,7 +75,7 @@ def test_before_an_optimizer(name):
     assert same(states["adam"][0], guard_state)
 
 
-@each_variant(fast=ONE_DIRECTION)
+@each_variant(fast=TELLING)
 def test_under_inject_hyperparams(name):
     tx = VARIANTS[name].injected()
     update = jax.jit(tx.update)
