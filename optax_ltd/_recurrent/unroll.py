@@ -222,7 +222,8 @@ def unroll_with_state(
         cell, params, (carry, state), x, hoist=not options.remat
     )
     start, tree = jax.tree.flatten((carry, state))
-    near = params, start, inputs, program.closed_over, options.flow_weight, call[:-1]
+    told = options.flow_weight, options.carry_clip, call._replace(listener=None)
+    near = params, start, inputs, program.closed_over, told
     call = call.answered(options, lead, near)
     if options.has_every_derivative and call.record is None:
         final, outputs = scan_without_flow(

@@ -228,13 +228,12 @@ def _judge(
     if max_norm is not None:
         threshold = threshold_in(measured.root.dtype, max_norm)
         above = measured.finite & (measured.root > threshold * measured.lift)
-    if accepted is not None and zscore is not None:
-        row = newest_row(measured, loss, accepted)
+    row = None if accepted is None else newest_row(measured, loss, accepted)
+    if accepted is not None and row is not None and zscore is not None:
         far = list(stands_out(accepted, row, zscore, warmup=warmup))
-        skip, skips = update_skips(skips, (bad & nonfinite, above, *far))
+    skip, skips = update_skips(skips, (bad & nonfinite, above, *far))
+    if accepted is not None and row is not None:
         accepted = accept(accepted, row, when=~skip)
-    else:
-        skip, skips = update_skips(skips, (bad & nonfinite, above, *far))
     scale, clipped = jnp.where(skip, 0, 1), skip & measured.finite
     record = update_record(record, updates, measured, scale=scale, clipped=clipped)
     return skip, record, skips, accepted

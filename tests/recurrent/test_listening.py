@@ -93,6 +93,29 @@ def test_members_that_differ_in_their_mask_alone():
     assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
 
 
+def test_members_that_differ_in_key_or_bound_alone():
+    def loss(params: Any, inputs: Any) -> jax.Array:
+        def of_member(key: jax.Array, bound: jax.Array) -> jax.Array:
+            options: Any = {
+                "flow_weight": 1.0,
+                "flow_fraction": 0.5,
+                "flow_key": key,
+                "carry_clip": ltd.clip_carry_gradient(bound),
+            }
+            h, _ = ltd.unroll(simple, params, CASE.carry, inputs, **options)
+            return jnp.sum(h**2)
+
+        keys = jax.random.split(jax.random.key(0), 2)
+        by_key = jax.vmap(lambda key: of_member(key, jnp.asarray(1.0)))(keys)
+        by_bound = jax.vmap(lambda bound: of_member(keys[0], bound))(jnp.ones(2))
+        return jnp.sum(by_key) + jnp.sum(by_bound)
+
+    (_, flow), grads = ltd.value_and_grad(loss)(CASE.params, CASE.inputs)
+    for name in ("unroll_0", "unroll_1"):
+        assert flow[name].gains.shape == (T, 2, B)
+    assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
+
+
 def test_vmap_in_vmap_and_over_what_a_cell_closes_over():
     weights = jnp.linspace(0.2, 1.5, 2)
 
@@ -181,7 +204,20 @@ def _at_two_places(params: Any, inputs: Any) -> jax.Array:
     return over_examples(one)(params, inputs) + one(params, CASE.carry[0], inputs[:, 0])
 
 
+@jax.custom_vjp
+def _with_a_rule_of_its_own(params: Any, inputs: Any) -> jax.Array:
+    return batched(params, inputs)
+
+
+_with_a_rule_of_its_own.defvjp(
+    lambda *args: jax.vjp(batched, *args), lambda back, cotangent: back(cotangent)
+)
+
 REFUSED = {
+    "in a custom VJP": (
+        _with_a_rule_of_its_own,
+        "got a call inside of custom_vjp_call",
+    ),
     "in a loop": (_in_a_scan, "outside of loops .*; got a call inside of scan"),
     "in a loop over examples": (
         lambda p, x: jnp.sum(jax.lax.map(lambda f: batched(p, f * x), jnp.ones(2))),
