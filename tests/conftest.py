@@ -1,7 +1,7 @@
 """What the folders of tests share: how their programs are compiled."""
 
+import gc
 import os
-from collections.abc import Iterator
 
 import jax
 import pytest
@@ -13,15 +13,17 @@ _FLAGS = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_c
 if jax.__version_info__ < (0, 11) and _FLAGS not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_FLAGS}"
 
-# Their programs run once or twice. XLA rewrites them all the same: what is left out is
-# the optimisation of the machine code.
-_QUICK = {"cli", "experiments", "flax", "recurrent", "tasks", "test_documents"}
+# Tracing makes many small objects, and JAX keeps what it has traced. To look for
+# garbage as often as usual takes a tenth of the time, and finds little.
+gc.set_threshold(100_000, 20, 20)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Compiles with few optimisations, in half the time."""
-    place = request.path.relative_to(request.config.rootpath).with_suffix("")
-    jax.config.update("jax_disable_most_optimizations", bool({*place.parts} & _QUICK))
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles what runs once or twice with few optimisations, in half the time.
+
+    XLA rewrites a program all the same: what is left out is the optimisation of the
+    machine code, which slow tests need.
+    """
+    if config.option.markexpr == "not slow":
+        jax.config.update("jax_disable_most_optimizations", True)
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for processes of tests

@@ -27,6 +27,7 @@ def sampler(draw: Draw, lengths: tuple[int, int]) -> Sampler:
       A function of a key and a batch size.
     """
 
+    @in_one_program
     def sample(key: jax.Array, batch_size: int) -> Batch:
         key, drawn = sequence_lengths(key, batch_size, lengths)
         inputs, targets, steps = draw(key, drawn)
@@ -38,11 +39,23 @@ def sampler(draw: Draw, lengths: tuple[int, int]) -> Sampler:
     return sample
 
 
+def in_one_program(sample: Sampler) -> Sampler:
+    """A sampler that is one compiled program outside of ``jit`` too.
+
+    Dozens of operations one by one would be compiled one by one.
+    """
+    program = jax.jit(sample, static_argnums=1)
+
+    def checked(key: jax.Array, batch_size: int) -> Batch:
+        return program(key, check_count("batch_size", batch_size, at_least=1))
+
+    return checked
+
+
 def sequence_lengths(
     key: jax.Array, batch_size: int, lengths: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
     """Draws lengths, int32 [batch]; the key returned is for everything else."""
-    batch_size = check_count("batch_size", batch_size, at_least=1)
     shortest, longest = lengths
     if shortest == longest:
         return key, jnp.full((batch_size,), longest, jnp.int32)

@@ -52,9 +52,10 @@ def large_steps():
     training_steps.STEP_SIZE = usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(NNX, OFF), pytest.param(ON, VMAPPED, marks=pytest.mark.slow)],
+    [(NNX, OFF), (ON, VMAPPED)],
 )
 def test_contestants_do_the_same(carries, one, other):
     np.testing.assert_allclose(

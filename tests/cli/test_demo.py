@@ -28,6 +28,7 @@ def test_it_tells_its_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", invoke("--version").output)
 
 
+@pytest.mark.slow
 def test_demo_shows_the_table_and_writes_the_pictures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):

@@ -32,6 +32,7 @@ def config_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     folder, saved = tmp_path / "run", tmp_path / "saved.json"
     options = "--checkpoint", folder, "--save-config", saved

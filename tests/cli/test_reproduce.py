@@ -14,6 +14,7 @@ from optax_ltd.experiments.training import sweep
 from optax_ltd.experiments.training.run import Run
 from tests.cli.calls import CONFIG, invoke, words_of
 from tests.experiments.synthetic_runs import synthetic_run
+from tests.slow import slow_but
 
 LENGTHS = (10, 12)
 
@@ -47,7 +48,7 @@ def make_run(config: Config, *_: object, lengths: Sequence[int], **__: object) -
 
 
 @pytest.mark.usefixtures("_small")
-@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("name", slow_but({*RESULTS} - {"cliff", "language"}, RESULTS))
 def test_it_makes_a_picture_a_table_and_records(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -19,6 +19,7 @@ from tests.recurrent.oracles import (
     gains_by_vjp,
     omega,
 )
+from tests.slow import slow_but
 
 H = 5
 WEIGHT = 1.5
@@ -92,6 +93,7 @@ def _flipped(y: Any, lengths: Any) -> Any:
     return y[order.T, np.arange(B)]
 
 
+@pytest.mark.slow
 def test_stacked_layers():
     """Each has a weight of its own; its δ comes through those above it."""
     rngs, weights = nnx.Rngs(0), (1.5, 0.7)
@@ -153,7 +155,7 @@ def test_bidirectional(lengths: Any):
     _check(found["backward_rnn"], expected)
 
 
-@pytest.mark.parametrize("every", [True, False], ids=["each step", "shared"])
+@pytest.mark.parametrize("every", slow_but([True], [True, False]))
 def test_dropout_in_the_cell(every: bool):
     """The masks of the forward pass are those of the backward pass."""
 
@@ -186,7 +188,7 @@ def test_dropout_in_the_cell(every: bool):
     _check(named, expected)
 
 
-@pytest.mark.parametrize("kind", [ConstantCell, CountingCell])
+@pytest.mark.parametrize("kind", slow_but([CountingCell], [ConstantCell, CountingCell]))
 def test_variables_that_are_no_parameters(kind: Any):
     """What steps hand on beside the carry is constant to Ω."""
     cell = kind(F, H, rngs=nnx.Rngs(0))

@@ -26,6 +26,7 @@ from tests.flax.models import (
     squares,
 )
 from tests.recurrent.oracles import assert_close, assert_equal, minus
+from tests.slow import slow_but
 
 
 def grads_of(model: Any, loss: Any = squares, x: Any = X, **call: Any) -> Any:
@@ -140,7 +141,7 @@ def test_a_weight_schedule_under_jit_traces_once():
     assert np.max(np.abs(jax.tree.leaves(minus(two, none))[0])) > 1e-3
 
 
-@pytest.mark.parametrize("lead", [(), (2, 3)], ids=["none", "two"])
+@pytest.mark.parametrize("lead", [pytest.param((), marks=pytest.mark.slow), (2, 3)])
 def test_any_number_of_batch_axes(lead: tuple[int, ...]):
     """Ω is a mean over all batch axes: those of one flat axis."""
     x = np.sin(np.arange(np.prod([*lead, T, 2]), dtype=np.float32))
@@ -157,7 +158,7 @@ def test_a_layer_is_saved_and_cloned_with_its_options():
     assert_equal(grads_of(nnx.clone(layer)), grads_of(layer))
 
 
-@pytest.mark.parametrize("how", ["jvp", "hessian", "grad of grad"])
+@pytest.mark.parametrize("how", slow_but(["jvp"], ["jvp", "hessian", "grad of grad"]))
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_other_derivatives(how: str, weight: float):
     """With Ω off those of `nnx.RNN`; with Ω on a reason why not."""

@@ -33,6 +33,7 @@ from tests.flax.linen_models import (
 )
 from tests.recurrent.cells import Case
 from tests.recurrent.oracles import assert_close, frozen, minus
+from tests.slow import slow_but
 
 
 def cell_grads(variables: Any, loss: Any = None, **options: Any) -> Any:
@@ -42,7 +43,9 @@ def cell_grads(variables: Any, loss: Any = None, **options: Any) -> Any:
     return jax.jit(jax.grad(loss))(variables, X)["params"]["cell"]
 
 
-@pytest.mark.parametrize("cell", ["LSTMCell", "ConvLSTMCell 1"])
+@pytest.mark.parametrize(
+    "cell", slow_but(["ConvLSTMCell 1"], ["LSTMCell", "ConvLSTMCell 1"])
+)
 def test_gradient_is_that_of_unroll(cell: str):
     """Lengths become the mask, and the batch comes first."""
     module, x = CELLS[cell](), data(cell)

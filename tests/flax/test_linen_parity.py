@@ -32,6 +32,7 @@ from tests.flax.linen_models import (
     squares,
 )
 from tests.recurrent.oracles import assert_close, assert_equal
+from tests.slow import slow_but
 
 BOTH: Any = (ltd.linen.FlowRNN, nn.RNN)
 ON: dict[str, Any] = {"flow_weight": 1.0}
@@ -76,12 +77,18 @@ EVERYTHING: dict[str, Any] = {
 WITH_OPTIONS = ["LSTMCell", "ConvLSTMCell 1", "OwnCell"]
 
 
-@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell not in WITH_OPTIONS])
+@pytest.mark.parametrize(
+    "cell",
+    slow_but(
+        ["OptimizedLSTMCell", "ConvLSTMCell 2"],
+        [cell for cell in CELLS if cell not in WITH_OPTIONS],
+    ),
+)
 def test_every_cell(cell: str):
     compare(CELLS[cell](), data(cell), {})
 
 
-@pytest.mark.parametrize("cell", WITH_OPTIONS)
+@pytest.mark.parametrize("cell", slow_but(["ConvLSTMCell 1", "OwnCell"], WITH_OPTIONS))
 def test_every_option(cell: str):
     x = np.swapaxes(data(cell), 0, 1)
     compare(CELLS[cell](), x, {"seq_lengths": LENGTHS}, unroll=2, **EVERYTHING)
@@ -125,7 +132,7 @@ class Twice(nn.Module):
         return layer(x), layer(x)
 
 
-@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("split", slow_but([True], [True, False]))
 def test_random_numbers(split: bool):
     """The same draws, of one call after another; steps share them or do not."""
     layers = [Twice(nn.RNN, split), *(Twice(BOTH[0], split, o) for o in ({}, ON))]
@@ -193,6 +200,7 @@ def test_inside_a_model():
     _same(partial(nn.jit(Net), around=nn.remat))
 
 
+@pytest.mark.slow
 def test_an_ensemble():
     vmap: Any = nn.vmap
     split: Any = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
@@ -220,7 +228,9 @@ def _same(make: Any) -> None:
     assert max(np.max(np.abs(np.subtract(a, b))) for a, b in pairs) > 1e-3
 
 
-@pytest.mark.parametrize("cell", [nn.SimpleCell, nn.OptimizedLSTMCell])
+@pytest.mark.parametrize(
+    "cell", slow_but([nn.OptimizedLSTMCell], [nn.SimpleCell, nn.OptimizedLSTMCell])
+)
 def test_mixed_precision(cell: Any):
     """A bfloat16 cell with float32 parameters: gains are float32."""
     half = cell(H, dtype=jnp.bfloat16)

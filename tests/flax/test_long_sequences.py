@@ -12,6 +12,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.flax.linen_models import drawn
+from tests.slow import slow_but
 
 WINDOW = 3
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 3)), jnp.float32)
@@ -45,7 +46,7 @@ def _assert_close(left: Any, right: Any) -> None:
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5)
 
 
-each_layer = pytest.mark.parametrize("run", [_nnx, _linen])
+each_layer = pytest.mark.parametrize("run", slow_but([_nnx], [_nnx, _linen]))
 
 
 @each_layer

@@ -11,6 +11,7 @@ from flax import nnx
 import optax_ltd as ltd
 from tests.flax.cells import CELLS, FLAX_CELLS
 from tests.recurrent.oracles import assert_close
+from tests.slow import slow_but
 
 B, T, F, H = 3, 5, 2, 4
 X = jnp.asarray(np.random.default_rng(0).normal(size=(B, T, F)), jnp.float32)
@@ -108,13 +109,18 @@ def _split(row: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return options, {} if lengths is None else {"seq_lengths": lengths}
 
 
-@pytest.mark.parametrize("row", OPTIONS)
+@pytest.mark.parametrize(
+    "row", slow_but(["reverse, keep order, lengths", "all"], OPTIONS)
+)
 def test_options(row: str):
     options, call = _split(row)
     compare("LSTMCell", call, 2.0, **options)
 
 
-@pytest.mark.parametrize("cell", [c for c in FLAX_CELLS if c != "LSTMCell"])
+@pytest.mark.parametrize(
+    "cell",
+    slow_but(["OptimizedLSTMCell"], [c for c in FLAX_CELLS if c != "LSTMCell"]),
+)
 def test_flax_cells(cell: str):
     options, call = _split("all")
     compare(cell, call, **options)
@@ -129,7 +135,7 @@ def test_options_of_the_call_override():
     compare(cell, {**call, **opposite}, **options)
 
 
-@pytest.mark.parametrize("cell", ["AsideCell", "ConstantCell"])
+@pytest.mark.parametrize("cell", slow_but(["AsideCell"], ["AsideCell", "ConstantCell"]))
 def test_cells_of_a_users_own(cell: str):
     options, call = _split("all")
     compare(cell, call, 2.0, **options)
@@ -153,7 +159,7 @@ def test_unrolled_loops():
     compare("SimpleCell", {"return_carry": True}, unroll=2)
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["own", "given"])
+@pytest.mark.parametrize("given", slow_but([True], [False, True]))
 def test_a_random_initial_carry(given: bool):
     """Each call takes the next key of the same stream."""
 
@@ -200,6 +206,7 @@ def test_any_number_of_batch_axes(shape: tuple[int, ...], time_major: bool):
     assert_close(found, expected, RTOL, ATOL)
 
 
+@pytest.mark.slow
 def test_inside_bidirectional():
     def make(rnn: Any) -> Any:
         cells = (nnx.SimpleCell(F, H, rngs=nnx.Rngs(seed)) for seed in (0, 1))

@@ -24,6 +24,7 @@ from tests.recurrent.oracles import (
     omegas,
     plain_loss,
 )
+from tests.slow import slow_but
 
 WEIGHT = 1.7
 # Float64 throughout; the loss's own gradient, a few times larger, is taken off again.
@@ -158,7 +159,7 @@ def _check_all(name: str, form: str, reduction: str) -> None:
     _check_record(name, form, reduction)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", slow_but(["simple", "lstm", "aside"], CELLS))
 def test_against_every_oracle(name: str):
     """A cell's variants in one test, since test workers share no compiled functions."""
     for form, reduction in VARIANTS_OF[name]:

@@ -10,6 +10,7 @@ import pytest
 import optax_ltd as ltd
 from tests.recurrent.cells import case, loss_of
 from tests.recurrent.oracles import flow_loss
+from tests.slow import slow_but
 
 
 def _gradients(kind: str, length: int, **options: Any) -> Any:
@@ -39,12 +40,15 @@ def test_without_omega():
     _assert_same("lstm")
 
 
-@pytest.mark.parametrize(("kind", "reduction"), [("lstm", "sum"), ("both", "mean")])
+@pytest.mark.parametrize(
+    ("kind", "reduction"),
+    slow_but([("both", "mean")], [("lstm", "sum"), ("both", "mean")]),
+)
 def test_with_omega(kind: str, reduction: str):
     _assert_same(kind, flow_weight=0.7, flow_reduction=reduction)
 
 
-@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("length", slow_but([1], [1, 2]))
 def test_short_sequences(length: int):
     _assert_same("simple", length, flow_weight=0.7, flow_reduction="mean")
 

@@ -153,13 +153,18 @@ RANDOM = [
     for name, variant in VARIANTS.items()
     if "random" in (variant.above, variant.nonfinite)
 ]
-# One function draws on the sphere for all: one of its callers stands for the others
-# where each variant needs a program of its own.
-DISTINCT = [
-    name
-    for name in VARIANTS
-    if not name.endswith("sphere") or name == "clip_or_random_step-sphere"
-]
+# One of each kind, where each needs a program of its own. The others are made of
+# the same parts.
+KINDS = (
+    "clip_by_value",
+    "clip_by_global_norm",
+    "clip_by_average_norm",
+    "clip_by_norm_percentile",
+    "clip_per_example",
+    "nonfinite_random_step-shrink",
+    "clip_or_random_step",
+    "skip_steps",
+)
 
 
 def each_variant(fast: Collection[str] = tuple(VARIANTS)) -> Any:

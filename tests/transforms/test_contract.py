@@ -12,9 +12,9 @@ import pytest
 
 import optax_ltd as ltd
 from tests.transforms.factories import (
-    DISTINCT,
     FINITE,
     GRADIENTS,
+    KINDS,
     NONFINITE,
     PARAMS,
     TRACES,
@@ -83,7 +83,7 @@ def test_an_update_is_traced_once(name):
     assert TRACES[name] == 1
 
 
-@each_variant(fast=DISTINCT)
+@each_variant(fast=KINDS)
 def test_an_ensemble_in_a_scan_is_the_loop_of_each_member(name):
     """Each member meets the gradients in an order of its own."""
     tx, kinds = VARIANTS[name].make(), np.arange(len(GRADIENTS))
@@ -208,7 +208,7 @@ def test_a_count_stays_at_its_end(name):
     assert state.record.nonfinite_run == end
 
 
-@each_variant(fast=DISTINCT)
+@each_variant(fast=KINDS)
 def test_the_derivative_at_zero_is_that_of_the_identity(name):
     tx = VARIANTS[name].make()
     state = tx.init(PARAMS)

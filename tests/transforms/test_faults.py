@@ -10,7 +10,7 @@ import pytest
 
 import optax_ltd as ltd
 from tests.transforms.factories import (
-    DISTINCT,
+    KINDS,
     VARIANTS,
     each_variant,
     same,
@@ -26,13 +26,13 @@ from tests.transforms.faults import (
     run_cases,
 )
 
-FAST, SLOW = 36, 600  # cases for each transformation
+FAST, SLOW = 50, 600  # cases for each transformation
 QUIET = 1e30
 _LIMITS = {"max_delta", "max_norm", "step_size"}
 
 
 def test_there_are_enough_cases():
-    assert len(DISTINCT) * FAST >= 400
+    assert len(KINDS) * FAST >= 400
     assert len(VARIANTS) * SLOW >= 8_400
 
 
@@ -151,7 +151,7 @@ def check(name: str, case: Case) -> None:
         ledger.check_message(state, structure.build(params_of(case.structure)))
 
 
-@each_variant(fast=DISTINCT)
+@each_variant(fast=KINDS)
 def test_under_fault(name):
     run_cases(cases(FEW), functools.partial(check, name), FAST, _seed(name))
 

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
+from tests.slow import slow_but
 from tests.transforms.factories import VARIANTS, flat, loose, same, signature
 from tests.transforms.fault_oracles import measure
 from tests.transforms.faults import LONGEST, STRUCTURES, Case, cases, run_cases
@@ -111,7 +112,7 @@ def _check_finite(optimiser: str, optimiser_state: Any, params: Any) -> None:
         chex.assert_tree_all_finite(params)
 
 
-@pytest.mark.parametrize("optimiser", _FEW)
+@pytest.mark.parametrize("optimiser", slow_but(["momentum"], _FEW))
 def test_behind_a_guard(optimiser):
     check = functools.partial(_check, "clip or random step", optimiser)
     run_cases(cases(("doubles",)), check, FAST, zlib.crc32(optimiser.encode()))

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 
 from tests.transforms.factories import (
-    DISTINCT,
+    KINDS,
     VARIANTS,
     each_variant,
     flat,
@@ -94,7 +94,7 @@ def test_float64(name):
         np.testing.assert_allclose(new_state.record.norm, norm, rtol=1e-14)
 
 
-@each_variant(fast=DISTINCT)
+@each_variant(fast=KINDS)
 def test_an_empty_tree(name):
     tx = VARIANTS[name].make()
     trees = [{}, None, {"a": optax.MaskedNode()}, {"a": jnp.zeros(0)}]

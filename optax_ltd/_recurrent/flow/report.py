@@ -1,6 +1,7 @@
 """What the error signal did along time, layer by layer."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +59,9 @@ class LayerFlow:
     state_finite: jax.Array
     omega: jax.Array
 
+    # Here and below, one program outside of `jit` too, not one for each operation.
     @classmethod
+    @functools.partial(jax.jit, static_argnums=0)
     def from_record(cls, record: FlowRecord) -> "LayerFlow":
         """The report of one backward pass; calls of a shared layer are averaged."""
         active = record.active > 0
@@ -81,6 +84,7 @@ class LayerFlow:
         return jnp.mean(self.active, dtype=jnp.float32)
 
     @property
+    @jax.jit
     def first_nonfinite_state(self) -> jax.Array:
         """Where the hidden state, followed from the beginning, first is not finite.
 
@@ -91,6 +95,7 @@ class LayerFlow:
         return jnp.where(jnp.all(self.state_finite, axis=0), -1, first)
 
     @property
+    @jax.jit
     def first_nonfinite(self) -> jax.Array:
         """Where ‖δ_t‖, followed back from the end, first is Inf or NaN.
 
@@ -103,6 +108,7 @@ class LayerFlow:
         return jnp.max(jnp.where(bad, steps, -1), axis=0)
 
     @property
+    @jax.jit
     def retained(self) -> jax.Array:
         """The share of one step's error signal that is left at each step before it.
 
@@ -138,6 +144,10 @@ class LayerFlow:
           ValueError: if ``share`` is not between 0 and 1.
         """
         check_number("share", share, above=0, below=1)
+        return self._lag_below(share)
+
+    @jax.jit
+    def _lag_below(self, share: float) -> jax.Array:
         backwards, started = self.error_norms[::-1], self._started()
         first = jnp.argmax(started, axis=0)
         last_norm = jnp.take_along_axis(backwards, first[None], axis=0)
