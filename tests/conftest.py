@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 
 import jax
 import pytest
@@ -15,15 +16,21 @@ if jax.__version_info__ < (0, 11) and _FLAGS not in os.environ.get("XLA_FLAGS", 
 
 # Tracing makes many small objects, and JAX keeps what it has traced. To look for
 # garbage as often as usual takes a tenth of the time, and finds little.
-gc.set_threshold(100_000, 20, 20)
+gc.set_threshold(50_000, 20, 20)
+
+# What a transformation makes of a gradient is compared bit for bit.
+_EXACT = {"transforms", "devices", "checkpoints"}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Compiles what runs once or twice with few optimisations, in half the time.
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiles with few optimisations, in half the time.
 
-    XLA rewrites a program all the same: what is left out is the optimisation of the
-    machine code, which slow tests need.
+    Programs of tests run once or twice. XLA rewrites them all the same: what is left
+    out is the optimisation of the machine code.
     """
-    if config.option.markexpr == "not slow":
-        jax.config.update("jax_disable_most_optimizations", True)
-        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for processes of tests
+    place = request.path.relative_to(request.config.rootpath)
+    quick = not {*place.parts} & _EXACT
+    jax.config.update("jax_disable_most_optimizations", quick)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
