@@ -29,10 +29,10 @@ help: ## show this list
 demo: $(VENV)/.experiments ## train on a task that plain SGD cannot solve; table and pictures in demo/
 	@$(BIN)/optax-ltd demo $(ARGS)
 
-test: $(VENV)/.test ## the fast tests and every documented example
+test: $(VENV)/.test ## the fast tests, with the README and every docstring's example
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-slow: $(VENV)/.test ## the tests that take minutes
+test-slow: $(VENV)/.test ## the tests that take minutes, with the guides
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/.test ## formatting, lint and types

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import optax_ltd as ltd
+from tests.slow import slow_but
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))
@@ -32,7 +33,7 @@ def _source(cell: dict) -> str:
     )
 
 
-@pytest.mark.parametrize("page", ["README.md", *GUIDES])
+@pytest.mark.parametrize("page", slow_but(["README.md"], ["README.md", *GUIDES]))
 def test_a_page_runs_as_written(page: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     blocks = _code(page)

@@ -56,6 +56,7 @@ def _tiny(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(RESULTS, "tiny", TINY)
 
 
+@pytest.mark.slow
 def test_it_writes_records_picture_and_table_and_makes_no_run_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -118,6 +118,7 @@ def test_sampled_steps_are_drawn_anew_in_every_update(
     assert all((count >= CONFIG.updates).all() for count in counts)
 
 
+@pytest.mark.slow
 def test_evaluation_is_of_the_latest_state(folder: Path, runner: Runner):
     with Checkpoints(folder) as saved:
         saved.restore(runner)

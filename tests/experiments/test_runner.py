@@ -174,7 +174,9 @@ def test_training_stops_and_goes_on_where_it_is_told():
     runner.train(until=7, after_test=pytest.fail)
 
 
-@pytest.mark.parametrize(("wrong", "solved_at"), [(1, None), (0, 2)])
+@pytest.mark.parametrize(
+    ("wrong", "solved_at"), slow_but([(1, None)], [(1, None), (0, 2)])
+)
 def test_the_threshold_itself_is_not_below_it_nor_in_a_record(
     wrong: int, solved_at: int | None
 ):

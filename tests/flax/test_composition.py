@@ -235,6 +235,7 @@ def test_backwards_with_lengths_and_the_carry():
     _check(found, _expected(_case(cell, _flipped(X_T, LENGTHS)), loss, mask=mask))
 
 
+@pytest.mark.slow
 def test_each_layer_of_a_stack_clips_its_own_signal():
     rngs, bounds = nnx.Rngs(0), (0.9, 0.8)
     cells = nnx.SimpleCell(F, H, rngs=rngs), nnx.SimpleCell(H, H, rngs=rngs)

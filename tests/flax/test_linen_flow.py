@@ -77,6 +77,7 @@ def test_gradient_is_that_of_unroll(cell: str):
     assert_close(grads[0], grads[1], RTOL, 10 * ATOL)
 
 
+@pytest.mark.slow
 def test_conv_lstm_by_the_explicit_formula():
     """‖δ J‖ / ‖δ‖ by a vmapped vjp: norms run over space, channels, and both leaves."""
     module, x = CELLS["ConvLSTMCell 2"](), data("ConvLSTMCell 2")
@@ -114,6 +115,7 @@ def test_conv_lstm_by_the_explicit_formula():
     assert_close(found, expected, 1e-4, 1e-5)
 
 
+@pytest.mark.slow
 def test_every_carry():
     """As from a scan, in the order of the outputs; gradients pass through them."""
     layer = ltd.linen.FlowRNN(nn.LSTMCell(H), flow_weight=1.0)

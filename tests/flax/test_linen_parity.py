@@ -107,6 +107,7 @@ def test_options_of_the_call_override():
     compare(OwnCell(), X, call, **EVERYTHING | {"keep_order": False})
 
 
+@pytest.mark.slow
 def test_where_it_starts():
     start = np.cos(np.arange(B * H, dtype=np.float32)).reshape(B, H)
     compare(OwnCell(), X, {"initial_carry": start})
@@ -207,6 +208,7 @@ def test_an_ensemble():
     _same(vmap(Shared, in_axes=None, axis_size=2, **split))
 
 
+@pytest.mark.slow
 def test_two_layers_of_one_cell():
     _same(Shared)
 
@@ -228,6 +230,7 @@ def _same(make: Any) -> None:
     assert max(np.max(np.abs(np.subtract(a, b))) for a, b in pairs) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell", slow_but([nn.OptimizedLSTMCell], [nn.SimpleCell, nn.OptimizedLSTMCell])
 )

@@ -31,11 +31,12 @@ from tests.flax.linen_models import (
     squares,
 )
 from tests.recurrent.oracles import assert_close
+from tests.slow import slow_but
 
 FlowRNN = ltd.linen.FlowRNN
 
 
-@pytest.mark.parametrize("weight", [0.0, 2.0])
+@pytest.mark.parametrize("weight", slow_but([2.0], [0.0, 2.0]))
 def test_loss_and_gradients_are_those_of_jax(weight: float):
     model = Net(FlowRNN, {"flow_weight": weight})
     loss = squares(model)

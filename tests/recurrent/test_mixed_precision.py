@@ -14,6 +14,7 @@ import optax_ltd as ltd
 from tests.flax.cells import FLAX_CELLS
 from tests.flax.models import B, F, H, X
 from tests.recurrent.oracles import assert_close, finite, minus
+from tests.slow import slow_but
 
 WEIGHT = 2.0
 Q = np.linalg.qr(np.random.default_rng(5).normal(size=(H, H)))[0]
@@ -47,13 +48,10 @@ def _in_float32(cell: str) -> Any:
     return _run(_layer(cell, jnp.float32))
 
 
-# The two kinds of LSTM cells differ in how they hold their parameters alone.
-CASES: list[Any] = [("SimpleCell", jnp.float16)]
-CASES += [(name, jnp.bfloat16) for name in ("GRUCell", "OptimizedLSTMCell")]
-CASES += [
-    pytest.param(name, jnp.bfloat16, marks=pytest.mark.slow)
-    for name in ("SimpleCell", "LSTMCell")
-]
+CASES = slow_but(
+    [("SimpleCell", jnp.float16), ("GRUCell", jnp.bfloat16)],
+    [("SimpleCell", jnp.float16), *((name, jnp.bfloat16) for name in FLAX_CELLS)],
+)
 
 
 @pytest.mark.parametrize(("cell", "dtype"), CASES)

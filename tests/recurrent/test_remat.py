@@ -40,6 +40,7 @@ def test_without_omega():
     _assert_same("lstm")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "reduction"),
     slow_but([("both", "mean")], [("lstm", "sum"), ("both", "mean")]),
@@ -66,6 +67,7 @@ def test_with_every_other_option():
     )
 
 
+@pytest.mark.slow
 def test_a_fraction_of_the_steps_is_unbiased():
     c = case("simple")
 
