@@ -92,7 +92,9 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     faults = Faults(kinds=faults.kinds) if name == NO_FAULTS else faults
     injected = inject_faults(faults, jax.random.key(FAULT_KEY))
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
-    optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
+    # The runner asks for a record, which a clip keeps that never clips.
+    recorder = ltd.clip_by_global_norm(float("inf"))
+    optimizer = optax.chain(watched, recorder, optax.sgd(config.learning_rate))
     setup = dataclasses.replace(make_setup(config), new_optimizer=lambda _: optimizer)
     runner = Runner(setup)
     runner.train(config.updates)  # not till it is over: all meet the same faults

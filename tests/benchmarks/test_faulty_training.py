@@ -213,6 +213,18 @@ def test_the_table_says_what_the_record_says():
     assert " were spoilt, from update 101 on: " in rows[10]
 
 
+def test_a_guard_without_a_record_takes_part():
+    config = Config(
+        method=METHOD, length=10, seeds=1, updates=2, hidden_size=2, batch_size=2
+    )
+    with compilation.quick():
+        came = faulty_gradients.train(
+            "optax.clip_by_global_norm", Faults(burst=range(1, 2), kinds=(NAN,)), config
+        )
+    assert came["broken_at"] == [1]
+    assert came["faults"] == {NAN: [1]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*ALIVE, "clip_by_global_norm"])
 def test_a_recurrent_net_learns_in_spite_of_faults(name: str):
