@@ -7,7 +7,9 @@ though its squared norm is beyond float32. A seed has *solved* the task once few
 1 % of 10,000 fresh sequences are wrong; it goes on to the end of the budget and is
 tested there again. *No step*: nothing moved though there was a gradient. *Another
 step*: what moved has a cosine below a half to the gradient before the fault. An Inf or
-a NaN in an update ends the run and with it the counts.
+a NaN in an update ends the run and with it the counts. What skips steps stands around
+the clip, and sgd, which has no state, behind it. The rules of MaxText and levanter were
+written anew from their code (`benchmarks/faults/spike_skipping.py`).
 
     python -m benchmarks.faults.faulty_gradients
 """
@@ -25,6 +27,7 @@ import optax_ltd as ltd
 from benchmarks import records
 from benchmarks.faults.injection import NAN, Faults, inject_faults
 from benchmarks.faults.lost_steps import LostSteps, count_lost_steps
+from benchmarks.faults.spike_skipping import skip_step_on_spikes, skipstep
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_task
 from optax_ltd.experiments.parts.setup import make_setup
@@ -44,6 +47,7 @@ def _fallback(**choice: Any) -> optax.GradientTransformation:
 
 
 SKIP = "skip_steps, clip_by_global_norm"
+SKIP_SPIKES = "skip_steps with zscore=6, clip_by_global_norm"
 NO_FAULTS = "clip_by_global_norm, no faults"
 FALLBACKS = {
     "nonfinite_random_step, random": lambda: _fallback(step_size=1.0, key=1),
@@ -55,6 +59,7 @@ GUARDS: dict[str, Callable[[], optax.GradientTransformation]] = {
     "clip_or_random_step": lambda: ltd.clip_or_random_step(1.0, key=1),
     **FALLBACKS,
     SKIP: lambda: ltd.skip_steps(ltd.clip_by_global_norm(1.0)),
+    SKIP_SPIKES: lambda: ltd.skip_steps(ltd.clip_by_global_norm(1.0), zscore=6.0),
     "clip_by_global_norm": lambda: ltd.clip_by_global_norm(1.0),
     "optax.clip_by_global_norm": lambda: optax.clip_by_global_norm(1.0),
     "optax.zero_nans, optax.clip_by_global_norm": lambda: optax.chain(
@@ -62,6 +67,12 @@ GUARDS: dict[str, Callable[[], optax.GradientTransformation]] = {
     ),
     "optax.apply_if_finite, optax.clip_by_global_norm": lambda: optax.apply_if_finite(
         optax.clip_by_global_norm(1.0), MAX_CONSECUTIVE_ERRORS
+    ),
+    "MaxText's skip_step_on_spikes, optax.clip_by_global_norm": lambda: (
+        skip_step_on_spikes(optax.clip_by_global_norm(1.0))
+    ),
+    "levanter's skipstep, optax.clip_by_global_norm": lambda: skipstep(
+        optax.clip_by_global_norm(1.0)
     ),
 }
 
@@ -81,7 +92,9 @@ def train(name: str, faults: Faults, config: Config) -> dict[str, Any]:
     faults = Faults(kinds=faults.kinds) if name == NO_FAULTS else faults
     injected = inject_faults(faults, jax.random.key(FAULT_KEY))
     watched = count_lost_steps(optax.chain(injected, GUARDS[name]()))
-    optimizer = optax.chain(watched, optax.sgd(config.learning_rate))
+    # The runner asks for a record, which a clip keeps that never clips.
+    recorder = ltd.clip_by_global_norm(float("inf"))
+    optimizer = optax.chain(watched, recorder, optax.sgd(config.learning_rate))
     setup = dataclasses.replace(make_setup(config), new_optimizer=lambda _: optimizer)
     runner = Runner(setup)
     runner.train(config.updates)  # not till it is over: all meet the same faults

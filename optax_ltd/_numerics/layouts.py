@@ -12,6 +12,14 @@ def layout(leaf: jax.Array) -> PartitionSpec:
     return jax.typeof(leaf).sharding.spec
 
 
+def in_layout_of(other: jax.Array, leaf: jax.Array) -> jax.Array:
+    """A leaf divided as another of its shape, where their axes are explicit."""
+    here, there = jax.typeof(leaf), jax.typeof(other)
+    if here.shape != there.shape or here.sharding == there.sharding:
+        return leaf
+    return jax.sharding.reshard(leaf, there.sharding)
+
+
 def laid_out(
     function: Callable[..., Any], leaves: Sequence[jax.Array], layouts: Any
 ) -> Callable[..., Any]:

@@ -15,6 +15,8 @@ import jax.core
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, Var
 
+from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.layouts import in_layout_of
 from optax_ltd._transforms._one_program import in_one_program
 
 
@@ -35,6 +37,9 @@ def selected_update(
 
     Returns:
       New updates and the new state; zeros and the old state where the step is skipped.
+
+    Raises:
+      ValueError: `update` returns a state of another structure.
     """
     harmless = in_one_program(_zero_if, skip, updates)
 
@@ -42,6 +47,7 @@ def selected_update(
         updates, after = _selected_early(skip, lambda: update(harmless), state)
     else:  # Operation by operation, as Optax does, nothing is gained by it.
         updates, after = update(harmless)
+        _check_structure(state, after)
     updates = in_one_program(_zero_if, skip, updates)
     return updates, in_one_program(_old_if, skip, state, after)
 
@@ -64,9 +70,8 @@ def _selected_early(
     atoms = iter(program.jaxpr.outvars)
     outputs = [next(atoms) if leaf is None else leaf for leaf in idle]
     updates, after = structure.unflatten(outputs)
-    leaves, after_structure = jax.tree.flatten(after)
-    old = after_structure.flatten_up_to(state)
-    rows = zip(leaves, old, strict=True)
+    _check_structure(state, after)
+    rows = zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True)
     olds = {atom: leaf for atom, leaf in rows if isinstance(atom, Var)}
     selected, computed = _run(program, skip, olds)
     return (
@@ -92,7 +97,7 @@ def _run(
         for variable, value in zip(equation.outvars, outs, strict=True):
             computed[variable] = selected[variable] = value
             if variable in olds:
-                choice = jnp.where(skip, olds[variable], value)
+                choice = _old_if(skip, olds[variable], value)
                 # Else the equations that follow would not take it.
                 if jax.typeof(choice) == jax.typeof(value):
                     selected[variable] = choice
@@ -105,6 +110,13 @@ def _read(values: Mapping[Var, Any], atom: Any) -> Any:
     return values[atom] if isinstance(atom, Var) else atom
 
 
+def _check_structure(old: Any, new: Any) -> None:
+    structures = jax.tree.structure(old), jax.tree.structure(new)
+    if structures[0] != structures[1]:
+        required = f"a transformation that keeps the structure of its state, {old}"
+        raise refusal("inner", required, new)
+
+
 def _is_float0(leaf: Any) -> bool:
     return getattr(leaf, "dtype", None) == jax.dtypes.float0
 
@@ -113,10 +125,14 @@ def _zero_if(skip: jax.Array, tree: Any) -> Any:
     def select(leaf: Any) -> Any:
         if _is_float0(leaf):
             return leaf  # Nothing else can be done with it.
-        return jnp.where(skip, False if leaf.dtype == bool else 0, leaf)
+        zero = False if jnp.issubdtype(jnp.result_type(leaf), bool) else 0
+        return jnp.where(skip, zero, leaf)
 
     return jax.tree.map(select, tree)
 
 
 def _old_if(skip: jax.Array, old: Any, new: Any) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.where(skip, *leaves), old, new)
+    def select(old: Any, new: Any) -> Any:
+        return jnp.where(skip, in_layout_of(new, old), new)
+
+    return jax.tree.map(select, old, new)

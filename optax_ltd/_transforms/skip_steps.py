@@ -121,7 +121,8 @@ def skip_steps(
     Raises:
       ValueError: `inner` is no transformation; `nonfinite` is no bool; a number is out
         of its range, NaN or no number; `axis_name` is no name. An array is judged by
-        its shape and dtype alone. From `update`: `value` is no real scalar.
+        its shape and dtype alone. From `update`: `value` is no real scalar, or the
+        state of `inner` changes its structure.
 
     Examples:
       >>> import jax.numpy as jnp

@@ -25,12 +25,14 @@ from tests.transforms.factories import (
 )
 
 # A wrapper sees nothing but the update: one without a state of its own, one with
-# running statistics, one that reads the parameters, one that keeps a key.
+# running statistics, one that reads the parameters, one that keeps a key, one that has
+# another inside.
 TELLING = (
     "clip_by_value",
     "clip_by_norm_zscore",
     "nonfinite_random_step-shrink",
     "clip_or_random_step",
+    "skip_steps-zscore",
 )
 
 

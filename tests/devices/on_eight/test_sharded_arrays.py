@@ -96,6 +96,22 @@ def test_a_parameter_without_a_derivative_beside_divided_examples():
     np.testing.assert_allclose(update, 0.5, rtol=1e-6)
 
 
+def test_a_step_is_skipped_whose_moments_take_the_layout_of_the_gradient():
+    """On an explicit mesh, with parameters that are the same on every device."""
+    mesh = gradients.mesh_of((8,), AxisType.Explicit)
+    tx: Any = ltd.skip_steps(optax.adam(0.1))
+    with jax.set_mesh(mesh):
+        params, update = jnp.ones((8, 4)), jax.jit(tx.update)
+        gradient, state = jax.device_put(params, P("x")), tx.init(params)
+        for factor in (jnp.nan, 1.0, jnp.nan):
+            updates, state = update(factor * gradient, state, params)
+            moments = state.inner_state[0].mu
+            assert jax.typeof(updates).sharding.spec == P("x", None)
+            assert jax.typeof(moments).sharding.spec == P("x", None)
+            np.testing.assert_allclose(updates, -0.1 if factor == 1 else 0, rtol=1e-5)
+    np.testing.assert_allclose(moments, 0.1, rtol=1e-6)
+
+
 @pytest.mark.parametrize("spec", [P("x"), P(None, "x")], ids=str)
 @pytest.mark.parametrize("direction", ["signs", "sphere"])
 def test_devices_exchange_a_few_scalars(spec: P, direction: Any):
