@@ -111,10 +111,10 @@ def _read(values: Mapping[Var, Any], atom: Any) -> Any:
 
 
 def _check_structure(old: Any, new: Any) -> None:
-    structures = jax.tree.structure(old), jax.tree.structure(new)
-    if structures[0] != structures[1]:
-        required = f"a transformation that keeps the structure of its state, {old}"
-        raise refusal("inner", required, new)
+    before, after = jax.tree.structure(old), jax.tree.structure(new)
+    if before != after:
+        required = f"a transformation that keeps the structure of its state, {before}"
+        raise refusal("inner", required, after)
 
 
 def _is_float0(leaf: Any) -> bool:
