@@ -25,10 +25,12 @@ from tests.transforms.factories import (
 )
 
 # A wrapper sees nothing but the update: one without a state of its own, one with
-# running statistics, one that reads the parameters, one that keeps a key.
+# running statistics, one with those of each leaf, one that reads the parameters, one
+# that keeps a key.
 TELLING = (
     "clip_by_value",
     "clip_by_norm_zscore",
+    "clip_by_leaf_average_norm",
     "nonfinite_random_step-shrink",
     "clip_or_random_step",
 )
