@@ -172,9 +172,9 @@ class Ledger:
         self.norms.append(min(self.norm, float(seen.info.max)))
         self.clips.append(float(kind not in ("same", "mean")))
         if factors is not None:
-            self.clips[-1] = np.mean(np.array(factors) < 1) if factors else 0.0
+            self.clips[-1] = sum(f < 1 for f in factors) / max(len(factors), 1)
             self.scale = min([1.0, *factors])
-        self.clipped += self.clips[-1] > 0
+        self.clipped += bool(self.clips[-1] > 0)
         if kind in ("norm", "value"):
             self.scale = threshold / self.norm
 

@@ -87,9 +87,12 @@ def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
     out, after, before = jax.device_get((out, after, state))
     seen = measure(leaves)
     if VARIANTS[name].above == "leaves":
-        check_averages(seen, before, after, leaves, limit)
+        # As they lie in the tree, which is the order of their averages.
+        order = np.argsort([index for index, _ in STRUCTURES[shape].paths()])
+        rows = [[tree[i] for i in order] for tree in (leaves, out)]
+        check_averages(seen, before, after, rows[0], limit)
         if before.counted and not seen.bad:
-            return after, "leaves", _leaf_by_leaf(before, after, leaves, out, limit)
+            return after, "leaves", _leaf_by_leaf(before, after, *rows, limit)
     verdict = judge(VARIANTS[name], seen, before, limit)
     clipped = bool(after.record.clipped_count - before.record.clipped_count)
     kind = verdict.kinds[-1] if clipped else verdict.kinds[0]
