@@ -115,21 +115,21 @@ def clip_by_leaf_average_norm(
       >>> import jax.numpy as jnp
       >>> import optax_ltd as ltd
       >>> tx = ltd.clip_by_leaf_average_norm(2.0, warmup_steps=1)
-      >>> gradient = {"calm": jnp.array([0.3]), "wild": jnp.array([0.4])}
+      >>> gradient = {"calm": jnp.array([0.25]), "wild": jnp.array([0.5])}
       >>> _, state = tx.update(gradient, tx.init(gradient))
-      >>> gradient = {"calm": jnp.array([0.5]), "wild": jnp.array([80.0])}
+      >>> gradient = {"calm": jnp.array([0.375]), "wild": jnp.array([64.0])}
       >>> update, state = tx.update(gradient, state)
       >>> print(update["calm"], update["wild"])
-      [0.5] [0.8]
+      [0.375] [1.]
       >>> print(ltd.metrics(state, leaf_norms=True)
       ...       ["clip_by_leaf_average_norm/leaf_norm/wild"])
-      80.0
+      64.0
 
     References:
       Wang et al., *AdaGC: Enhancing LLM pretraining stability via adaptive gradient
       clipping*, 2025, https://arxiv.org/abs/2502.11034. The defaults are those of its
-      authors' code, https://github.com/lishuai-97/AdaGC; the paper's first version has
-      1.05 and 0.98 in others' implementations.
+      authors' code, https://github.com/lishuai-97/AdaGC; others took 1.05
+      and 0.98 from the paper's first version.
     """
     multiple = check_nonnegative("multiple", multiple, finite=False)
     decay = check_nonnegative("decay", decay, at_most=1)

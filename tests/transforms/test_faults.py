@@ -89,10 +89,11 @@ def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
     if VARIANTS[name].above == "leaves":
         # As they lie in the tree, which is the order of their averages.
         order = np.argsort([index for index, _ in STRUCTURES[shape].paths()])
-        rows = [[tree[i] for i in order] for tree in (leaves, out)]
-        check_averages(seen, before, after, rows[0], limit)
+        leaves, out = ([tree[i] for i in order] for tree in (leaves, out))
+        check_averages(seen, before, after, leaves, limit)
         if before.counted and not seen.bad:
-            return after, "leaves", _leaf_by_leaf(before, after, *rows, limit)
+            return after, "leaves", _leaf_by_leaf(before, after, leaves, out, limit)
+        leaves, out = ([tree[i] for i in np.argsort(order)] for tree in (leaves, out))
     verdict = judge(VARIANTS[name], seen, before, limit)
     clipped = bool(after.record.clipped_count - before.record.clipped_count)
     kind = verdict.kinds[-1] if clipped else verdict.kinds[0]
