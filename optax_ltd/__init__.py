@@ -12,6 +12,7 @@ from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
 from optax_ltd._transforms.clip_by_average_norm import clip_by_average_norm
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
+from optax_ltd._transforms.clip_by_leaf_average_norm import clip_by_leaf_average_norm
 from optax_ltd._transforms.clip_by_norm_percentile import clip_by_norm_percentile
 from optax_ltd._transforms.clip_by_norm_zscore import clip_by_norm_zscore
 from optax_ltd._transforms.clip_by_value import clip_by_value
@@ -30,6 +31,7 @@ __all__ = [
     "LayerFlow",
     "clip_by_average_norm",
     "clip_by_global_norm",
+    "clip_by_leaf_average_norm",
     "clip_by_norm_percentile",
     "clip_by_norm_zscore",
     "clip_by_value",

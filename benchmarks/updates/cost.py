@@ -35,6 +35,7 @@ GUARDS = {
     settings.CHAINED: lambda: optax.chain(
         ltd.nonfinite_random_step(1.0, key=0), ltd.clip_by_global_norm(1.0)
     ),
+    settings.LEAVES: lambda: ltd.clip_by_leaf_average_norm(),
     settings.VALUE: lambda: ltd.clip_by_value(1e-4),
     settings.RANDOM: lambda: ltd.nonfinite_random_step(1.0, key=0),
     settings.SPHERE: lambda: ltd.clip_or_random_step(1.0, key=0, direction="sphere"),

@@ -12,10 +12,11 @@ READ = "clip_or_random_step, metrics returned"
 CHAINED = "nonfinite_random_step, clip_by_global_norm"
 VALUE = "clip_by_value"
 RANDOM = "nonfinite_random_step"
+LEAVES = "clip_by_leaf_average_norm"
 SPHERE = "clip_or_random_step, sphere"
 
 MAIN = (NONE, OPTAX_CLIP, APPLY_IF_FINITE, SKIP, CLIP, GUARD, READ, CHAINED)
-ALL = (*MAIN, VALUE, RANDOM, SPHERE)
+ALL = (*MAIN, LEAVES, VALUE, RANDOM, SPHERE)
 ON_NAN = (OPTAX_CLIP, APPLY_IF_FINITE, SKIP, GUARD, CHAINED, RANDOM)
 
 

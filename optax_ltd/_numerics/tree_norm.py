@@ -125,7 +125,8 @@ def global_norm(tree: ArrayTree, *, axis_name: AxisName = None) -> jax.Array:
     return tree_norm(tree, check_axis_name(axis_name)).norm
 
 
-def _sum_of_squares(leaf: jax.Array, lift: jax.Array | None, dtype: Any) -> jax.Array:
+def sum_of_squares(leaf: jax.Array, lift: jax.Array | None, dtype: Any) -> jax.Array:
+    """The sum of |lift * x|² over a leaf, formed in `dtype`; of |x|² without a lift."""
     parts = (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,)
     wide = [part.astype(dtype) for part in parts]
     if lift is not None:
@@ -133,8 +134,24 @@ def _sum_of_squares(leaf: jax.Array, lift: jax.Array | None, dtype: Any) -> jax.
     return sum((jnp.sum(jnp.square(part)) for part in wide), jnp.zeros((), dtype))
 
 
-def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
+def accumulation_dtype(leaves: _Leaves) -> np.dtype:
+    """The dtype that squares of these leaves are added in."""
     return jnp.result_type(*(real_dtype(leaf.dtype) for leaf in leaves))
+
+
+def lifts(dtype: Any) -> tuple[float, float]:
+    """What brings small entries up and large ones down, so that squares fit."""
+    exponent = int(jnp.finfo(dtype).maxexp)
+    return 2.0 ** (3 * exponent // 4), 2.0 ** (-3 * exponent // 4)
+
+
+def vanishing(dtype: Any, entries: int) -> float:
+    """Below which sum of so many squares some of them may have been lost."""
+    info = jnp.finfo(dtype)
+    # Squares below `tiny` are lost. They matter once all of them together could
+    # reach the last digit of the sum; the cap keeps the lifted sum in range.
+    cap = 2.0 ** (-int(info.maxexp) // 2 - 2)
+    return min(float(info.tiny) / float(info.eps) * entries, cap)
 
 
 # Jitted, so that an update outside `jit` compiles the `cond` once, not every time.
@@ -142,20 +159,14 @@ def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
 @functools.partial(jax.jit, static_argnums=0)
 def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns root, lift and the position of the first bad leaf (or -1)."""
-    dtype = _accumulation_dtype(leaves)
-    info = jnp.finfo(dtype)
-    exponent = int(info.maxexp)
-    # Squares below `tiny` are lost. They matter once all of them together could
-    # reach the last digit of the sum; the cap keeps the lifted sum in range.
+    dtype = accumulation_dtype(leaves)
     entries = sum(leaf.size * shard_count(leaf, axes) for leaf in leaves)
-    vanishing = min(
-        float(info.tiny) / float(info.eps) * entries, 2.0 ** (-exponent // 2 - 2)
-    )
-    up, down = 2.0 ** (3 * exponent // 4), 2.0 ** (-3 * exponent // 4)
+    least = vanishing(dtype, entries)
+    up, down = lifts(dtype)
     zero = jnp.zeros((), dtype)
 
     def sums_of_squares(leaves: _Leaves, lift: jax.Array | None) -> list[jax.Array]:
-        sums = [_sum_of_squares(leaf, lift, dtype) for leaf in leaves]
+        sums = [sum_of_squares(leaf, lift, dtype) for leaf in leaves]
         return sum_over_shards(sums, leaves, axes)
 
     # Over all shards before it is judged, so that they take the same branch.
@@ -166,14 +177,14 @@ def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax
         return total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
 
     def lifted(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        lift = jnp.where(total < vanishing, up, down).astype(dtype)
+        lift = jnp.where(total < least, up, down).astype(dtype)
         sums = jnp.stack(sums_of_squares(leaves, lift))
         bad = ~jnp.isfinite(sums)
         first = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
         return jnp.sum(sums), lift, first
 
     # Both branches return scalars: a branch that returned the tree would copy it.
-    trusted = (total >= vanishing) & jnp.isfinite(total)
+    trusted = (total >= least) & jnp.isfinite(total)
     square, lift, first = lax.cond(trusted, ordinary, lifted, leaves)
     return jnp.sqrt(square), lift, first
 

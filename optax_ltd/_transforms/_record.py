@@ -158,7 +158,7 @@ def path_checksum(path: tuple[Any, ...]) -> int:
     Returns:
       An unsigned 32-bit integer.
     """
-    return zlib.crc32("\x00".join(map(_key_name, path)).encode())
+    return zlib.crc32("\x00".join(map(key_name, path)).encode())
 
 
 def _is_box(node: Any) -> bool:
@@ -166,7 +166,8 @@ def _is_box(node: Any) -> bool:
     return hasattr(type(node), "add_axis") and hasattr(type(node), "remove_axis")
 
 
-def _key_name(key: Any) -> str:
+def key_name(key: Any) -> str:
+    """The name that a step of a path has in any kind of container."""
     for attribute in ("name", "key", "idx"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))

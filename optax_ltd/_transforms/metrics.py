@@ -1,11 +1,13 @@
 """Read what the transformations of a chain have recorded."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 
+from optax_ltd._numerics.checks import check_bool
+from optax_ltd._transforms._leaf_record import LeafRecord, leaf_keys
 from optax_ltd._transforms._record import GradientRecord
 from optax_ltd._transforms._skips import SkipRecord
 from optax_ltd._transforms._window import window_mean, window_percentile
@@ -15,7 +17,7 @@ _HIDDEN = ("first_bad_path", "recent_norms", "recent_clips", "max_consecutive")
 _PERCENTILES = (50, 90, 99)
 
 
-def metrics(opt_state: Any) -> dict[str, jax.Array]:
+def metrics(opt_state: Any, *, leaf_norms: bool = False) -> dict[str, jax.Array]:
     """Collects what every transformation of this package recorded.
 
     The states are found wherever they sit: in `optax.chain`, under
@@ -34,11 +36,13 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
       of the examples' norms). Inf or NaN if the gradient was.
     - `scale`: factor by which the last gradient was multiplied: 1 if it passed,
       0 if something took its place (for `clip_by_value` the smallest factor that
-      any entry met, for `clip_per_example` the mean of the examples' factors).
+      any entry met, for `clip_by_leaf_average_norm` that any leaf met, for
+      `clip_per_example` the mean of the examples' factors).
     - `total_count`, `clipped_count`, `nonfinite_count`: how many gradients came,
       how many were finite and above the threshold, how many were not finite. For
       `clip_per_example` a batch is one gradient, above the threshold if any example
-      is; `skip_steps` counts as clipped what it skipped though it was finite.
+      is, and for `clip_by_leaf_average_norm` a gradient is if any leaf is; `skip_steps`
+      counts as clipped what it skipped though it was finite.
     - `nan_count`, `inf_count`: how many of those that were not finite had a NaN, and
       how many had an Inf and no NaN.
     - `nonfinite_run`: how many non-finite ones came last, in a row.
@@ -50,7 +54,8 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     - `longest_nonfinite_run`: the largest `nonfinite_run` so far.
     - `clipped_share`: which share of the last 64 finite gradients was above the
       threshold; of all of them while they are fewer, and 0 before the first. For
-      `clip_per_example` it is the share of the examples.
+      `clip_per_example` it is the share of the examples, for
+      `clip_by_leaf_average_norm` that of the leaves.
     - `norm_p50`, `norm_p90`, `norm_p99`: percentiles of the norms of the same
       gradients; 0 before the first. Of two norms that a percentile lies between it is
       the lower, so that of 64 norms `norm_p99` is the second largest: one outlier
@@ -65,8 +70,15 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
     - `skipped_run`: how many skipped ones came last, in a row.
     - `skipped_count`: how many were skipped.
 
+    And with `leaf_norms`, for `clip_by_leaf_average_norm`, which keeps them:
+
+    - `leaf_norm/encoder/kernel`: norm of the last gradient's leaf of that path, before
+      anything was done to it, for every floating leaf; Inf or NaN if the leaf was, 0
+      before the first gradient. They tell which layer explodes.
+
     Args:
       opt_state: the state of an optimiser.
+      leaf_norms: whether to add the norm of each leaf.
 
     Returns:
       A flat dictionary of scalars; with a leading axis if the states were made by
@@ -74,7 +86,10 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
 
     Raises:
       ValueError: nothing in `opt_state` records gradients. Where the optimiser shall
-        change none, `clip_by_global_norm(float("inf"))` records them all the same.
+        change none, `clip_by_global_norm(float("inf"))` records them all the same. Or
+        `leaf_norms` is no bool, or is True and nothing keeps them; one that does so
+        and clips nothing is
+        ``clip_by_leaf_average_norm(float("inf"), max_norm=float("inf"))``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -101,11 +116,23 @@ def metrics(opt_state: Any) -> dict[str, jax.Array]:
       clip_by_global_norm/norm_p90 5.0
       clip_by_global_norm/norm_p99 5.0
     """
-    return {
+    leaf_norms = check_bool("leaf_norms", leaf_norms)
+    states = _named_states(opt_state)
+    found = {
         f"{name}/{field}": value
-        for name, record, skips in records(opt_state)
+        for name, record, skips in map(_records_of, states)
         for field, value in (_seen(record) | _skipped(skips)).items()
     }
+    if leaf_norms:
+        keeping = [pair for pair in states if hasattr(pair[1], "leaf_record")]
+        if not keeping:
+            raise ValueError(
+                "`opt_state` must hold the state of `clip_by_leaf_average_norm` where "
+                f"`leaf_norms` is True; got a {type(opt_state).__name__} without one."
+            )
+        for name, node in keeping:
+            found |= _of_leaves(name, node.leaf_record)
+    return found
 
 
 def records(opt_state: Any) -> list[tuple[str, GradientRecord, SkipRecord | None]]:
@@ -124,32 +151,46 @@ def records(opt_state: Any) -> list[tuple[str, GradientRecord, SkipRecord | None
     Raises:
       ValueError: there is none.
     """
-    found = list(_found(opt_state))
-    if not found:
+    return [*map(_records_of, _named_states(opt_state))]
+
+
+def _named_states(opt_state: Any) -> list[tuple[str, Any]]:
+    """The states that hold a record, each with a name of its own."""
+    labelled = [("/".join([*on, _name(type(x))]), x) for on, x in _states(opt_state)]
+    if not labelled:
         raise ValueError(
             "`opt_state` must hold the state of a transformation of optax_ltd, such "
             f"as `clip_or_random_step`; got a {type(opt_state).__name__} without one."
         )
-    return found
+    names, states = zip(*labelled, strict=True)
+    return [*zip(_unique(names), states, strict=True)]
 
 
-def _found(
-    opt_state: Any,
-) -> Iterator[tuple[str, GradientRecord, SkipRecord | None]]:
+def _unique(names: Iterable[str]) -> Iterator[str]:
+    """The names, the second of a kind with a 2 behind it."""
     seen: dict[str, int] = {}
-    for labels, node in _states(opt_state):
-        name = "/".join([*labels, _name(type(node))])
+    for name in names:
         seen[name] = seen.get(name, 0) + 1
-        unique = name if seen[name] == 1 else f"{name}_{seen[name]}"
-        # A field may be wrapped, as Flax wraps every array of an optimiser's state
-        # in a Variable; the array within is its only leaf.
-        record = GradientRecord(*jax.tree.leaves(node.record))
-        skips = getattr(node, "skips", None)
-        yield (
-            unique,
-            record,
-            None if skips is None else SkipRecord(*jax.tree.leaves(skips)),
-        )
+        yield name if seen[name] == 1 else f"{name}_{seen[name]}"
+
+
+def _records_of(
+    named: tuple[str, Any],
+) -> tuple[str, GradientRecord, SkipRecord | None]:
+    name, node = named
+    # A field may be wrapped, as Flax wraps every array of an optimiser's state in a
+    # Variable; the array within is its only leaf.
+    record = GradientRecord(*jax.tree.leaves(node.record))
+    skips = getattr(node, "skips", None)
+    skips = None if skips is None else SkipRecord(*jax.tree.leaves(skips))
+    return name, record, skips
+
+
+def _of_leaves(name: str, record: LeafRecord) -> dict[str, jax.Array]:
+    """The norm of each leaf by its path."""
+    (norms,) = jax.tree.leaves(record)
+    keys = ["/".join([name, "leaf_norm", *path]) for path in leaf_keys(record)]
+    return {key: norms[..., i] for i, key in enumerate(_unique(keys))}
 
 
 def _states(tree: Any, labels: tuple[str, ...] = ()) -> Iterator[tuple[Any, Any]]:

@@ -34,6 +34,7 @@ CHOSEN = (
     "clip_by_global_norm",
     "clip_by_global_norm-random_step",
     "clip_by_average_norm",
+    "clip_by_leaf_average_norm",
     "clip_by_norm_percentile",
     "clip_by_norm_zscore",
     "nonfinite_random_step",

@@ -41,9 +41,9 @@ class Variant(NamedTuple):
     `above` and `nonfinite` say what becomes of a gradient above the threshold and
     of one that is not finite: it passes ("same"), or is brought to norm 1
     ("norm") or to one that depends on the gradients before ("adaptive"), clipped by
-    entries ("value"), or replaced ("random", "zero", "shrink"). With "skip" the whole
-    step is zero, that of integers too. One that takes the
-    gradients of `examples` is given each gradient twice.
+    entries ("value") or each leaf by its own history ("leaves"), or replaced
+    ("random", "zero", "shrink"). With "skip" the whole step is zero, that of integers
+    too. One that takes the gradients of `examples` is given each gradient twice.
     """
 
     factory: Callable[..., optax.GradientTransformationExtraArgs]
@@ -88,6 +88,12 @@ VARIANTS = {
         ltd.clip_by_average_norm,
         {"multiple": 1.0, "warmup_steps": 1},
         "adaptive",
+        "same",
+    ),
+    "clip_by_leaf_average_norm": Variant(
+        ltd.clip_by_leaf_average_norm,
+        {"max_norm": 1.0, "warmup_steps": 1},
+        "leaves",
         "same",
     ),
     "clip_by_norm_percentile": Variant(
@@ -159,6 +165,7 @@ KINDS = (
     "clip_by_value",
     "clip_by_global_norm",
     "clip_by_average_norm",
+    "clip_by_leaf_average_norm",
     "clip_by_norm_percentile",
     "clip_per_example",
     "nonfinite_random_step-shrink",

@@ -145,7 +145,7 @@ class Ledger:
     norm: Any = None
     scale: Any = None
     norms: list[Any] = dataclasses.field(default_factory=list)
-    clips: list[bool] = dataclasses.field(default_factory=list)
+    clips: list[float] = dataclasses.field(default_factory=list)
     last: Measured | None = None
     path: str = ""
 
@@ -153,8 +153,10 @@ class Ledger:
         """A record of the same, to be kept on its own."""
         return dataclasses.replace(self, norms=[*self.norms], clips=[*self.clips])
 
-    def add(self, leaves: Leaves, kind: str, threshold: Any) -> None:
-        """Puts down a gradient and what became of it."""
+    def add(
+        self, leaves: Leaves, kind: str, threshold: Any, factors: Any = None
+    ) -> None:
+        """Puts down a gradient and what became of it, with one factor a leaf if so."""
         seen = self.last = measure(leaves)
         self.total += 1
         self.scale = 1.0 if kind in ("same", "mean", "value") else 0.0
@@ -168,8 +170,11 @@ class Ledger:
         self.run = 0
         self.norm = seen.largest if self.by_entry else seen.norm
         self.norms.append(min(self.norm, float(seen.info.max)))
-        self.clips.append(kind not in ("same", "mean"))
-        self.clipped += self.clips[-1]
+        self.clips.append(float(kind not in ("same", "mean")))
+        if factors is not None:
+            self.clips[-1] = sum(f < 1 for f in factors) / max(len(factors), 1)
+            self.scale = min([1.0, *factors])
+        self.clipped += bool(self.clips[-1] > 0)
         if kind in ("norm", "value"):
             self.scale = threshold / self.norm
 

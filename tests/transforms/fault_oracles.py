@@ -9,13 +9,18 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from tests.transforms.factories import Variant
+from tests.transforms.factories import Variant, same
 from tests.transforms.faults import real_parts
 
 Number = Any  # of the widest dtype there is
 
 _SHRINK_RATE, _PERCENT, _ZSCORE, _LEAST_BOUND = 0.02, 90, 2.5, 2.5
-_DECAYS = {"ClipByAverageNormState": 0.99, "ClipByNormZscoreState": 0.97}
+_MULTIPLE = 1.04
+_DECAYS = {
+    "ClipByAverageNormState": 0.99,
+    "ClipByLeafAverageNormState": 0.99,
+    "ClipByNormZscoreState": 0.97,
+}
 
 
 class Measured(NamedTuple):
@@ -121,7 +126,25 @@ def judge(variant: Variant, seen: Measured, before: Any, limit: float) -> Verdic
         return Verdict((below if kind == "same" else kind,), np.longdouble(limit))
     size = seen.largest if variant.above == "value" else seen.norm
     threshold, slack = _threshold(variant, seen, before, np.longdouble(limit))
-    above = variant.above.replace("adaptive", "norm")
+    above = variant.above.replace("adaptive", "norm").replace("leaves", "norm")
+    return _compare(size, threshold, slack, seen, (below, above))
+
+
+def judge_leaf(leaf: Any, average: Any, limit: float) -> tuple[Measured, Verdict]:
+    """Says what becomes of one leaf that is clipped by its own history."""
+    seen, slack = measure([leaf]), 0.0
+    threshold = np.longdouble(limit)
+    if average > 0:
+        slack = 8 * seen.eps
+        threshold = np.longdouble(_MULTIPLE) * _wide(average)
+    return seen, _compare(seen.norm, threshold, slack, seen, ("same", "norm"))
+
+
+def _compare(
+    size: Number, threshold: Number, slack: float, seen: Measured, kinds: Any
+) -> Verdict:
+    """The kind below the threshold, the one above, or both where rounding decides."""
+    below, above = kinds
     near = (slack + 4 * seen.eps) * threshold + seen.faint
     if size == threshold and not slack:
         kinds = (below,)  # Nothing is rounded where both are one number.
@@ -228,6 +251,25 @@ def _moments(name: str, seen: Measured, before: Any, first: float) -> Any:
     new = decay * mean + (1 - decay) * norm
     square = decay * deviation**2 + (1 - decay) * (norm - new) ** 2
     return max(new, tiny), np.sqrt(square)
+
+
+def check_averages(seen: Measured, before: Any, after: Any, leaves: Any, limit: float):
+    """Requires of each leaf's average what the formula says, given the state before."""
+    if seen.bad or seen.norm <= 4 * seen.faint:
+        kept = same(before.averages, after.averages)
+        assert kept or not (seen.bad or seen.norm == 0)
+        return
+    end, tiny = (float(getattr(seen.info, x)) for x in ("max", "tiny"))
+    for leaf, old, new in zip(leaves, before.averages, after.averages, strict=True):
+        alone, verdict = judge_leaf(leaf, old, limit)
+        norm = min(alone.norm, verdict.threshold, end)
+        if not before.counted:
+            norm = min(alone.norm * min(1, limit / seen.norm), end)
+        if abs(alone.norm / end - 1) < 1e-5 or norm <= 8 * seen.faint + 2 * tiny:
+            continue  # Whether such a norm counts, or as how much, rounding decides.
+        old, decay = _wide(old), _wide(old.dtype.type(_DECAYS[type(before).__name__]))
+        expected = decay * old + (1 - decay) * norm if old > 0 else norm
+        np.testing.assert_allclose(new, expected, rtol=32 * seen.eps, atol=seen.faint)
 
 
 def shrunk(param: Any) -> np.ndarray:

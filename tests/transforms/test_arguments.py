@@ -23,6 +23,8 @@ NUMBERS = {
         ltd.clip_by_global_norm, above="random_step", key=0
     ),
     "multiple": ltd.clip_by_average_norm,
+    "multiple of clip_by_leaf_average_norm": ltd.clip_by_leaf_average_norm,
+    "max_norm of clip_by_leaf_average_norm": ltd.clip_by_leaf_average_norm,
     "threshold": ltd.clip_by_norm_zscore,
     "max_norm of clip_by_norm_zscore": ltd.clip_by_norm_zscore,
     "max_norm of clip_per_example": lambda **given: of_two(
@@ -50,11 +52,13 @@ BAD_NUMBERS = [
 ]
 AT_MOST = {
     "decay": (functools.partial(ltd.clip_by_average_norm, 1.0), 1),
+    "decay of clip_by_leaf_average_norm": (ltd.clip_by_leaf_average_norm, 1),
     "decay of clip_by_norm_zscore": (ltd.clip_by_norm_zscore, 1),
     "percentile": (ltd.clip_by_norm_percentile, 100),
 }
 COUNTS = {
     "warmup_steps": functools.partial(ltd.clip_by_average_norm, 1.0),
+    "warmup_steps of clip_by_leaf_average_norm": ltd.clip_by_leaf_average_norm,
     "warmup_steps of clip_by_norm_zscore": ltd.clip_by_norm_zscore,
     "window_size": ltd.clip_by_norm_percentile,
 }
@@ -125,7 +129,8 @@ def test_a_step_must_be_finite(argument):
 @pytest.mark.parametrize("argument", sorted(set(NUMBERS) - set(FINITE_NUMBERS)))
 def test_an_infinite_threshold_clips_nothing(argument):
     name = argument.split()[0]
-    arguments = {"threshold": {"max_norm": float("inf")}}.get(name, {})
+    with_max_norm = ("threshold", "multiple of clip_by_leaf_average_norm")
+    arguments = {"max_norm": float("inf")} if argument in with_max_norm else {}
     tx = loose(NUMBERS[argument](**{name: float("inf")}, **arguments))
     gradient = np.array([3e38, -3e38], np.float32)
 

@@ -141,9 +141,12 @@ def test_a_gradient_above_the_threshold(name, kind):
         assert 0.1 < np.linalg.norm(new) <= 13 * (1 + 1e-6)
         direction = new / np.linalg.norm(new)
         np.testing.assert_allclose(direction, old / np.linalg.norm(old), rtol=1e-6)
+    elif above == "leaves":
+        _each_leaf_is_clipped(updates, new_updates, 1.04 * state.averages)
     else:
         np.testing.assert_allclose(np.linalg.norm(new), 1, rtol=1e-6)
     scale = {"same": 1, "random": 0, "skip": 0, "value": 1 / abs(old).max()}
+    scale["leaves"] = min(_ratio(new_updates[k], updates[k]) for k in updates)
     expected = scale.get(above, np.linalg.norm(new) / np.linalg.norm(old))
     # The reciprocal of the largest numbers is subnormal and may be flushed to 0.
     np.testing.assert_allclose(new_state.record.scale, expected, rtol=1e-6, atol=1e-37)
@@ -151,6 +154,19 @@ def test_a_gradient_above_the_threshold(name, kind):
     assert clipped == (above != "same" and not same(new_updates, updates))
     assert clipped or above == "same" or (above, kind) == ("adaptive", "large")
     assert new_state.record.nonfinite_count == state.record.nonfinite_count
+
+
+def _each_leaf_is_clipped(updates, new_updates, limits):
+    for old, new, limit in zip(
+        updates.values(), new_updates.values(), limits, strict=True
+    ):
+        old = np.float64(old)
+        expected = old * (float(limit) / np.linalg.norm(old))
+        np.testing.assert_allclose(new, expected, rtol=1e-6)
+
+
+def _ratio(new, old):
+    return np.linalg.norm(np.float64(new)) / np.linalg.norm(np.float64(old))
 
 
 @pytest.mark.parametrize("kind", NONFINITE)

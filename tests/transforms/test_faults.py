@@ -17,7 +17,13 @@ from tests.transforms.factories import (
     signature,
 )
 from tests.transforms.fault_checks import Ledger, check_output
-from tests.transforms.fault_oracles import check_statistics, judge, measure
+from tests.transforms.fault_oracles import (
+    check_averages,
+    check_statistics,
+    judge,
+    judge_leaf,
+    measure,
+)
 from tests.transforms.faults import (
     FEW,
     STRUCTURES,
@@ -80,6 +86,14 @@ def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
     out, after = _program(name, shape)(limit, leaves, state)
     out, after, before = jax.device_get((out, after, state))
     seen = measure(leaves)
+    if VARIANTS[name].above == "leaves":
+        # As they lie in the tree, which is the order of their averages.
+        order = np.argsort([index for index, _ in STRUCTURES[shape].paths()])
+        leaves, out = ([tree[i] for i in order] for tree in (leaves, out))
+        check_averages(seen, before, after, leaves, limit)
+        if before.counted and not seen.bad:
+            return after, "leaves", _leaf_by_leaf(before, after, leaves, out, limit)
+        leaves, out = ([tree[i] for i in np.argsort(order)] for tree in (leaves, out))
     verdict = judge(VARIANTS[name], seen, before, limit)
     clipped = bool(after.record.clipped_count - before.record.clipped_count)
     kind = verdict.kinds[-1] if clipped else verdict.kinds[0]
@@ -88,6 +102,32 @@ def _step(name: str, shape: str, limit: float, leaves: Any, state: Any) -> Any:
     check_statistics(seen, before, after)
     assert kind != "random" or _repeats(name, shape, limit, leaves, state, out)
     return after, kind, verdict
+
+
+def _leaf_by_leaf(
+    before: Any, after: Any, leaves: Any, out: Any, limit: float
+) -> list[float]:
+    """Checks each leaf as a gradient of its own; returns by what it was multiplied."""
+    count = round(float(after.record.recent_clips[-1]) * len(leaves))
+    rows = [
+        judge_leaf(leaf, average, limit)
+        for leaf, average in zip(leaves, before.averages, strict=True)
+    ]
+    # Where rounding decides, the record is asked how many leaves it decided for.
+    doubtful = count - sum(verdict.kinds == ("norm",) for _, verdict in rows)
+    assert 0 <= doubtful <= sum(len(verdict.kinds) == 2 for _, verdict in rows)
+    factors = []
+    for (seen, verdict), old, new in zip(rows, leaves, out, strict=True):
+        kind = verdict.kinds[0]
+        if len(verdict.kinds) == 2:
+            kind = "same" if same(old, new) else "norm"
+        check_output(kind, verdict, seen, [old], [new], [])
+        clipped = kind == "norm"
+        if len(verdict.kinds) == 2:
+            clipped, doubtful = doubtful > 0, doubtful - 1
+        factor = float(verdict.threshold / seen.norm) if clipped else 1.0
+        factors.append(min(factor, 1 - 1e-9) if clipped else 1.0)
+    return factors
 
 
 _CLIPS = ("norm", "value", "random", "skip")
@@ -122,6 +162,7 @@ def _start(name: str, shape: str, late: bool) -> Any:
         _, state = program(_number(QUIET, shape), leaves, state)
         clipped = state.record.clipped_count > before
         ledger.add(leaves, "norm" if clipped else "same", 0)
+        ledger.clips[-1] = float(state.record.recent_clips[-1])
     return state, ledger
 
 
@@ -133,7 +174,10 @@ def _checked(
     name: str, shape: str, limit: float, leaves: Any, state: Any, ledger: Ledger
 ) -> Any:
     after, kind, verdict = _step(name, shape, limit, leaves, state)
-    ledger.add(leaves, kind, verdict.threshold)
+    if kind == "leaves":
+        ledger.add(leaves, kind, None, verdict)
+    else:
+        ledger.add(leaves, kind, verdict.threshold)
     ledger.check(after.record)
     return after
 

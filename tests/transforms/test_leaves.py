@@ -15,7 +15,12 @@ from tests.transforms.factories import (
 )
 
 # Under faults, every variant meets such leaves in the fast suite as well.
-TELLING = ("clip_by_value", "clip_per_example", "clip_or_random_step")
+TELLING = (
+    "clip_by_value",
+    "clip_by_leaf_average_norm",
+    "clip_per_example",
+    "clip_or_random_step",
+)
 FLOAT0 = np.zeros(2, jax.dtypes.float0)
 MIXED = {
     "bfloat16": jnp.array([3.0, -4.0], jnp.bfloat16),
@@ -84,6 +89,7 @@ def test_float64(name):
             "adaptive": flat(updates),  # in the warm-up
             "value": np.array([1, -1, 1, 0]),
             "norm": np.array([0.6, -0.8, 0, 0]),
+            "leaves": np.array([0.6, -0.8, 0, 0]),  # in the warm-up
             "skip": np.zeros(4),
         }.get(variant.above)
         if expected is not None:

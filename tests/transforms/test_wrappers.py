@@ -25,11 +25,12 @@ from tests.transforms.factories import (
 )
 
 # A wrapper sees nothing but the update: one without a state of its own, one with
-# running statistics, one that reads the parameters, one that keeps a key, one that has
-# another inside.
+# running statistics, one with those of each leaf, one that reads the parameters, one
+# that keeps a key, one that has another inside.
 TELLING = (
     "clip_by_value",
     "clip_by_norm_zscore",
+    "clip_by_leaf_average_norm",
     "nonfinite_random_step-shrink",
     "clip_or_random_step",
     "skip_steps-zscore",
@@ -129,7 +130,9 @@ def test_under_masked_and_multi_transform(name):
         assert same({"a": two["a"], "b": two["b"]}, alone)
         assert same(one["hidden"], hidden["hidden"])
         assert same(two["hidden"], 2 * hidden["hidden"])
-    assert same(masked_state.inner_state, alone_state)
+    # A state with a place for each leaf has one for the hidden leaf too.
+    inner, alone = map(jax.tree.leaves, (masked_state.inner_state, alone_state))
+    assert same(inner, alone)
 
 
 @each_variant(fast=TELLING)
