@@ -6,6 +6,10 @@ Here the plain sum is formed first, as everywhere else. Only when it cannot be
 trusted does the rare branch of a scalar `lax.cond` run a second pass over the
 tree, lifted into range by a power of two. `jax.vmap` turns the `cond` into a
 select, so that each member of an ensemble pays for both passes.
+
+A GPU would hand the condition to the host and wait. There the plain sum and those
+lifted up and down are formed alike, of one reading of each leaf where XLA fuses them,
+and one is selected.
 """
 
 import functools
@@ -28,6 +32,7 @@ from optax_ltd._numerics.shards import (
 
 ArrayTree: TypeAlias = Any
 _Leaves: TypeAlias = tuple[jax.Array, ...]
+_Measured: TypeAlias = tuple[jax.Array, ...]  # sum of squares, lift, first bad leaf
 
 
 class TreeNorm(NamedTuple):
@@ -137,20 +142,24 @@ def _accumulation_dtype(leaves: _Leaves) -> np.dtype:
     return jnp.result_type(*(real_dtype(leaf.dtype) for leaf in leaves))
 
 
+def _vanishing(dtype: np.dtype, entries: int) -> float:
+    """The sum of squares below which a lifted one is formed."""
+    # Squares below `tiny` are lost. They matter once all of them together could
+    # reach the last digit of the sum; the cap keeps the lifted sum in range.
+    info = jnp.finfo(dtype)
+    lost = float(info.tiny) / float(info.eps) * entries
+    return min(lost, 2.0 ** (-int(info.maxexp) // 2 - 2))
+
+
 # Jitted, so that an update outside `jit` compiles the `cond` once, not every time.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
 def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns root, lift and the position of the first bad leaf (or -1)."""
     dtype = _accumulation_dtype(leaves)
-    info = jnp.finfo(dtype)
-    exponent = int(info.maxexp)
-    # Squares below `tiny` are lost. They matter once all of them together could
-    # reach the last digit of the sum; the cap keeps the lifted sum in range.
+    exponent = int(jnp.finfo(dtype).maxexp)
     entries = sum(leaf.size * shard_count(leaf, axes) for leaf in leaves)
-    vanishing = min(
-        float(info.tiny) / float(info.eps) * entries, 2.0 ** (-exponent // 2 - 2)
-    )
+    vanishing = _vanishing(dtype, entries)
     up, down = 2.0 ** (3 * exponent // 4), 2.0 ** (-3 * exponent // 4)
     zero = jnp.zeros((), dtype)
 
@@ -161,20 +170,32 @@ def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax
     # Over all shards before it is judged, so that they take the same branch.
     total = sum(sums_of_squares(leaves, None), zero)
 
-    def ordinary(_: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        # Of the type of the total: inside `jax.shard_map` it may vary over an axis.
-        return total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
+    trusted = (total >= vanishing) & jnp.isfinite(total)
+    # Of the type of the total: inside `jax.shard_map` it may vary over an axis.
+    plain = total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
 
-    def lifted(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        lift = jnp.where(total < vanishing, up, down).astype(dtype)
+    def lifted(leaves: _Leaves, lift: jax.Array) -> _Measured:
         sums = jnp.stack(sums_of_squares(leaves, lift))
         bad = ~jnp.isfinite(sums)
         first = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
         return jnp.sum(sums), lift, first
 
-    # Both branches return scalars: a branch that returned the tree would copy it.
-    trusted = (total >= vanishing) & jnp.isfinite(total)
-    square, lift, first = lax.cond(trusted, ordinary, lifted, leaves)
+    def rarely(leaves: _Leaves) -> _Measured:
+        lift = jnp.where(total < vanishing, up, down).astype(dtype)
+        # Both branches return scalars: one that returned the tree would copy it.
+        return lax.cond(trusted, lambda _: plain, lambda x: lifted(x, lift), leaves)
+
+    def at_once(leaves: _Leaves) -> _Measured:
+        ends = [lifted(leaves, jnp.full_like(total, lift)) for lift in (up, down)]
+        return tuple(
+            jnp.where(trusted, x, jnp.where(total < vanishing, high, low))
+            for x, high, low in zip(plain, *ends, strict=True)
+        )
+
+    # A GPU waits for the host at a condition, but not for two more products a number.
+    square, lift, first = lax.platform_dependent(
+        leaves, cuda=at_once, rocm=at_once, default=rarely
+    )
     return jnp.sqrt(square), lift, first
 
 
