@@ -215,6 +215,18 @@ def test_the_norm_is_exact_up_to_rounding(dtype, digits):
 
 
 @pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_a_shape_more_brings_no_loop_to_compile(direction):
+    tx = loose(ltd.clip_or_random_step(1.0, key=0, direction=direction))
+
+    def loops(shapes: int) -> int:
+        tree = [np.zeros(n + 1, np.float32) for n in range(shapes)]
+        program = jax.jit(tx.update).lower(tree, tx.init(tree)).as_text()
+        return program.count("stablehlo.while")
+
+    assert loops(5) == loops(2)
+
+
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
 def test_one_entry(direction):
     step = _step(tree=np.array([np.inf], np.float32), direction=direction)
     # Length by norm and that by the entry are rounded one after the other.
