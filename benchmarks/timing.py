@@ -4,7 +4,7 @@ Timings of one process drift with the machine, so contestants take turns.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,17 +60,46 @@ def interleave(
     Returns:
       Seconds, [rounds], by name.
     """
+    return interleave_chains(contestants, (1,), rounds=rounds, warmup=warmup)[1]
+
+
+def interleave_chains(
+    contestants: Mapping[str, Contestant],
+    lengths: Sequence[int],
+    *,
+    rounds: int = 30,
+    warmup: int = 3,
+) -> dict[int, dict[str, np.ndarray]]:
+    """Times chains of steps that are launched without waiting for one another.
+
+    Args:
+      contestants: by name.
+      lengths: how many steps are in a chain; each turn times one chain of each length.
+      rounds: how many timings of each to keep.
+      warmup: how many rounds to throw away first.
+
+    Returns:
+      Seconds a step, [rounds], by length and name.
+    """
     carries = {name: contestant.carry for name, contestant in contestants.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     names = list(contestants)
+    seconds: dict[int, dict[str, list[float]]] = {
+        length: {name: [] for name in names} for length in lengths
+    }
     shuffled = np.random.default_rng(0)
     for i in range(warmup + rounds):
         # Nobody always runs in the wake of the same neighbour.
         for name in (names[j] for j in shuffled.permutation(len(names))):
-            jax.block_until_ready(carries[name])
-            start = time.perf_counter()
-            carries[name] = contestants[name].step(carries[name])
-            jax.block_until_ready(carries[name])
-            if i >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: np.asarray(values) for name, values in seconds.items()}
+            for length in lengths:
+                jax.block_until_ready(carries[name])
+                start = time.perf_counter()
+                for _ in range(length):
+                    carries[name] = contestants[name].step(carries[name])
+                jax.block_until_ready(carries[name])
+                if i >= warmup:
+                    passed = time.perf_counter() - start
+                    seconds[length][name].append(passed / length)
+    return {
+        length: {name: np.asarray(values) for name, values in of_length.items()}
+        for length, of_length in seconds.items()
+    }

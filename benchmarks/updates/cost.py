@@ -3,7 +3,8 @@
 A whole update, jitted and donated, from the gradient to the new parameters, against
 the same with `optax.clip_by_global_norm`. *Metrics returned* is the same update whose
 caller reads `optax_ltd.metrics` after every step; the state records what they are made
-of in any case. `optax.apply_if_finite` stands around that clip and the optimiser,
+of in any case. A loop that does not wait after each update is timed as well, by chains
+of ten. `optax.apply_if_finite` stands around that clip and the optimiser,
 `skip_steps` around the optimiser alone.
 
 `clip_or_random_step` is the form to use. Chained, `nonfinite_random_step` and
@@ -26,6 +27,7 @@ from benchmarks.updates import settings
 from benchmarks.updates.settings import SETTINGS, Setting
 
 OPTIMIZERS = {"sgd": lambda: optax.sgd(1e-2), "adam": lambda: optax.adam(1e-3)}
+CHAIN = 10  # How many updates a real loop may launch before it waits.
 GUARDS = {
     settings.NONE: optax.identity,
     settings.OPTAX_CLIP: lambda: optax.clip_by_global_norm(1.0),
@@ -109,11 +111,20 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
             contestants[name] = contestant(name, setting, gradient)
         except TypeError as error:
             failed[name] = f"TypeError: {str(error).splitlines()[0]}"
-    seconds = timing.interleave(contestants, rounds=rounds)
+    timed = timing.interleave_chains(contestants, (1, CHAIN), rounds=rounds)
     measure = settings.OPTAX_CLIP
-    case = setting._asdict()
+    chained = {
+        name: records.quartiles(seconds / timed[CHAIN][measure])
+        for name, seconds in timed[CHAIN].items()
+    }
     return records.record(
-        "update_cost", case, contestants, seconds, measure=measure, failed=failed
+        "update_cost",
+        setting._asdict(),
+        contestants,
+        timed[1],
+        measure=measure,
+        failed=failed,
+        chained={"updates": CHAIN, "ratio": chained},
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.markdown import number, spread
 from benchmarks.records import Entry
-from benchmarks.sections import target_cells, where
+from benchmarks.sections import target_cells, timed, where
 from benchmarks.updates.settings import CHAINED, OPTAX_CLIP, SETTINGS, TARGETS, Setting
 from optax_ltd.experiments.studies.markdown import table
 
@@ -23,6 +23,23 @@ def targets(entries: Sequence[Entry]) -> str:
                 rows.append([title(entry), *target_cells(entry, *pair, limit)])
         rows.append([title(entry), *target_cells(entry, CHAINED, OPTAX_CLIP, None)])
     return table(["update", "ratio", "seen", "to reach", "reached"], rows)
+
+
+def chains(entries: Sequence[Entry]) -> list[str]:
+    """What updates cost that are launched without waiting, if any record has it."""
+    rows = [
+        [title(entry), str(chained["updates"]), f"`{name}`", spread(ratio)]
+        for entry in entries
+        if (chained := entry.get("chained"))
+        for name, ratio in chained["ratio"].items()
+    ]
+    heads = ["update", "launched at once", "contestant", "ratio"]
+    return ["### Launched without waiting", table(heads, rows)] if rows else []
+
+
+def cost(entries: Sequence[Entry]) -> list[str]:
+    """All that the records of an update's cost say."""
+    return [*timed(targets, title)(entries), *chains(entries)]
 
 
 def random_steps(entries: Sequence[Entry]) -> str:

@@ -6,6 +6,10 @@ Here the plain sum is formed first, as everywhere else. Only when it cannot be
 trusted does the rare branch of a scalar `lax.cond` run a second pass over the
 tree, lifted into range by a power of two. `jax.vmap` turns the `cond` into a
 select, so that each member of an ensemble pays for both passes.
+
+A GPU would hand the condition to the host and wait. There the plain sum and those
+lifted up and down are formed alike, of one reading of each leaf where XLA fuses them,
+and one is selected.
 """
 
 import functools
@@ -28,6 +32,7 @@ from optax_ltd._numerics.shards import (
 
 ArrayTree: TypeAlias = Any
 _Leaves: TypeAlias = tuple[jax.Array, ...]
+_Measured: TypeAlias = tuple[jax.Array, ...]  # sum of squares, lift, first bad leaf
 
 
 class TreeNorm(NamedTuple):
@@ -172,20 +177,32 @@ def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax
     # Over all shards before it is judged, so that they take the same branch.
     total = sum(sums_of_squares(leaves, None), zero)
 
-    def ordinary(_: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        # Of the type of the total: inside `jax.shard_map` it may vary over an axis.
-        return total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
+    trusted = (total >= least) & jnp.isfinite(total)
+    # Of the type of the total: inside `jax.shard_map` it may vary over an axis.
+    plain = total, jnp.ones_like(total), jnp.full_like(total, -1, jnp.int32)
 
-    def lifted(leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax.Array]:
-        lift = jnp.where(total < least, up, down).astype(dtype)
+    def lifted(leaves: _Leaves, lift: jax.Array) -> _Measured:
         sums = jnp.stack(sums_of_squares(leaves, lift))
         bad = ~jnp.isfinite(sums)
         first = jnp.where(jnp.any(bad), jnp.argmax(bad), -1).astype(jnp.int32)
         return jnp.sum(sums), lift, first
 
-    # Both branches return scalars: a branch that returned the tree would copy it.
-    trusted = (total >= least) & jnp.isfinite(total)
-    square, lift, first = lax.cond(trusted, ordinary, lifted, leaves)
+    def rarely(leaves: _Leaves) -> _Measured:
+        lift = jnp.where(total < least, up, down).astype(dtype)
+        # Both branches return scalars: one that returned the tree would copy it.
+        return lax.cond(trusted, lambda _: plain, lambda x: lifted(x, lift), leaves)
+
+    def at_once(leaves: _Leaves) -> _Measured:
+        ends = [lifted(leaves, jnp.full_like(total, lift)) for lift in (up, down)]
+        return tuple(
+            jnp.where(trusted, x, jnp.where(total < least, high, low))
+            for x, high, low in zip(plain, *ends, strict=True)
+        )
+
+    # A GPU waits for the host at a condition, but not for two more products a number.
+    square, lift, first = lax.platform_dependent(
+        leaves, cuda=at_once, rocm=at_once, default=rarely
+    )
     return jnp.sqrt(square), lift, first
 
 

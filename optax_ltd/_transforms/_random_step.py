@@ -27,8 +27,9 @@ from optax_ltd._numerics.shards import (
     shard_count,
     shard_key,
     split_axes,
+    sum_over_shards,
 )
-from optax_ltd._numerics.tree_norm import entry_count, tree_norm
+from optax_ltd._numerics.tree_norm import entry_count
 from optax_ltd._transforms._key import typed_key
 
 Direction: TypeAlias = Literal["signs", "sphere"]
@@ -146,8 +147,8 @@ def _words(
 def _bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Random words: a counter that is mixed with the key twice.
 
-    They are good enough for signs, and have fewer rounds to compile than those of
-    `jax.random.bits`.
+    They are good enough for signs and directions, and have fewer rounds to compile than
+    those of `jax.random.bits`. After 2^32 of them they repeat.
     """
     # What that saves of a whole step is under "Random bits" in `benchmarks/README.md`.
     first, second = jax.random.key_data(key)
@@ -201,40 +202,48 @@ def _sphere(
 ) -> list[jax.Array]:
     """Normal numbers, brought to norm `length`."""
     groups, places = _grouped(leaves, axes)
-    stacks = _normals(groups, axes, key, length, needed)
+    stacks, indices, norm = _normals(groups, axes, key, needed)
+    factor = length / norm
     steps = []
     for leaf, (group, i) in zip(leaves, places, strict=True):
-        steps.append(_combined(_reachable(stacks[group][i], leaf), leaf))
+        normal = lax.dynamic_index_in_dim(stacks[group], indices[i], keepdims=False)
+        step = normal * _reachable(factor, normal)
+        steps.append(_combined(_reachable(step, leaf), leaf))
     return steps
 
 
 def _normals(
-    groups: tuple[_Group, ...],
-    axes: Axes,
-    key: jax.Array,
-    length: Any,
-    needed: jax.Array,
-) -> list[jax.Array]:
+    groups: tuple[_Group, ...], axes: Axes, key: jax.Array, needed: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
+    """Normal numbers, the indices that `_words` returns too, and the norm of all."""
+    shapes = [(group.size, *group.shape) for group in groups]
     keys = _group_keys(groups, key)
+    indices = range(max(group.size for group in groups))
 
-    def draw() -> list[jax.Array]:
+    def draw() -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
         normals = [
-            jax.random.normal(k, (group.size, *group.shape), group.dtype)
-            for k, group in zip(keys, groups, strict=True)
+            _normal(_bits(k, shape), group.dtype)
+            for k, shape, group in zip(keys, shapes, groups, strict=True)
         ]
-        norm = tree_norm(normals, axes).norm
-        return [
-            (normal * _reachable(length / norm, normal)).astype(normal.dtype)
-            for normal in normals
-        ]
+        squares = [jnp.sum(jnp.square(normal)) for normal in normals]
+        norm = jnp.sqrt(sum(sum_over_shards(squares, normals, axes)))
+        return normals, [jnp.asarray(i, jnp.int32) for i in indices], norm
 
-    def rest() -> list[jax.Array]:
-        return [
-            _zeros(k, (group.size, *group.shape), group.dtype)
-            for k, group in zip(keys, groups, strict=True)
-        ]
+    def rest() -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
+        rows = zip(keys, shapes, groups, strict=True)
+        normals = [_zeros(k, shape, group.dtype) for k, shape, group in rows]
+        squares = [_zeros(k, (), g.dtype) for k, g in zip(keys, groups, strict=True)]
+        norm = jnp.sqrt(sum(sum_over_shards(squares, squares, axes)))
+        return normals, [jnp.zeros((), jnp.int32) for _ in indices], norm
 
     return lax.cond(needed, draw, rest)
+
+
+def _normal(words: jax.Array, dtype: Any) -> jax.Array:
+    """Normal numbers of random words, never 0, so that no norm is."""
+    # The odd multiples of 2^-24 between -1 and 1, each as likely as the others.
+    odd = (words >> 8).astype(jnp.int32) * 2 + 1 - 2**24
+    return math.sqrt(2) * lax.erf_inv(odd.astype(dtype) * 2.0**-24)
 
 
 def _grouped(

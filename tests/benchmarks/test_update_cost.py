@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import timing
 from benchmarks.updates import cost, tables
 from benchmarks.updates.settings import (
     APPLY_IF_FINITE,
@@ -99,3 +100,21 @@ def test_what_is_missing_is_left_empty():
 def test_the_table_of_targets_is_of_finite_gradients():
     entry = _entry(SGD._replace(gradient="nan"), {GUARD: 1.0, OPTAX_CLIP: 1.0})
     assert len(tables.targets([entry]).splitlines()) == 2
+
+
+def test_chains_of_updates_are_told_where_a_record_has_them():
+    old = _entry(SGD, {GUARD: 1.0, OPTAX_CLIP: 1.0})
+    assert tables.chains([old]) == []
+    ratio = {GUARD: {"median": 1.05, "lower": 1.0, "upper": 1.1}}
+    new = {**old, "chained": {"updates": 10, "ratio": ratio}}
+    _, table = tables.chains([old, new])
+    assert table.splitlines()[-1].endswith(f"| 10 | `{GUARD}` | 1.05 (1 to 1.1) |")
+
+
+def test_a_chain_counts_its_steps():
+    contestant = timing.Contestant(lambda carry: carry + 1, jnp.zeros(()))
+    seconds = timing.interleave_chains({"a": contestant}, (1, 10), rounds=2, warmup=0)
+    assert {length: of["a"].shape for length, of in seconds.items()} == {
+        1: (2,),
+        10: (2,),
+    }

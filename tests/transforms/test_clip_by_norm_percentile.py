@@ -1,5 +1,6 @@
 """The threshold is a norm of the recent ones, chosen by its rank."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -41,7 +42,10 @@ def test_the_formula(percentile, window_size, seed):
     np.testing.assert_allclose(after, clipped, rtol=1e-6)
     window = states.norms[-1]
     assert window.shape == (window_size,)
-    np.testing.assert_array_equal(window[window >= 0], np.array(seen, np.float32))
+    # Elsewhere the square root of a square may be one unit in the last place off.
+    off = 0 if jax.default_backend() == "cpu" else 1
+    seen = np.array(seen, np.float32)
+    np.testing.assert_array_max_ulp(window[window >= 0], seen, off)
 
 
 @pytest.mark.parametrize("scale", [ORDERS, 1 / ORDERS])
