@@ -22,6 +22,7 @@ from optax_ltd._numerics.tree_norm import (
     accumulation_dtype,
     lifts,
     sum_of_squares,
+    unless_on_gpu,
     vanishing,
 )
 
@@ -111,7 +112,17 @@ def _lifted_squares(
 
     # Both branches return a vector: one that returned the tree would copy it.
     settled = finite & jnp.all(~small | (np.array(sizes) == 0))
-    squares, finite = lax.cond(settled, lambda _: (plain, finite), lifted, leaves)
+
+    def rarely(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        return lax.cond(settled, lambda _: (plain, finite), lifted, leaves)
+
+    def at_once(leaves: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        each = [jnp.asarray(lift, dtype) for lift in (up, down)]
+        high, low = (sums(leaves, [lift] * len(leaves))[0] for lift in each)
+        squares = jnp.where(trusted, plain, jnp.where(small, high, low))
+        return squares, jnp.all(jnp.isfinite(squares))
+
+    squares, finite = unless_on_gpu(rarely, at_once, leaves)
     return squares, lax.stop_gradient(lift), finite
 
 

@@ -21,11 +21,11 @@ GRADIENTS = {
     "inf": [1, np.inf],
     "nan": [np.nan, np.inf],
 }
-TX = loose(ltd.clip_by_global_norm(1.0))
-
-
-def _update(gradient: Any) -> Any:
-    return TX.update(gradient, TX.init(gradient))
+CLIPS = {
+    "whole": loose(ltd.clip_by_global_norm(1.0)),
+    "each leaf": loose(ltd.clip_by_leaf_average_norm(max_norm=1.0)),
+}
+each_clip = pytest.mark.parametrize("clip", CLIPS)
 
 
 def _gradient(kind: str) -> list[jax.Array]:
@@ -33,23 +33,29 @@ def _gradient(kind: str) -> list[jax.Array]:
 
 
 @functools.cache
-def _programs(*platforms: str) -> Any:
+def _programs(clip: str, *platforms: str) -> Any:
     """What is lowered for these platforms, compiled for a CPU as if it were one."""
+
+    def update(gradient: Any) -> Any:
+        return CLIPS[clip].update(gradient, CLIPS[clip].init(gradient))
+
     anywhere = [jax.export.DisabledSafetyCheck.platform()]
     exported = jax.export.export(
-        jax.jit(_update), platforms=platforms, disabled_checks=anywhere
+        jax.jit(update), platforms=platforms, disabled_checks=anywhere
     )(_gradient("ordinary"))
     return jax.jit(exported.call).lower(_gradient("ordinary")).compile()
 
 
-@pytest.mark.parametrize("platform", ["cuda", "cpu"])
-def test_a_clip_has_a_condition_on_a_cpu_alone(platform):
-    conditions = re.findall(r" conditional\(", _programs(platform).as_text())
-    assert len(conditions) == (platform == "cpu")
+@each_clip
+def test_a_clip_has_a_condition_on_a_cpu_alone(clip):
+    programs = {name: _programs(clip, name).as_text() for name in ("cuda", "cpu")}
+    found = {k: len(re.findall(r" conditional\(", v)) for k, v in programs.items()}
+    assert found["cuda"] == 0 < found["cpu"]
 
 
+@each_clip
 @pytest.mark.parametrize("kind", GRADIENTS)
-def test_a_gpu_sees_the_same_norm(kind):
-    seen = jax.device_get(_programs("cuda")(_gradient(kind)))
-    expected = jax.device_get(_programs("cpu")(_gradient(kind)))
+def test_a_gpu_sees_the_same_norm(kind, clip):
+    seen = jax.device_get(_programs(clip, "cuda")(_gradient(kind)))
+    expected = jax.device_get(_programs(clip, "cpu")(_gradient(kind)))
     jax.tree.map(np.testing.assert_array_equal, seen, expected)
