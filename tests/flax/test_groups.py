@@ -110,15 +110,14 @@ def _by_unroll() -> Any:
         )
         return jnp.sum(outputs[-1] ** 2) / B
 
+    @jax.jit
+    def run(params: Any, records: Any) -> Any:
+        value, (grads, records) = jax.value_and_grad(loss, (0, 1))(params, records)
+        of_layer = ltd.LayerFlow.from_record
+        return value, {f"rnn/{k}": of_layer(r) for k, r in records.items()}, grads
+
     zeros = dict.fromkeys(("fast", "slow"), ltd.FlowRecord.zeros((T, B)))
-    value, (grads, records) = jax.jit(jax.value_and_grad(loss, (0, 1)))(
-        _weights(), zeros
-    )
-    flow = {
-        f"rnn/{name}": ltd.LayerFlow.from_record(record)
-        for name, record in records.items()
-    }
-    return value, flow, grads
+    return run(_weights(), zeros)
 
 
 def test_gradients_and_reports_are_those_of_unroll():
@@ -130,12 +129,16 @@ def test_gradients_and_reports_are_those_of_unroll():
 
 def test_the_groups_of_a_layer_that_is_the_model_have_their_names_alone():
     last = lambda y: jnp.sum(y[:, -1])
-    rnn = ltd.FlowRNN(NNXCell(), flow_groups=GROUPS)
-    report = ltd.gradient_flow(lambda model, x: last(model(x)), rnn, X)
-    assert list(report.layers) == ["fast", "slow"]
     layer: Any = ltd.linen.FlowRNN(LinenCell(), flow_groups=GROUPS)
-    params = layer.init(jax.random.key(0), X)
-    loss_fn = lambda params, x: last(layer.apply(params, x))
-    report = ltd.linen.gradient_flow(loss_fn, params, X)
-    assert list(report.layers) == ["fast", "slow"]
-    assert report.layers["slow"].horizon().shape == (B,)
+
+    def layers(x: Any) -> Any:
+        rnn = ltd.FlowRNN(NNXCell(), flow_groups=GROUPS)
+        of_nnx = ltd.gradient_flow(lambda model, x: last(model(x)), rnn, x)
+        loss_fn = lambda params, x: last(layer.apply(params, x))
+        params = layer.init(jax.random.key(0), x)
+        of_linen = ltd.linen.gradient_flow(loss_fn, params, x)
+        for report in (of_nnx, of_linen):
+            assert list(report.layers) == ["fast", "slow"]
+        return of_linen.layers["slow"].horizon()
+
+    assert jax.eval_shape(layers, X).shape == (B,)

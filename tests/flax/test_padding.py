@@ -12,6 +12,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.recurrent.oracles import assert_close
+from tests.slow import slow_but
 
 B, T, F, H = 3, 6, 2, 3
 _rng = np.random.default_rng(0)
@@ -38,13 +39,10 @@ def linen_layer(layer: Any, **options: Any) -> tuple[Any, Any]:
     return LINEN_VARIABLES, layer(nn.SimpleCell(H), **options).apply
 
 
+NNX = nnx_layer, ltd.FlowRNN, nnx.RNN
+LINEN = linen_layer, ltd.linen.FlowRNN, nn.RNN
 BOTH = pytest.mark.parametrize(
-    ("make", "ours", "of_flax"),
-    [
-        (nnx_layer, ltd.FlowRNN, nnx.RNN),
-        (linen_layer, ltd.linen.FlowRNN, nn.RNN),
-    ],
-    ids=["nnx", "linen"],
+    ("make", "ours", "of_flax"), [NNX, LINEN], ids=["nnx", "linen"]
 )
 
 
@@ -57,8 +55,9 @@ def test_lengths_beyond_the_time_axis(make: Any, ours: Any, of_flax: Any):
         return apply(params, X, seq_lengths=lengths, initial_carry=START)
 
     beyond, whole = np.array([8, 300, 4]), np.array([6, 6, 4])
-    assert_close(run(ours, beyond), run(of_flax, beyond), 1e-5, 1e-6)
-    of_reversed = partial(run, ours, reverse=True, keep_order=True)
+    both = jax.jit(lambda lengths: [run(layer, lengths) for layer in (ours, of_flax)])
+    assert_close(*both(beyond), 1e-5, 1e-6)
+    of_reversed = jax.jit(partial(run, ours, reverse=True, keep_order=True))
     assert_close(of_reversed(beyond), of_reversed(whole), 0.0, 0.0)
     narrow = np.array([200, 255, 4], np.uint8)
     assert_close(of_reversed(narrow), of_reversed(whole), 0.0, 0.0)
@@ -68,29 +67,35 @@ def test_lengths_beyond_the_time_axis(make: Any, ours: Any, of_flax: Any):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_no_step_at_all(make: Any, ours: Any, of_flax: Any, reverse: bool):
     params, apply = make(ours, return_carry=True, reverse=reverse)
-    lengths = np.array([0, 4, 0])
-
-    def last(start: Any) -> Any:
-        return apply(params, X, seq_lengths=lengths, initial_carry=start)[0]
-
-    carry, back = jax.vjp(last, START)
-    assert_close(carry[::2], START[::2], 0.0, 0.0)
-    (to_start,) = back(jnp.ones((B, H)))
-    assert_close(to_start[::2], np.ones((2, H)), 0.0, 0.0)
     _, of_flax = make(of_flax, return_carry=True, reverse=reverse)
-    expected, _ = of_flax(params, X, seq_lengths=lengths, initial_carry=START)
+
+    @jax.jit
+    def everything(start: Any, lengths: Any) -> Any:
+        last = lambda start: apply(params, X, seq_lengths=lengths, initial_carry=start)
+        carry, back = jax.vjp(lambda start: last(start)[0], start)
+        expected, _ = of_flax(params, X, seq_lengths=lengths, initial_carry=start)
+        return carry, *back(jnp.ones((B, H))), expected
+
+    found = everything(START, np.array([0, 4, 0]))
+    carry, to_start, expected = map(np.asarray, found)
+    assert_close(carry[::2], START[::2], 0.0, 0.0)
+    assert_close(to_start[::2], np.ones((2, H)), 0.0, 0.0)
     assert_close(carry[1], expected[1], 1e-5, 1e-6)
 
 
-@BOTH
+REVERSE, OMEGA = {"reverse": True}, {"flow_weight": 1.0}
+
+
 @pytest.mark.parametrize(
-    "options", [{"reverse": True}, {"flow_weight": 1.0}], ids=["reverse", "omega"]
+    ("make", "ours", "options"),
+    slow_but(
+        [(*NNX[:2], REVERSE), (*LINEN[:2], OMEGA)],
+        [(*api[:2], options) for api in (NNX, LINEN) for options in (REVERSE, OMEGA)],
+    ),
+    ids=["nnx reverse", "nnx omega", "linen reverse", "linen omega"],
 )
-def test_what_nobody_reads_is_in_no_gradient(
-    make: Any, ours: Any, of_flax: Any, options: Any
-):
+def test_what_nobody_reads_is_in_no_gradient(make: Any, ours: Any, options: Any):
     """The gradient is that of the sequences cut at their length."""
-    del of_flax
     params, apply = make(ours, return_carry=True, **options)
 
     def loss(params: Any, x: Any, lengths: Any) -> Any:
@@ -108,6 +113,7 @@ def test_what_nobody_reads_is_in_no_gradient(
     same = np.array([4, 4, 4])
     to_params, to_x = grad(params, padded(same, np.nan), same)
     expected = grad(params, X[:, :4], same)
+    to_x = np.asarray(to_x)
     assert_close((to_params, to_x[:, :4]), expected, 1e-5, 1e-6)
     assert not np.any(to_x[:, 4:])
 
