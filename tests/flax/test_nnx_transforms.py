@@ -138,7 +138,7 @@ def test_a_carry_clip_whose_bound_is_an_array():
         return gradient(0.01), gradient(1.0), of_members
 
     found = gradient(jnp.float32(0.01))
-    expected, loose, of_members = run(np.float32([0.01, 1.0]))
+    expected, loose, of_members = run(np.array([0.01, 1.0], np.float32))
     assert_close(found, expected, RTOL, ATOL)
     assert not np.allclose(_leaves(loose)[0], _leaves(found)[0])
     first = [np.asarray(g)[0] for g in _leaves(of_members)]

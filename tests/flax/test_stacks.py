@@ -13,7 +13,7 @@ from tests.flax.models import ATOL, RTOL, B, T, squares
 from tests.recurrent.oracles import assert_close
 
 N, H = 3, 4
-X = np.sin(np.arange(B * T * H, dtype=np.float32)).reshape(B, T, H)
+X: Any = np.sin(np.arange(B * T * H, dtype=np.float32)).reshape(B, T, H)
 
 
 def _layer(rngs: nnx.Rngs) -> ltd.FlowRNN:

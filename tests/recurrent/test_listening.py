@@ -93,7 +93,7 @@ def test_members_that_differ_in_their_mask_alone():
     masks = np.arange(T)[:, None] + np.zeros((2, 1, B)) >= [[[0]], [[2]]]
 
     def loss(params: Any, inputs: Any) -> jax.Array:
-        def of_member(mask: jax.Array) -> jax.Array:
+        def of_member(mask: Any) -> jax.Array:
             h, _ = ltd.unroll(simple, params, CASE.carry, inputs, mask=mask)
             return jnp.sum(h**2)
 
@@ -128,10 +128,10 @@ def test_members_that_differ_in_key_or_bound_alone():
 
 
 def test_vmap_in_vmap_and_over_what_a_cell_closes_over():
-    weights = np.float32([0.2, 1.5])
+    weights = np.array([0.2, 1.5], np.float32)
     inputs = np.asarray(CASE.inputs)
 
-    def of_member(weight: jax.Array, params: Any, x: Any) -> jax.Array:
+    def of_member(weight: Any, params: Any, x: Any) -> jax.Array:
         cell = lambda _, h, x: simple(params | {"W": weight * params["W"]}, h, x)
         h, _ = ltd.unroll(cell, None, jnp.zeros(H), x, **OPTIONS)
         return jnp.sum(h**2)
