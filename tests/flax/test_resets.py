@@ -34,12 +34,12 @@ def linen_layer(**options) -> Any:
     return partial(rnn.apply, variables), cell
 
 
-def by_hand(cell, fresh=0.0) -> tuple[Any, Any]:
+def by_hand(cell, x, fresh=0.0) -> tuple[Any, Any]:
     """Carries and outputs ``[B, T, H]``, from a loop in Python."""
     carry, carries, outputs = jnp.asarray(GIVEN), [], []
     for t in range(T):
         carry = jnp.where(RESETS[:, t, None], fresh, carry)
-        carry, y = cell(carry, X[:, t])
+        carry, y = cell(carry, x[:, t])
         carries.append(carry)
         outputs.append(y)
     return jnp.stack(carries, 1), jnp.stack(outputs, 1)
@@ -47,37 +47,55 @@ def by_hand(cell, fresh=0.0) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("make", [nnx_layer, linen_layer])
 def test_every_layout_gives_the_same(make):
-    rnn, cell = make(flow_weight=1.0)
-    carries, outputs = by_hand(cell)
-    close = partial(chex.assert_trees_all_close, rtol=1e-5, atol=1e-6)
     given = {"initial_carry": GIVEN, "resets": RESETS}
-    close(rnn(X, return_carry="all", **given), (carries, outputs))
-    close(rnn(X, return_carry=True, **given), (carries[:, -1], outputs))
-    last = np.take_along_axis(carries, LENGTHS[:, None, None] - 1, axis=1)[:, 0]
-    close(rnn(X, return_carry=True, seq_lengths=LENGTHS, **given)[0], last)
     time_first = {"initial_carry": GIVEN, "resets": RESETS.T, "time_major": True}
-    close(rnn(X.swapaxes(0, 1), **time_first), outputs.swapaxes(0, 1))
     backwards = {"initial_carry": GIVEN, "resets": RESETS[:, ::-1], "reverse": True}
-    close(rnn(X[:, ::-1], **backwards), outputs)
-    close(rnn(X, reset_carry=0.5 * np.ones(H), **given), by_hand(cell, 0.5)[1])
+
+    @jax.jit
+    def run(x: Any) -> Any:
+        rnn, cell = make(flow_weight=1.0)
+        carries, outputs = by_hand(cell, x)
+        lasts = carries[np.arange(B), LENGTHS - 1]
+        return [
+            (rnn(x, return_carry="all", **given), (carries, outputs)),
+            (rnn(x, return_carry=True, **given), (carries[:, -1], outputs)),
+            (rnn(x, return_carry=True, seq_lengths=LENGTHS, **given)[0], lasts),
+            (rnn(x.swapaxes(0, 1), **time_first), outputs.swapaxes(0, 1)),
+            (rnn(x[:, ::-1], **backwards), outputs),
+            (rnn(x, reset_carry=0.5 * np.ones(H), **given), by_hand(cell, x, 0.5)[1]),
+        ]
+
+    for found, expected in run(X):
+        chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_layer_begins_anew_while_its_parameters_are_made():
     rnn = ltd.linen.FlowRNN(nn.GRUCell(H))
-    outputs, variables = rnn.init_with_output(jax.random.key(0), X, resets=RESETS)
-    chex.assert_trees_all_close(outputs, rnn.apply(variables, X, resets=RESETS))
+
+    @jax.jit
+    def run(x: Any) -> Any:
+        key = jax.random.key(0)
+        outputs, variables = rnn.init_with_output(key, x, resets=RESETS)
+        return outputs, rnn.apply(variables, x, resets=RESETS)
+
+    chex.assert_trees_all_close(*run(X))
 
 
 def reports(**call) -> list[ltd.LayerFlow]:
-    """Of the NNX layer and of the Linen layer, each called so."""
-    rnn, _ = nnx_layer()
-    (_, of_nnx), _ = ltd.value_and_grad(lambda rnn: jnp.sum(rnn(X, **call)))(rnn)
-    linen = ltd.linen.FlowRNN(nn.GRUCell(H))
-    params = linen.init(jax.random.key(0), X)
-    apply: Any = linen.apply
-    loss_fn = lambda params: jnp.sum(apply(params, X, **call))
-    (_, of_linen), _ = ltd.linen.value_and_grad(loss_fn)(params)
-    return [of_nnx[""], of_linen[""]]
+    """Of the NNX layer and of the Linen layer, each called so; one program."""
+
+    @jax.jit
+    def run(x: Any) -> list[ltd.LayerFlow]:
+        rnn, _ = nnx_layer()
+        (_, of_nnx), _ = ltd.value_and_grad(lambda rnn: jnp.sum(rnn(x, **call)))(rnn)
+        linen = ltd.linen.FlowRNN(nn.GRUCell(H))
+        params = linen.init(jax.random.key(0), x)
+        apply: Any = linen.apply
+        loss_fn = lambda params: jnp.sum(apply(params, x, **call))
+        (_, of_linen), _ = ltd.linen.value_and_grad(loss_fn)(params)
+        return [of_nnx[""], of_linen[""]]
+
+    return run(X)
 
 
 def test_reports_leave_resets_and_masked_steps_out():
@@ -91,7 +109,9 @@ def test_reports_leave_resets_and_masked_steps_out():
 
 
 def test_unequal_steps_refuse_resets():
-    cell = nnx.GRUCell(F, H, rngs=nnx.Rngs(0))
-    rnn = ltd.FlowRNN(cell, state_axes=nnx.StateAxes({...: nnx.Carry}))
+    def run(x: Any) -> Any:
+        axes = nnx.StateAxes({...: nnx.Carry})
+        return nnx_layer(state_axes=axes)[0](x, resets=RESETS)
+
     with pytest.raises(ValueError, match="`state_axes` must be the default"):
-        rnn(X, resets=RESETS)
+        jax.eval_shape(run, X)

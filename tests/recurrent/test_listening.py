@@ -1,6 +1,7 @@
 """`ltd.value_and_grad` and `gradient_flow` of losses that call `ltd.unroll`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ def over_examples(one: Callable[..., Any]) -> Callable[..., jax.Array]:
     return loss
 
 
+@functools.cache
 def recorded() -> ltd.LayerFlow:
     """What a record of zeros gives by hand."""
 
@@ -45,52 +47,61 @@ def recorded() -> ltd.LayerFlow:
         )
         return final_carry(*out)
 
-    zeros = ltd.FlowRecord.zeros((T, B))
-    return ltd.LayerFlow.from_record(jax.jit(jax.grad(loss))(zeros))
+    @jax.jit
+    def report() -> ltd.LayerFlow:
+        zeros = ltd.FlowRecord.zeros((T, B))
+        return ltd.LayerFlow.from_record(jax.grad(loss)(zeros))
+
+    return report()
+
+
+def both(loss: Any) -> Any:
+    """Loss, report and gradient, and beside them the plain gradient: one program."""
+    run = lambda *args: (ltd.value_and_grad(loss)(*args), jax.grad(loss)(*args))
+    ((_, flow), grads), expected = jax.jit(run)(CASE.params, CASE.inputs)
+    return flow, grads, expected
 
 
 def test_loss_gradient_and_report():
+    """Here without ``jax.jit`` around it."""
     (loss, flow), grads = ltd.value_and_grad(batched)(CASE.params, CASE.inputs)
-    expected = jax.value_and_grad(batched)(CASE.params, CASE.inputs)
+    # Nobody listens any more.
+    expected = jax.jit(jax.value_and_grad(batched))(CASE.params, CASE.inputs)
     assert_close((loss, grads), expected, RTOL, ATOL)
     assert list(flow) == ["unroll_0"]
     assert_close(flow["unroll_0"], recorded(), RTOL, ATOL)
     report = ltd.gradient_flow(batched, CASE.params, CASE.inputs)
     assert_close(report.layers, flow, RTOL, ATOL)
-    # Nobody listens any more.
-    assert_close(jax.grad(batched)(CASE.params, CASE.inputs), grads, RTOL, ATOL)
 
 
 @pytest.mark.parametrize("inside", [lambda f: f, jax.jit, jax.checkpoint])
 def test_each_example_under_vmap(inside: Any):
     """The loss is a mean, so δ of an example is 1/B of that of `final_carry`'s."""
     loss = over_examples(inside(of_one))
-    jax.grad(loss)(CASE.params, CASE.inputs)  # An inner jit has been traced before.
-    (_, flow), grads = jax.jit(ltd.value_and_grad(loss))(CASE.params, CASE.inputs)
+    # An inner jit has been traced before.
+    jax.eval_shape(jax.grad(loss), CASE.params, CASE.inputs)
+    flow, grads, plain = both(loss)
     seen, expected = flow["unroll_0"], recorded()
     assert_close(seen.gains, expected.gains, RTOL)
     assert_close(seen.error_norms, expected.error_norms, RTOL)
     np.testing.assert_array_equal(seen.horizon(0.5), expected.horizon(0.5))
-    assert_close(seen.omega, B * expected.omega, RTOL)
-    assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
+    assert_close(seen.omega, B * np.asarray(expected.omega), RTOL)
+    assert_close(grads, plain, RTOL, ATOL)
 
 
 def test_members_that_differ_in_their_mask_alone():
-    masks = (
-        jnp.arange(T)[:, None] + jnp.zeros((2, 1, B))
-        >= jnp.array([0, 2])[:, None, None]
-    )
+    masks = np.arange(T)[:, None] + np.zeros((2, 1, B)) >= [[[0]], [[2]]]
 
     def loss(params: Any, inputs: Any) -> jax.Array:
-        def of_member(mask: jax.Array) -> jax.Array:
+        def of_member(mask: Any) -> jax.Array:
             h, _ = ltd.unroll(simple, params, CASE.carry, inputs, mask=mask)
             return jnp.sum(h**2)
 
         return jnp.sum(jax.vmap(of_member)(masks))
 
-    (_, flow), grads = ltd.value_and_grad(loss)(CASE.params, CASE.inputs)
-    np.testing.assert_array_equal(flow["unroll_0"].active, jnp.swapaxes(masks, 0, 1))
-    assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
+    flow, grads, expected = both(loss)
+    np.testing.assert_array_equal(flow["unroll_0"].active, np.swapaxes(masks, 0, 1))
+    assert_close(grads, expected, RTOL, ATOL)
 
 
 def test_members_that_differ_in_key_or_bound_alone():
@@ -110,16 +121,17 @@ def test_members_that_differ_in_key_or_bound_alone():
         by_bound = jax.vmap(lambda bound: of_member(keys[0], bound))(jnp.ones(2))
         return jnp.sum(by_key) + jnp.sum(by_bound)
 
-    (_, flow), grads = ltd.value_and_grad(loss)(CASE.params, CASE.inputs)
+    flow, grads, expected = both(loss)
     for name in ("unroll_0", "unroll_1"):
         assert flow[name].gains.shape == (T, 2, B)
-    assert_close(grads, jax.grad(loss)(CASE.params, CASE.inputs), RTOL, ATOL)
+    assert_close(grads, expected, RTOL, ATOL)
 
 
 def test_vmap_in_vmap_and_over_what_a_cell_closes_over():
-    weights = jnp.linspace(0.2, 1.5, 2)
+    weights = np.array([0.2, 1.5], np.float32)
+    inputs = np.asarray(CASE.inputs)
 
-    def of_member(weight: jax.Array, params: Any, x: Any) -> jax.Array:
+    def of_member(weight: Any, params: Any, x: Any) -> jax.Array:
         cell = lambda _, h, x: simple(params | {"W": weight * params["W"]}, h, x)
         h, _ = ltd.unroll(cell, None, jnp.zeros(H), x, **OPTIONS)
         return jnp.sum(h**2)
@@ -128,13 +140,13 @@ def test_vmap_in_vmap_and_over_what_a_cell_closes_over():
         over = jax.vmap(jax.vmap(of_member, (None, None, 1)), (0, None, None))
         return jnp.sum(over(weights, params, inputs))
 
-    report = ltd.gradient_flow(loss, CASE.params, CASE.inputs)
-    seen = report.layers["unroll_0"]
-    assert seen.gains.shape == (T, 2, B)
+    report = ltd.gradient_flow(loss, CASE.params, inputs)
+    gains = np.asarray(report.layers["unroll_0"].gains)
+    assert gains.shape == (T, 2, B)
     for m, b in ((0, 1), (1, 2)):
         alone = lambda params, x, m=m: of_member(weights[m], params, x)
-        one = ltd.gradient_flow(alone, CASE.params, CASE.inputs[:, b])
-        assert_close(seen.gains[:, m, b], one.layers["unroll_0"].gains, RTOL, ATOL)
+        one = ltd.gradient_flow(alone, CASE.params, inputs[:, b])
+        assert_close(gains[:, m, b], one.layers["unroll_0"].gains, RTOL, ATOL)
 
 
 def test_several_calls_and_aux_and_argnums():
@@ -144,12 +156,17 @@ def test_several_calls_and_aux_and_argnums():
         again = jax.jit(batched)
         return first + second + again(params, inputs), steps
 
-    grad = ltd.value_and_grad(loss, argnums=(1, 0), has_aux=True)
-    ((value, aux), flow), grads = grad(CASE.inputs, CASE.params, 3)
-    plain = jax.value_and_grad(loss, argnums=(1, 0), has_aux=True)
-    (expected, _), expected_grads = plain(CASE.inputs, CASE.params, 3)
-    assert_close((value, grads), (expected, expected_grads), RTOL, ATOL)
-    assert aux == 3
+    options: Any = {"argnums": (1, 0), "has_aux": True}
+
+    @jax.jit
+    def run(*args: Any) -> Any:
+        found = ltd.value_and_grad(loss, **options)(*args)
+        return found, jax.value_and_grad(loss, **options)(*args)
+
+    found, expected = run(CASE.inputs, CASE.params, 3)
+    (value, flow), grads = found
+    assert_close((value, grads), expected, RTOL, ATOL)
+    assert value[1] == 3
     lengths = {name: one.gains.shape for name, one in flow.items()}
     assert lengths == {"unroll_0": (T, B), "unroll_1": (4, B), "unroll_2": (T, B)}
 
@@ -175,21 +192,26 @@ class Module:
 
 
 def test_a_module_of_another_library():
-    module = Module(CASE.params, jnp.tanh, jnp.arange(3), H)
+    module = Module(CASE.params, jnp.tanh, np.arange(3), H)
     loss = lambda module, x: jnp.sum(module(x) ** 2)
 
-    def of_params(params: Any) -> jax.Array:
-        return loss(dataclasses.replace(module, params=params), CASE.inputs)
+    def of_params(params: Any, x: Any) -> jax.Array:
+        return loss(dataclasses.replace(module, params=params), x)
 
-    (value, flow), grads = ltd.value_and_grad(loss)(module, CASE.inputs)
-    expected = jax.value_and_grad(of_params)(CASE.params)
-    assert_close((value, grads.params), expected, RTOL, ATOL)
-    assert (grads.activation, grads.steps, grads.size) == (None, None, None)
+    @jax.jit
+    def run(params: Any, x: Any) -> Any:
+        given = dataclasses.replace(module, params=params)
+        (value, flow), grads = ltd.value_and_grad(loss)(given, x)
+        assert (grads.activation, grads.steps, grads.size) == (None, None, None)
+        grad = ltd.value_and_grad(lambda m, x: loss(m, x), allow_int=True)
+        _, with_integers = grad(given, x)
+        assert with_integers.steps.dtype == jax.dtypes.float0
+        return flow, (value, grads.params), jax.value_and_grad(of_params)(params, x)
+
+    flow, found, expected = run(CASE.params, CASE.inputs)
+    assert_close(found, expected, RTOL, ATOL)
     report = ltd.gradient_flow(loss, module, CASE.inputs)
     assert_close(report.layers, flow, RTOL, ATOL)
-    grad = ltd.value_and_grad(lambda m, x: loss(m, x), allow_int=True)
-    (_, _), with_integers = grad(module, CASE.inputs)
-    assert with_integers.steps.dtype == jax.dtypes.float0
 
 
 def _in_a_scan(params: Any, inputs: Any) -> jax.Array:
@@ -244,4 +266,4 @@ def test_another_number_of_calls_in_the_second_run():
         return jnp.sum(jnp.stack([batched(params, inputs) for _ in runs]))
 
     with pytest.raises(ValueError, match="must make the same calls of `unroll`"):
-        ltd.value_and_grad(loss)(CASE.params, CASE.inputs)
+        jax.eval_shape(ltd.value_and_grad(loss), CASE.params, CASE.inputs)
