@@ -200,6 +200,10 @@ def both(params: Any, carry: Any, x: Any) -> Any:
     return (one, (two, count + 1)), (y, z)
 
 
+def read(outputs: jax.Array, scale: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.sin(3 * outputs[-1])) * scale.astype(outputs.dtype)
+
+
 def programs(dtype: Any, **options: Any) -> Any:
     """Both nets in one scan with groups, and each in a scan of its own.
 
@@ -209,9 +213,6 @@ def programs(dtype: Any, **options: Any) -> Any:
     params, starts, inputs = map(as_dtype, (PARAMS, STARTS, INPUTS))
     records = dict.fromkeys(NAMES, ltd.FlowRecord.zeros((T, B)))
     fresh = options.pop("reset_carry", (None, (None, None)))
-
-    def read(outputs: jax.Array, scale: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(3 * outputs[-1])) * scale.astype(dtype)
 
     def together(params: Any, records: Any, scales: Any) -> jax.Array:
         _, outputs = ltd.unroll(
