@@ -44,6 +44,15 @@ def test_a_loss_of_either_sign_is_judged_like_a_norm():
     np.testing.assert_array_equal(updates, [-1, -1, -1, -1, 0, -1, 0, -1, -1])
 
 
+def test_a_step_counts_under_the_first_cause_that_it_has():
+    """Norm and loss stand out, and the norm is above its bound in one step of two."""
+    tx = ltd.skip_steps(optax.sgd(1.0), zscore=3.0, max_norm=50.0, window=4, warmup=2)
+    ones = np.array([1, 1.1, 100, 20, 1], np.float32)
+    updates, state = after_norms(tx, ones, value=ones)
+    np.testing.assert_array_equal(updates == 0, [False, False, True, True, False])
+    assert skips(state) == {"max_norm": 1, "norm_zscore": 1}
+
+
 def test_equal_losses_may_differ_by_their_rounding():
     losses = jnp.array([0.5] * 6 + [0.5 + 2**-8, 0.75], jnp.bfloat16)
     tx = ltd.skip_steps(optax.sgd(1.0), zscore=6.0, window=6, warmup=6)
