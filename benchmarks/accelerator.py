@@ -5,8 +5,8 @@
 Each measurement has a process of its own and its share of the eight minutes. It writes
 a record as soon as a setting is done and begins none that its share would not suffice
 for; one that goes on beyond is stopped. JAX must see an accelerator. ``--tiny``
-measures the same without any size on whatever there is, and leaves the pages alone; its
-records say nothing but that all works.
+measures the same without any size on whatever there is, in any time, and leaves the
+pages alone; its records say nothing but that all works.
 """
 
 import argparse
@@ -57,25 +57,26 @@ def main(arguments: Sequence[str], package: ModuleType = benchmarks) -> int:
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in SECONDS]:
         parser.error(f"no measurement of an accelerator: {', '.join(unknown)}")
-    where = ["--tiny", str(options.tiny)] if options.tiny else ["--accelerator"]
     failed = False
     for name in options.names or SECONDS:
         print(f"== {name}", flush=True)
-        program = measurements(package)[name].program
-        status = _measure([sys.executable, "-m", program, *where], SECONDS[name])
+        command = [sys.executable, "-m", measurements(package)[name].program]
+        if options.tiny:
+            status = _run([*command, "--tiny", str(options.tiny)])
+        else:
+            within = ["--accelerator", "--seconds", str(SECONDS[name] - STARTING)]
+            status = _run([*command, *within], SECONDS[name])
         if status == REFUSED:
             return REFUSED
         failed |= status != 0
     if not options.tiny:
         for page in PAGES.values():
-            done = subprocess.run([sys.executable, "-m", page], check=False)
-            failed |= done.returncode != 0
+            failed |= _run([sys.executable, "-m", page]) != 0
     return int(failed)
 
 
-def _measure(command: list[str], seconds: float) -> int:
-    """Runs a program within its time; returns its exit status, 1 if it was stopped."""
-    command = [*command, "--seconds", str(seconds - STARTING)]
+def _run(command: list[str], seconds: float | None = None) -> int:
+    """Runs a program, so long at most; returns its exit status, 1 if it was stopped."""
     environment = ENVIRONMENT | os.environ
     try:
         done = subprocess.run(command, env=environment, timeout=seconds, check=False)

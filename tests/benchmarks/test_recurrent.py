@@ -165,6 +165,10 @@ def test_the_penalty_adds_no_loop_over_time():
         step = makers[name]()
         program = jax.jit(step.function).lower(step.carry, x).compile().as_text()
         counts[name] = loops.trip_counts(program or "")
+    if jax.default_backend() != "cpu":
+        # Nothing is taken in blocks there, and a turn may be many steps.
+        assert len(counts[ON]) == len(counts[OFF])
+        return
     assert counts[ON][2:]
     for turns in counts.values():
         assert turns[:2] == [time, time]
