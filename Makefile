@@ -18,7 +18,7 @@ NEWER ?= python3.12
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint format bench docs constraints clean
+.PHONY: help demo test test-slow lint format bench bench-gpu docs constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,8 +44,11 @@ format: $(VENV)/.test ## put the code in shape
 	@$(PY) -m ruff check --fix-only
 	@$(PY) -m ruff format
 
-bench: $(VENV)/.bench ## run the benchmarks and write their tables anew
-	@$(PY) -m benchmarks $(ARGS)
+bench: $(VENV)/.bench ## run the benchmarks on the CPU and write their tables anew
+	@JAX_PLATFORMS=$${JAX_PLATFORMS-cpu} $(PY) -m benchmarks $(ARGS)
+
+bench-gpu: $(VENV)/.bench-gpu ## those of a GPU, in less than eight minutes
+	@$(PY) -m benchmarks.accelerator $(ARGS)
 
 docs: $(VENV)/.docs ## the API pages, in docs/api/
 	@$(PY) -m pdoc --docformat google --math -o docs/api optax_ltd

@@ -5,7 +5,7 @@ and the quartiles of these ratios are what a table shows.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,21 @@ def ratios(
     return seconds(entry, contestant) / seconds(entry, measure)
 
 
+def fastest(entry: Mapping[str, Any], contestants: Sequence[str]) -> str:
+    """The contestant of the least median time.
+
+    Args:
+      entry: the record.
+      contestants: some of which may not be in the record.
+
+    Returns:
+      Its name; the first if the record has none of them.
+    """
+    there = [name for name in contestants if name in entry["contestants"]]
+    median = lambda name: float(np.median(seconds(entry, name)))
+    return min(there, key=median, default=contestants[0])
+
+
 def write(entry: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     """Writes a record to a file named after its benchmark, case and platform.
 
@@ -124,13 +139,14 @@ def write(entry: Mapping[str, Any], folder: Path = RESULTS) -> Path:
     return path
 
 
-def write_and_show(entry: Mapping[str, Any]) -> None:
+def write_and_show(entry: Mapping[str, Any], folder: Path = RESULTS) -> None:
     """Writes a record and prints its ratios.
 
     Args:
       entry: what `record` returned.
+      folder: where to.
     """
-    print(write(entry))
+    print(write(entry, folder))
     for name, result in entry["contestants"].items():
         ratio = result["ratio"]
         print(

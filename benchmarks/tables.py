@@ -27,7 +27,9 @@ HEADER = """\
 writes this page anew from the records in `results/`, which hold every single timing. In
 a table of times the contestants took turns in one process. A ratio is to the contestant
 in *italics* in the same round; the numbers are the median of all rounds and, in
-brackets, the quartiles. Compilation is not in them.
+brackets, the quartiles. Compilation is not in them. `make bench-gpu` measures the cost
+of Ω and of updates on a GPU or TPU, at the sizes that matter there and in less than
+eight minutes; what was seen there ends in *on gpu* or *on tpu*.
 
 How far back networks learn, and by which method, stands on
 [a page of its own](reproduced/README.md).

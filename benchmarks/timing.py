@@ -19,11 +19,13 @@ class Contestant(NamedTuple):
         donate the carry.
       carry: the first carry.
       compile_seconds: what making `step` took.
+      executable: the compiled program, where JAX made it.
     """
 
     step: Callable[[Any], Any]
     carry: Any
     compile_seconds: float = 0.0
+    executable: Any = None
 
 
 def compiled(
@@ -44,7 +46,8 @@ def compiled(
     start = time.perf_counter()
     executable = jitted.lower(carry, *constants).compile()
     seconds = time.perf_counter() - start
-    return Contestant(lambda carry: executable(carry, *constants), carry, seconds)
+    step = lambda carry: executable(carry, *constants)
+    return Contestant(step, carry, seconds, executable)
 
 
 def interleave(

@@ -11,13 +11,18 @@ on nothing but sums; on accelerators there is none.
 
 from typing import Any
 
-import jax
-
 from benchmarks import records, timing
 from benchmarks.cases import measure_each
 from benchmarks.recurrent.contestants.training_steps import sample, training_steps
 from benchmarks.recurrent.loops import trip_counts
-from benchmarks.recurrent.settings import LENGTH_SETTINGS, OFF, ON, Setting
+from benchmarks.recurrent.settings import (
+    ACCELERATOR_LENGTH_SETTINGS,
+    LENGTH_SETTINGS,
+    OFF,
+    ON,
+    TINY,
+    Setting,
+)
 
 
 def run(setting: Setting, rounds: int) -> dict[str, Any]:
@@ -31,12 +36,11 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
       The record, with the trip counts of all loops, by contestant.
     """
     x, makers = sample(setting), training_steps(setting)
-    loops, entrants = {}, {}
-    for name in (OFF, ON):
-        step = makers[name]()
-        executable = jax.jit(step.function).lower(step.carry, x).compile()
-        loops[name] = trip_counts(executable.as_text() or "")
-        entrants[name] = timing.compiled(*step, x)
+    entrants = {name: timing.compiled(*makers[name](), x) for name in (OFF, ON)}
+    loops = {
+        name: trip_counts(entrant.executable.as_text() or "")
+        for name, entrant in entrants.items()
+    }
     seconds = timing.interleave(entrants, rounds=rounds)
     case = setting._asdict()
     return records.record(
@@ -45,4 +49,11 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    measure_each(LENGTH_SETTINGS, run, rounds=15, about=__doc__)
+    measure_each(
+        LENGTH_SETTINGS,
+        run,
+        rounds=15,
+        about=__doc__,
+        accelerator=ACCELERATOR_LENGTH_SETTINGS,
+        tiny=[TINY],
+    )

@@ -5,22 +5,24 @@ compiled step: arguments (parameters and input), results that do not take the pl
 an argument, and temporaries at their peak. *Resident* is how far the peak of the
 process's resident memory rises while it runs the compiled step three times, each
 contestant in a process of its own: a witness, good to about a tenth where it is large,
-and mostly pages of code and stacks below some ten megabytes. Linux only.
+and mostly pages of code and stacks below some ten megabytes. Linux only. For an
+accelerator, whose memory XLA alone lays out, some contestants are compiled, and nothing
+is run.
 
     python -m benchmarks.recurrent.memory
 """
 
-import argparse
 import ctypes
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from benchmarks import records
+from benchmarks import cases, records
 from benchmarks.recurrent.contestants.training_steps import sample, training_steps
 from benchmarks.recurrent.settings import (
     MEMORY_SETTINGS,
@@ -30,10 +32,12 @@ from benchmarks.recurrent.settings import (
     ON,
     QUARTER,
     REMAT,
+    TINY,
     Setting,
 )
 
 CONTESTANTS = (NNX, OFF, ON, QUARTER, REMAT, NAIVE)
+COMPILED_ALONE = (NNX, OFF, ON, REMAT)
 STATUS = Path("/proc/self/status")
 FORGET_THE_PEAK = Path("/proc/self/clear_refs")
 
@@ -69,30 +73,44 @@ def resident_bytes(executable: Any, carry: Any, x: jax.Array) -> int | None:
     return _status("VmHWM") - before
 
 
-def measure(setting: Setting, contestant: str) -> dict[str, int | None]:
-    """Measures one contestant in this process."""
+def compiled_step(setting: Setting, contestant: str) -> tuple[Any, Any, jax.Array]:
+    """The compiled step of one contestant, with its first carry and its input."""
     x, step = sample(setting), training_steps(setting)[contestant]()
     jitted = jax.jit(step.function, donate_argnums=0)
-    executable = jitted.lower(step.carry, x).compile()
+    return jitted.lower(step.carry, x).compile(), step.carry, x
+
+
+def measure(setting: Setting, contestant: str) -> dict[str, int | None]:
+    """Measures one contestant in this process."""
+    executable, carry, x = compiled_step(setting, contestant)
     sizes = compiled_bytes(executable)
-    return {**sizes, "resident": resident_bytes(executable, step.carry, x)}
+    return {**sizes, "resident": resident_bytes(executable, carry, x)}
 
 
-def run(setting: Setting) -> dict[str, Any]:
-    """Measures one case, each contestant in a process of its own.
+def run(setting: Setting, *, only_compiled: bool) -> dict[str, Any]:
+    """Measures one case.
 
     Args:
       setting: the sizes.
+      only_compiled: whether some contestants are compiled in this process, side by
+        side; else each has a process of its own, and runs there.
 
     Returns:
       The record.
     """
+    if only_compiled:
+        of_one = lambda name: compiled_bytes(compiled_step(setting, name)[0])
+        with ThreadPoolExecutor() as threads:
+            sizes = list(threads.map(of_one, COMPILED_ALONE))
+        seen = dict(zip(COMPILED_ALONE, sizes, strict=True))
+    else:
+        seen = {name: _elsewhere(setting, name) for name in CONTESTANTS}
     return {
         "benchmark": "recurrent_memory",
         "case": setting._asdict(),
         "environment": records.environment(),
         "measure": OFF,
-        "contestants": {name: _elsewhere(setting, name) for name in CONTESTANTS},
+        "contestants": seen,
     }
 
 
@@ -110,14 +128,16 @@ def _status(field: str) -> int:
 
 def main() -> None:
     """Runs every case, prints the sizes and writes the records."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cases.parser(__doc__)
     parser.add_argument("--only", nargs=2, metavar=("SETTING", "CONTESTANT"))
-    if only := parser.parse_args().only:
+    asked = cases.command(parser, MEMORY_SETTINGS, MEMORY_SETTINGS, [TINY])
+    if only := asked.options.only:
         print(json.dumps(measure(MEMORY_SETTINGS[int(only[0])], only[1])))
         return
-    for setting in MEMORY_SETTINGS:
-        entry = run(setting)
-        print(records.write(entry))
+    only_compiled = bool(asked.options.accelerator or asked.options.tiny)
+    for setting in asked.in_time():
+        entry = run(setting, only_compiled=only_compiled)
+        print(records.write(entry, asked.folder))
         for name, seen in entry["contestants"].items():
             shown = {
                 part: f"{size / 1e6:.1f} MB" for part, size in seen.items() if size

@@ -14,9 +14,12 @@ small ones though it is faster, so a small net may well lie below.
 """
 
 from benchmarks.recurrent.settings import (
+    CUDNN,
     LINEN,
     NAIVE,
     NNX,
+    NNX_4,
+    NNX_16,
     OFF,
     ON,
     QUARTER,
@@ -24,7 +27,8 @@ from benchmarks.recurrent.settings import (
 )
 
 INPUT_PRODUCTS = 2
-RECURRENT_PRODUCTS = {NNX: 3, LINEN: 3, OFF: 3, ON: 5, QUARTER: 3 + 2 / 4, NAIVE: 6}
+PLAIN = (NNX, NNX_4, NNX_16, LINEN, OFF, *CUDNN.values())
+RECURRENT_PRODUCTS = dict.fromkeys(PLAIN, 3.0) | {ON: 5, QUARTER: 3 + 2 / 4, NAIVE: 6}
 GATES = {"SimpleCell": 1, "GRUCell": 3, "OptimizedLSTMCell": 4}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.markdown import NOTHING, number, spread, verdict
-from benchmarks.records import Entry, quartiles, seconds
+from benchmarks.records import Entry, fastest, quartiles, seconds
 from benchmarks.recurrent.product_counts import floor
 from benchmarks.recurrent.settings import (
     MEMORY_SETTINGS,
@@ -11,6 +11,7 @@ from benchmarks.recurrent.settings import (
     OFF,
     ON,
     TARGETS,
+    TINY,
     Setting,
 )
 from benchmarks.sections import target_cells, where
@@ -24,7 +25,8 @@ def targets(entries: Sequence[Entry]) -> str:
         setting, platform = setting_of(entry), entry["environment"]["platform"]
         for target in TARGETS:
             if target.platform in (None, platform):
-                pair, limit = target[:2], target.limit_at(setting)
+                pair = target.contestant, fastest(entry, target.measures)
+                limit = target.limit_at(setting)
                 cells = target_cells(entry, *pair, limit, at_least=target.at_least)
                 rows.append([title(entry), *cells, f"{floor(*pair, setting):.2f}"])
     heads = ["setting", "ratio", "seen", "to reach", "reached", "floor"]
@@ -33,14 +35,14 @@ def targets(entries: Sequence[Entry]) -> str:
 
 def memory(entries: Sequence[Entry]) -> str:
     """Megabytes of every contestant, and the ratio of Ω on to off."""
-    names = list(entries[0]["contestants"])
+    names = list(dict.fromkeys(n for entry in entries for n in entry["contestants"]))
     heads = ["setting", *(f"`{name}`" for name in names)]
     heads += ["Ω on / off", "to reach", "reached"]
     rows = []
     for entry in entries:
         for kind, part in (("compiled", "total"), ("resident", "resident")):
-            sizes = {n: c.get(part) for n, c in entry["contestants"].items()}
-            shown = [f"{number(s / 1e6)} MB" if s else NOTHING for s in sizes.values()]
+            sizes = [entry["contestants"].get(name, {}).get(part) for name in names]
+            shown = [f"{number(s / 1e6)} MB" if s else NOTHING for s in sizes]
             cells = [f"{title(entry)}, {kind}", *shown, *memory_ratio(entry, part)]
             rows.append(cells)
     return table(heads, rows)
@@ -55,7 +57,7 @@ def length(entries: Sequence[Entry]) -> str:
         steps = entry["case"]["time"]
         off, on = (seconds(entry, name) / steps for name in (OFF, ON))
         loops = {name: entry["loops"][name] for name in (OFF, ON)}
-        added = _over_time(loops[ON], steps) - _over_time(loops[OFF], steps)
+        added = _over_time(entry, loops[ON]) - _over_time(entry, loops[OFF])
         cells = [entry["case"]["cell"] + where(entry), f"{steps:,}"]
         cells += [spread(quartiles(1e6 * times)) for times in (off, on, on - off)]
         cells += [_loops(loops[OFF]), _loops(loops[ON]), str(added)]
@@ -64,10 +66,9 @@ def length(entries: Sequence[Entry]) -> str:
 
 
 def in_order(entries: Sequence[Entry]) -> list[Entry]:
-    """Records by platform, then in the order of MEMORY_SETTINGS."""
-    return sorted(
-        entries, key=lambda e: (where(e), MEMORY_SETTINGS.index(setting_of(e)))
-    )
+    """Records by platform, then in the order of the settings."""
+    order = (*MEMORY_SETTINGS, TINY)
+    return sorted(entries, key=lambda e: (where(e), order.index(setting_of(e))))
 
 
 def title(entry: Entry) -> str:
@@ -91,9 +92,16 @@ def setting_of(entry: Entry) -> Setting:
     return Setting(**entry["case"])
 
 
-def _over_time(counts: Sequence[int | None], steps: int) -> int:
-    """How many loops turn once a time step, or once two where XLA unrolls."""
-    return sum(count is None or count >= steps / 2 for count in counts)
+def _over_time(entry: Entry, counts: Sequence[int | None]) -> int:
+    """How many loops are over time.
+
+    On a CPU the others take blocks of steps; those over time turn once a time step, or
+    once two where XLA unrolls. On an accelerator there are no others, and one turn may
+    be many steps.
+    """
+    on_a_cpu = entry["environment"]["platform"] == "cpu"
+    least = entry["case"]["time"] / 2 if on_a_cpu else 0
+    return sum(count is None or count >= least for count in counts)
 
 
 def _loops(counts: Sequence[int | None]) -> str:

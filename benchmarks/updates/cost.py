@@ -24,7 +24,7 @@ import optax_ltd as ltd
 from benchmarks import records, timing
 from benchmarks.cases import measure_each
 from benchmarks.updates import settings
-from benchmarks.updates.settings import SETTINGS, Setting
+from benchmarks.updates.settings import Setting
 
 OPTIMIZERS = {"sgd": lambda: optax.sgd(1e-2), "adam": lambda: optax.adam(1e-3)}
 CHAIN = 10  # How many updates a real loop may launch before it waits.
@@ -106,7 +106,7 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
     if setting.gradient == "nan":
         gradient[-1] = gradient[-1].at[-1, -1].set(jnp.nan)
     contestants, failed = {}, {}
-    for name in settings.contestants(setting):
+    for name in settings.contestants(setting, jax.default_backend()):
         try:
             contestants[name] = contestant(name, setting, gradient)
         except TypeError as error:
@@ -129,4 +129,11 @@ def run(setting: Setting, rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    measure_each(SETTINGS, run, rounds=30, about=__doc__)
+    measure_each(
+        settings.CPU_SETTINGS,
+        run,
+        rounds=30,
+        about=__doc__,
+        accelerator=settings.ACCELERATOR_SETTINGS,
+        tiny=[settings.TINY],
+    )

@@ -8,7 +8,19 @@ import pytest
 from benchmarks import markdown, sections, tables
 from benchmarks.recurrent import readme
 from benchmarks.recurrent import tables as recurrent_tables
-from benchmarks.recurrent.settings import LINEN, NAIVE, NNX, OFF, ON, QUARTER, SETTINGS
+from benchmarks.recurrent.settings import (
+    CUDNN,
+    LARGEST,
+    LINEN,
+    NAIVE,
+    NNX,
+    NNX_16,
+    OFF,
+    ON,
+    QUARTER,
+    SETTINGS,
+    Setting,
+)
 
 SECONDS = {NNX: 1.0, LINEN: 2.0, OFF: 1.5, ON: 1.4, QUARTER: 1.25, NAIVE: 4.2}
 
@@ -94,16 +106,55 @@ def test_a_gpu_has_its_own_target():
     gpu, cpu = (recurrent_tables.targets([_entry(x)]) for x in ("gpu", "cpu"))
     assert _cells(gpu, f"`{ON}` / `{OFF}`")[2:5] == [
         "0.933 (0.933 to 0.933)",
-        "≤ 1.2",
+        "≤ 1.1",
         "yes",
     ]
     assert f"`{ON}` / `{OFF}`" not in cpu
+
+
+def test_a_gpu_is_held_against_the_best_unroll():
+    entry = _entry("gpu")
+    entry["contestants"][NNX_16] = {"all_seconds": [0.5, 0.5]}
+    table = recurrent_tables.targets([entry])
+    assert _cells(table, f"`{ON}` / `{NNX_16}`")[2:5] == [
+        "2.8 (2.8 to 2.8)",
+        "≤ 0.75",
+        "**no**",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "reached"),
+    [(SETTINGS[0], ["≤ 2.0", "yes"]), (LARGEST, ["≤ 0.75", "**no**"])],
+)
+def test_a_gpu_is_held_against_cudnn(setting: Setting, reached: list[str]):
+    layer = CUDNN[setting.cell]
+    entry = {**_entry("gpu"), "case": setting._asdict()}
+    entry["contestants"][layer] = {"all_seconds": [0.8, 0.8]}
+    table = recurrent_tables.targets([entry])
+    assert _cells(table, f"`{ON}` / `{layer}`")[3:5] == reached
 
 
 def test_memory_has_its_ratio():
     table = recurrent_tables.memory([_entry()])
     assert _cells(table, "compiled")[-3:] == ["0.93", "≤ 1.5", "yes"]
     assert _cells(table, "resident")[-3:] == ["–", "–", "–"]
+
+
+def test_memory_leaves_a_cell_empty_that_a_record_lacks():
+    table = recurrent_tables.memory([_entry(), _entry("gpu", QUARTER)])
+    assert len({row.count("|") for row in table.splitlines()}) == 1
+    quarter = table.splitlines()[0].split("|").index(f" `{QUARTER}` ")
+    (row,) = (row for row in table.splitlines() if "on gpu, compiled" in row)
+    assert row.split("|")[quarter].strip() == "–"
+
+
+def test_on_a_gpu_every_loop_is_over_time():
+    entry = _entry("gpu")
+    entry["loops"] = {OFF: [13, 13], ON: [13, 13]}  # sixteen steps a turn
+    assert _cells(recurrent_tables.length([entry]), "| 200 |")[-1] == "0"
+    entry["loops"][ON].append(13)
+    assert _cells(recurrent_tables.length([entry]), "| 200 |")[-1] == "1"
 
 
 def test_length_counts_the_loops_over_time():

@@ -28,11 +28,13 @@ def other_python() -> str:
 
 def run(python: str, module: str, *arguments: str) -> list[str]:
     """Runs a module of this checkout; returns the lines it printed."""
+    # Another Python may have another XLA, which dies of a flag it does not know, and a
+    # JAX that knows no accelerator.
+    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
         [python, "-m", module, *arguments],
         cwd=ROOT,
-        # Another Python may have another XLA, which dies of a flag it does not know.
-        env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        env=env if python == sys.executable else env | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -259,7 +259,8 @@ def test_one_example_without_inputs():
 
     model = Rollout({"num_batch_dims": 0, **ON})
     both = lambda *args: [jax.grad(f)(*args) for f in (ends(model), by_unroll)]
-    assert_close(*jax.jit(both)(variables, START[0]), RTOL, ATOL)
+    found, expected = jax.jit(both)(variables, START[0])
+    assert_close(found, expected, RTOL, ATOL)
     message = "`num_batch_dims` must be given where shapes do not tell"
     with pytest.raises(ValueError, match=message):
         Rollout(ON).apply(variables, START[0])
@@ -304,7 +305,8 @@ def test_reports_are_by_the_path_of_the_module(weight: float):
         (value, _), grads = ltd.linen.value_and_grad(loss)(variables, x)
         return (value, grads), jax.value_and_grad(loss)(variables, x)
 
-    assert_close(*both(variables), RTOL, ATOL)
+    found, expected = both(variables)
+    assert_close(found, expected, RTOL, ATOL)
 
 
 def test_steps_that_share_no_parameters_are_left_to_flax():

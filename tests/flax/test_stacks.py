@@ -97,7 +97,7 @@ def test_stacks_of_stacks_side_by_side():
         }
         return flow, {name: seen[""] for name, ((_, seen), _) in alone.items()}
 
-    flow, alone = run(stack, inputs)
+    flow, alone = run(stack, jnp.asarray(inputs))
     for name, seen in alone.items():
         assert_close(flow[name], seen, RTOL, ATOL)
 

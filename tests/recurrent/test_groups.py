@@ -105,7 +105,7 @@ def _omegas(params: Any, c: Case, held: Frozen) -> tuple[jax.Array, Any]:
         # `omega` divides by the number of examples or of active terms.
         values = jnp.stack([omega(gains, *each, active) for each in VARIANTS])
         seen[name] = (gains, active, values)
-    return sum(values for *_, values in seen.values()), seen
+    return jnp.sum(jnp.stack([values for *_, values in seen.values()]), 0), seen
 
 
 @cache

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, PartitionSpec
 import optax_ltd as ltd
 from optax_ltd._recurrent.loop import time_blocks
 from tests.recurrent.cells import case, loss_of
-from tests.recurrent.oracles import flow_loss
+from tests.recurrent.oracles import assert_equal, flow_loss
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_first_carry_that_is_the_same_everywhere() -> None:
     batch = PartitionSpec(None, "data")
     mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
     sharded = jax.shard_map(run, mesh=mesh, in_specs=batch, out_specs=batch)
-    np.testing.assert_array_equal(jax.jit(sharded)(c.inputs), jax.jit(run)(c.inputs))
+    assert_equal(jax.jit(sharded)(c.inputs), jax.jit(run)(c.inputs))

@@ -1,14 +1,14 @@
-"""The same training step by PyTorch on the CPU, if it is installed."""
+"""The same training step by PyTorch, if it is installed; on a GPU by cuDNN."""
 
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.recurrent.settings import Setting
+from benchmarks.recurrent.settings import CUDNN, TORCH, Setting
 from optax_ltd.experiments.training.environment import cores
-
-LAYERS = {"SimpleCell": "RNN", "GRUCell": "GRU", "OptimizedLSTMCell": "LSTM"}
 
 
 def contestant(
@@ -16,8 +16,9 @@ def contestant(
 ) -> dict[str, timing.Contestant]:
     """PyTorch's layer of these sizes, by name; nothing without PyTorch.
 
-    It has a second bias a gate. It gets one thread or one a core, whichever is faster,
-    and like XLA takes denormal numbers for zero, which an error signal soon is.
+    It has a second bias a gate. On a CPU it gets one thread or one a core, whichever is
+    faster, and like XLA takes denormal numbers for zero, which an error signal soon is.
+    On a GPU its step ends when the GPU has made it.
 
     Args:
       setting: the sizes.
@@ -32,20 +33,20 @@ def contestant(
     except ImportError:
         print("PyTorch is not installed: its row stays out")
         return {}
-    torch.set_flush_denormal(True)
-    torch.manual_seed(0)
-    name = LAYERS[setting.cell]
-    made: Any = getattr(torch.nn, name)
-    layer = made(setting.inputs, setting.hidden, batch_first=True)
-    optimizer = torch.optim.SGD(layer.parameters(), lr=step_size)
-    inputs = torch.from_numpy(np.array(x))
+    platform = jax.default_backend()
+    if platform == "cpu":
+        return _on_a_cpu(torch, setting, x, step_size)
+    if platform != "gpu" or not torch.cuda.is_available():
+        print(f"This PyTorch has no {platform}: its row stays out")
+        return {}
+    return _on_a_gpu(torch, setting, x, step_size)
 
-    def step(carry: Any) -> Any:
-        optimizer.zero_grad()
-        outputs, _ = layer(inputs)
-        outputs[:, -1].square().sum(dim=-1).mean().backward()
-        optimizer.step()
-        return carry
+
+def _on_a_cpu(
+    torch: Any, setting: Setting, x: np.ndarray, step_size: float
+) -> dict[str, timing.Contestant]:
+    torch.set_flush_denormal(True)
+    step = _training_step(torch, setting, x, step_size, "cpu")
 
     def seconds(threads: int) -> float:
         torch.set_num_threads(threads)
@@ -54,4 +55,37 @@ def contestant(
 
     threads = min({1, cores() or 1}, key=seconds)
     torch.set_num_threads(threads)
-    return {f"torch.nn.{name}, threads: {threads}": timing.Contestant(step, ())}
+    name = f"{TORCH[setting.cell]}, threads: {threads}"
+    return {name: timing.Contestant(step, ())}
+
+
+def _on_a_gpu(
+    torch: Any, setting: Setting, x: np.ndarray, step_size: float
+) -> dict[str, timing.Contestant]:
+    launch = _training_step(torch, setting, x, step_size, "cuda")
+
+    def step(carry: Any) -> Any:
+        launch(carry)
+        torch.cuda.synchronize()
+        return carry
+
+    return {CUDNN[setting.cell]: timing.Contestant(step, ())}
+
+
+def _training_step(
+    torch: Any, setting: Setting, x: np.ndarray, step_size: float, device: str
+) -> Callable[[Any], Any]:
+    torch.manual_seed(0)
+    made = getattr(torch.nn, TORCH[setting.cell].rpartition(".")[2])
+    layer = made(setting.inputs, setting.hidden, batch_first=True).to(device)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=step_size)
+    inputs = torch.from_numpy(np.array(x)).to(device)
+
+    def step(carry: Any) -> Any:
+        optimizer.zero_grad()
+        outputs, _ = layer(inputs)
+        outputs[:, -1].square().sum(dim=-1).mean().backward()
+        optimizer.step()
+        return carry
+
+    return step

@@ -18,8 +18,12 @@ from benchmarks.recurrent.settings import (
     LINEN,
     NAIVE,
     NNX,
+    NNX_4,
+    NNX_16,
+    NNX_HALF,
     OFF,
     ON,
+    ON_HALF,
     QUARTER,
     REMAT,
     VMAPPED,
@@ -55,12 +59,12 @@ def training_steps(setting: Setting) -> dict[str, Callable[[], TrainingStep]]:
       Functions without arguments, by name.
     """
 
-    def cell() -> Any:
+    def cell(dtype: Any = None) -> Any:
         made = getattr(nnx, setting.cell)
-        return made(setting.inputs, setting.hidden, rngs=nnx.Rngs(0))
+        return made(setting.inputs, setting.hidden, dtype=dtype, rngs=nnx.Rngs(0))
 
-    def flow(**options: Any) -> TrainingStep:
-        return _nnx(ltd.FlowRNN(cell(), **options))
+    def flow(dtype: Any = None, **options: Any) -> TrainingStep:
+        return _nnx(ltd.FlowRNN(cell(dtype), **options))
 
     def written_out(omega: flow_in_the_loss.Omega) -> TrainingStep:
         loss, params = flow_in_the_loss.loss_with(omega, cell(), last_step_loss)
@@ -68,10 +72,14 @@ def training_steps(setting: Setting) -> dict[str, Callable[[], TrainingStep]]:
 
     steps = {
         NNX: lambda: _nnx(nnx.RNN(cell())),
+        NNX_4: lambda: _nnx(nnx.RNN(cell(), unroll=4)),
+        NNX_16: lambda: _nnx(nnx.RNN(cell(), unroll=16)),
+        NNX_HALF: lambda: _nnx(nnx.RNN(cell(jnp.bfloat16))),
         LINEN: lambda: _linen(setting),
         OFF: lambda: flow(),
         ON: lambda: flow(flow_weight=1.0),
         QUARTER: lambda: flow(flow_weight=1.0, flow_fraction=0.25),
+        ON_HALF: lambda: flow(jnp.bfloat16, flow_weight=1.0),
         REMAT: lambda: flow(flow_weight=1.0, remat=True),
         VMAPPED: lambda: written_out(flow_in_the_loss.error_signals_held),
         NAIVE: lambda: written_out(flow_in_the_loss.through_back_propagation),
