@@ -233,7 +233,8 @@ def _normals(
         rows = zip(keys, shapes, groups, strict=True)
         normals = [_zeros(k, shape, group.dtype) for k, shape, group in rows]
         squares = [_zeros(k, (), g.dtype) for k, g in zip(keys, groups, strict=True)]
-        norm = jnp.sqrt(sum(sum_over_shards(squares, squares, axes)))
+        # Not 0: a length is divided by it, and so is the derivative by a threshold.
+        norm = jnp.ones_like(sum(sum_over_shards(squares, squares, axes)))
         return normals, [jnp.zeros((), jnp.int32) for _ in indices], norm
 
     return lax.cond(needed, draw, rest)

@@ -215,6 +215,21 @@ def test_the_norm_is_exact_up_to_rounding(dtype, digits):
 
 
 @pytest.mark.parametrize("direction", ["signs", "sphere"])
+def test_the_derivative_by_the_norm(direction):
+    """Of ‖update‖², which is that norm squared, whether a step is drawn or not."""
+
+    @jax.jit
+    @jax.grad
+    def derivative(norm: Any, gradient: Any) -> Any:
+        tx = loose(ltd.clip_or_random_step(norm, key=0, direction=direction))
+        return jnp.sum(tx.update(gradient, tx.init(gradient))[0] ** 2)
+
+    for gradient in ([3.0, 4.0], [np.nan, 1.0]):
+        found = derivative(np.float32(1.5), np.array(gradient, np.float32))
+        np.testing.assert_allclose(found, 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["signs", "sphere"])
 def test_a_shape_more_brings_no_loop_to_compile(direction):
     tx = loose(ltd.clip_or_random_step(1.0, key=0, direction=direction))
 
