@@ -77,12 +77,13 @@ def interleave_chains(
 
     Args:
       contestants: by name.
-      lengths: how many steps are in a chain; each turn times one chain of each length.
+      lengths: how many steps are in a chain. One of n steps takes its turn in every
+        n-th round, so that each length costs as much as any other.
       rounds: how many timings of each to keep.
       warmup: how many rounds to throw away first.
 
     Returns:
-      Seconds a step, [rounds], by length and name.
+      Seconds a step, [timings], by length and name.
     """
     carries = {name: contestant.carry for name, contestant in contestants.items()}
     names = list(contestants)
@@ -94,6 +95,8 @@ def interleave_chains(
         # Nobody always runs in the wake of the same neighbour.
         for name in (names[j] for j in shuffled.permutation(len(names))):
             for length in lengths:
+                if (i - warmup) % length:
+                    continue
                 jax.block_until_ready(carries[name])
                 start = time.perf_counter()
                 for _ in range(length):

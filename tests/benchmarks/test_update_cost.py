@@ -113,8 +113,8 @@ def test_chains_of_updates_are_told_where_a_record_has_them():
 
 def test_a_chain_counts_its_steps():
     contestant = timing.Contestant(lambda carry: carry + 1, jnp.zeros(()))
-    seconds = timing.interleave_chains({"a": contestant}, (1, 10), rounds=2, warmup=0)
+    seconds = timing.interleave_chains({"a": contestant}, (1, 10), rounds=12, warmup=1)
     assert {length: of["a"].shape for length, of in seconds.items()} == {
-        1: (2,),
+        1: (12,),
         10: (2,),
     }
