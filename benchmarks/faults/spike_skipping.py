@@ -72,15 +72,8 @@ def skipstep(
     """The rule of levanter: the update is made, and then multiplied by 0 or 1.
 
     So a NaN in the update of a skipped step stays one. From
-    `lib/levanter/src/levanter/optim/skipstep.py` in `marin-community/marin`.
-
-    Args:
-      inner: what to leave out.
-      window: norms to look back on.
-      factor: how many deviations above the mean are too far.
-
-    Returns:
-      A `optax.GradientTransformation` with a `SkippingState`.
+    `lib/levanter/src/levanter/optim/skipstep.py` in `marin-community/marin`. Arguments
+    and state are those of `skip_step_on_spikes`.
     """
 
     def update(

@@ -22,6 +22,7 @@ from optax_ltd._numerics.tree_norm import (
     accumulation_dtype,
     lifts,
     sum_of_squares,
+    tree_norm,
     unless_on_gpu,
     vanishing,
 )
@@ -69,9 +70,8 @@ def leaf_norms(tree: ArrayTree, axes: Axes = ()) -> LeafNorms:
     leaves = jax.tree.leaves(tree)
     inexact = [i for i, leaf in enumerate(leaves) if is_inexact(leaf)]
     if not inexact:
-        none, one = jnp.zeros(0, jnp.float32), jnp.ones((), jnp.float32)
-        total = TreeNorm(jnp.zeros_like(one), one, jnp.full((), -1, jnp.int32))
-        return LeafNorms(none, none, total)
+        none = jnp.zeros(0, jnp.float32)
+        return LeafNorms(none, none, tree_norm(tree))
     arrays = tuple(jnp.asarray(leaves[i]) for i in inexact)
     squares, lift, finite = _lifted_squares(axes, arrays)
     indices = jnp.asarray(inexact, jnp.int32)

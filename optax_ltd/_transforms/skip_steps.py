@@ -229,8 +229,9 @@ def _judge(
     if max_norm is not None:
         threshold = threshold_in(measured.root.dtype, max_norm)
         above = measured.finite & (measured.root > threshold * measured.lift)
-    row = None if accepted is None else newest_row(measured, loss, accepted)
-    if accepted is not None and row is not None and zscore is not None:
+    row = None
+    if accepted is not None and zscore is not None:
+        row = newest_row(measured, loss, accepted)
         far = list(stands_out(accepted, row, zscore, warmup=warmup))
     skip, skips = update_skips(skips, (bad & nonfinite, above, *far))
     if accepted is not None and row is not None:

@@ -27,7 +27,7 @@ def sampler(draw: Draw, lengths: tuple[int, int]) -> Sampler:
       A function of a key and a batch size.
     """
 
-    @in_one_program
+    @compiled
     def sample(key: jax.Array, batch_size: int) -> Batch:
         key, drawn = sequence_lengths(key, batch_size, lengths)
         inputs, targets, steps = draw(key, drawn)
@@ -39,7 +39,7 @@ def sampler(draw: Draw, lengths: tuple[int, int]) -> Sampler:
     return sample
 
 
-def in_one_program(sample: Sampler) -> Sampler:
+def compiled(sample: Sampler) -> Sampler:
     """A sampler that is one compiled program outside of ``jit`` too.
 
     Dozens of operations one by one would be compiled one by one.

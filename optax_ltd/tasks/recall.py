@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd.tasks._length import Length, check_length
-from optax_ltd.tasks._sampling import in_one_program, nominal, sequence_lengths
+from optax_ltd.tasks._sampling import compiled, nominal, sequence_lengths
 from optax_ltd.tasks._scores import cross_entropy, wrong_class
 from optax_ltd.tasks._task import Batch, Task
 
@@ -137,7 +137,7 @@ def _recall(name: str, length: Length, *, values: int, count: int) -> Task:
     time = lengths[1] + 2 * count
     blank, cue = values, values + 1
 
-    @in_one_program
+    @compiled
     def sample(key: jax.Array, batch_size: int) -> Batch:
         key, lags = sequence_lengths(key, batch_size, lengths)
         string = jax.random.randint(key, (batch_size, count), 0, values, jnp.int32)

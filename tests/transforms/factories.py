@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
+from tests.slow import slow_but
 
 
 def loose(tx: optax.GradientTransformation) -> Any:
@@ -176,9 +177,7 @@ KINDS = (
 
 def each_variant(fast: Collection[str] = tuple(VARIANTS)) -> Any:
     """Runs a test for every variant; slow are those that `fast` does not name."""
-    marks = {name: [] if name in fast else [pytest.mark.slow] for name in VARIANTS}
-    rows = [pytest.param(name, marks=marks[name]) for name in VARIANTS]
-    return pytest.mark.parametrize("name", rows)
+    return pytest.mark.parametrize("name", slow_but(fast, VARIANTS))
 
 
 # Gradients that every test may use: few shapes, so that little is compiled.
