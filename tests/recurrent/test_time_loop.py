@@ -71,8 +71,8 @@ def _square(w: Any, h: Any, x: Any) -> Any:
         (simple, 3, 3),
         (simple, 1, 1),
         (simple, 0, 1),
-        (gru, 400, 5),
-        (lstm, 400, 8),
+        (gru, 400, 4),
+        (lstm, 400, 5),
     ],
 )
 def test_by_the_size_of_the_cell(cell: Any, length: int, expected: int):
