@@ -71,8 +71,8 @@ def _check_window(name: str, steps: Any) -> None:
 
 
 def _check_unroll(name: str, steps: Any) -> None:
-    if not (isinstance(steps, bool) or is_count(steps, 1)):
-        raise refusal(name, "an int >= 1, True or False", steps)
+    if not (steps is None or isinstance(steps, bool) or is_count(steps, 1)):
+        raise refusal(name, "None, an int >= 1, True or False", steps)
 
 
 def _check_word(literal: Any) -> Callable[[str, Any], None]:
@@ -146,9 +146,11 @@ class Options:
         "step computed. Beside inputs and outputs, memory then grows as √T.",
         check_bool,
     )
-    unroll: int = _field(
-        1,
-        "steps unrolled in each loop, as in ``jax.lax.scan``; True for all of them.",
+    unroll: int | None = _field(
+        None,
+        "steps in one turn of each loop, as in ``jax.lax.scan``; True for all of them. "
+        "None for what suits the cell on the platform that the program is lowered for: "
+        "several on a GPU, where each turn has launches of its own, and 1 elsewhere.",
         _check_unroll,
     )
 
@@ -188,6 +190,11 @@ class Options:
         beside = (getattr(self, n) == getattr(defaults, n) for n in BESIDE_FLOW)
         return self.flow_off and all(beside)
 
+    @property
+    def unroll_elsewhere(self) -> int:
+        """``unroll`` for a scan that is not of this library and knows no None."""
+        return 1 if self.unroll is None else self.unroll
+
     def reweighted(self, flow_weight: jax.typing.ArrayLike | None) -> "Options":
         """The same with the weight of one call, if that has one of its own."""
         if flow_weight is None:
@@ -215,7 +222,7 @@ class OptionKeywords(TypedDict, total=False):
     carry_clip: CarryClip | None
     truncate: int | None
     remat: bool
-    unroll: int
+    unroll: int | None
 
 
 # Where the options stand in a door's docstring; 3.13 strips the indentation.

@@ -32,6 +32,7 @@ from tests.flax.linen_models import (
     squares,
 )
 from tests.recurrent.oracles import assert_close, assert_equal
+from tests.recurrent.platforms import take_steps_as_on_gpu
 from tests.slow import slow_but
 
 BOTH: Any = (ltd.linen.FlowRNN, nn.RNN)
@@ -92,6 +93,12 @@ def test_every_cell(cell: str):
 def test_every_option(cell: str):
     x = np.swapaxes(data(cell), 0, 1)
     compare(CELLS[cell](), x, {"seq_lengths": LENGTHS}, unroll=2, **EVERYTHING)
+
+
+def test_unrolled_loops_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    take_steps_as_on_gpu(monkeypatch, steps=3)
+    assert T % 3
+    compare(CELLS["SimpleCell"](), X, {"return_carry": True})
 
 
 @pytest.mark.parametrize("cell", ["LSTMCell", "ConvLSTMCell 1"])

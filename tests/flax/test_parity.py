@@ -11,6 +11,7 @@ from flax import nnx
 import optax_ltd as ltd
 from tests.flax.cells import CELLS, FLAX_CELLS
 from tests.recurrent.oracles import assert_close
+from tests.recurrent.platforms import take_steps_as_on_gpu
 from tests.slow import slow_but
 
 B, T, F, H = 3, 5, 2, 4
@@ -158,6 +159,12 @@ def test_initial_carry():
 
 def test_unrolled_loops():
     compare("SimpleCell", {"return_carry": True}, unroll=2)
+
+
+def test_unrolled_loops_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    take_steps_as_on_gpu(monkeypatch, steps=3)
+    assert T % 3
+    compare("SimpleCell", {"return_carry": True})
 
 
 @pytest.mark.parametrize("given", slow_but([True], [False, True]))

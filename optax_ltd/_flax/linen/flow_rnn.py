@@ -92,6 +92,7 @@ class FlowRNN(nn.RNN):
     """
 
     return_carry: ReturnCarry = False  # pyright: ignore[reportIncompatibleVariableOverride]
+    unroll: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     flow_weight: jax.typing.ArrayLike = 0.0
     flow_form: FlowForm = "ratio"
     flow_reduction: FlowReduction = "sum"
@@ -260,7 +261,8 @@ class FlowRNN(nn.RNN):
                 carry = begin_anew(reset, starts.reset, carry)
             return step(cell, carry, x)
 
-        scan = nn.scan(body, unroll=self.unroll, **Lifting.of(self)._asdict())
+        unroll = Options.of(self).unroll_elsewhere
+        scan = nn.scan(body, unroll=unroll, **Lifting.of(self)._asdict())
         start = jax.tree.map(partial(varying_as, at), starts.initial)
         return scan(self.cell, start, at)
 

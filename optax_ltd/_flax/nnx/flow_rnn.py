@@ -283,14 +283,17 @@ class FlowRNN(_RNN):
                 "`state_axes` must be the default for the carry of every step, and for "
                 f"that of the last valid one; got {self.state_axes!r}."
             )
-        scanned: Any = super().__call__(
-            inputs,
-            initial_carry=jax.tree.map(partial(varying_as, inputs), carry),
-            return_carry=True,
+        by_flax: Any = nnx.RNN(
+            self.cell,
             time_major=True,
-            reverse=False,
+            return_carry=True,
+            unroll=options.unroll_elsewhere,
+            state_axes=self.state_axes,
+            broadcast_rngs=self.broadcast_rngs,
+            rngs=False,
         )
-        return scanned
+        start = jax.tree.map(partial(varying_as, inputs), carry)
+        return by_flax(inputs, initial_carry=start)
 
 
 def _own_carry(cell: nnx.Module, inputs: Any) -> Any:

@@ -25,6 +25,7 @@ from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.flow.information_flow import StepFlow
 from optax_ltd._recurrent.groups import Groups
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
+from optax_ltd._recurrent.loop.time_loop import time_loop
 from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
 from optax_ltd._recurrent.loop.truncation import stopped
 from optax_ltd._recurrent.options import Options
@@ -100,12 +101,14 @@ def error_signals(
         return handed_on, (error, passed_on, past, clipped)
 
     through_outputs = trajectory.through_outputs(outputs)
-    initial, (error, passed_on, past, clipped) = jax.lax.scan(
+    initial, (error, passed_on, past, clipped) = time_loop(
+        program,
         body,
         partition(is_hidden, final)[0],
         (carries, stream.ahead, saved, through_outputs, free, stops),
+        carries[0].shape[0],
+        options.unroll,
         reverse=True,
-        unroll=options.unroll,
     )
     past = passed_on if past is None else past
     return initial, Signals(error, passed_on, past, free), clipped

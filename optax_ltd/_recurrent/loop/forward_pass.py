@@ -2,15 +2,18 @@
 
 from typing import Any
 
-import jax
-
 from optax_ltd._numerics.leaves import Leaves
 from optax_ltd._recurrent.cell.program import CellProgram
+from optax_ltd._recurrent.loop.time_loop import time_loop
 from optax_ltd._recurrent.loop.trajectory import Kept, Stream
 
 
 def forward_pass(
-    program: CellProgram, stream: Stream, carry: Leaves, length: int, unroll: int
+    program: CellProgram,
+    stream: Stream,
+    carry: Leaves,
+    length: int,
+    unroll: int | None,
 ) -> tuple[Leaves, Leaves, Kept]:
     """Scans the cell over time.
 
@@ -19,7 +22,7 @@ def forward_pass(
       stream: what the loop reads.
       carry: initial carry leaves.
       length: the number of time steps.
-      unroll: steps unrolled in the loop.
+      unroll: of the options.
 
     Returns:
       The final carry leaves, the outputs over time, and what is kept beside them.
@@ -31,7 +34,7 @@ def forward_pass(
         hidden = [c for i, c in enumerate(carry) if i not in aliased]
         return new, (outputs, Kept(hidden, saved))
 
-    final, (outputs, kept) = jax.lax.scan(
-        body, carry, stream.ahead, length=length, unroll=unroll
+    final, (outputs, kept) = time_loop(
+        program, body, carry, stream.ahead, length, unroll
     )
     return final, outputs, kept

@@ -26,6 +26,7 @@ from optax_ltd._recurrent.loop.forward_pass import forward_pass
 from optax_ltd._recurrent.loop.segments import scan_in_segments
 from optax_ltd._recurrent.loop.streams import stream
 from optax_ltd._recurrent.loop.time_blocks import in_blocks
+from optax_ltd._recurrent.loop.time_loop import time_loop
 from optax_ltd._recurrent.loop.trajectory import Stream, Trajectory
 from optax_ltd._recurrent.loop.truncation import stop_at, stopped, truncation_steps
 from optax_ltd._recurrent.options import Options
@@ -78,10 +79,10 @@ def _differentiable_scan(
     carry: Leaves,
     stops: jax.Array | None,
     length: int,
-    unroll: int,
+    unroll: int | None,
 ) -> tuple[Leaves, Leaves]:
     """One scan; ``stops`` are the steps that hand nothing back to the step before."""
-    loop = partial(jax.lax.scan, length=length, unroll=unroll)
+    loop = partial(time_loop, program, length=length, unroll=unroll)
 
     def scan(stream: Stream, carry: Leaves, stops: Any) -> tuple[Leaves, Leaves]:
         def body(carry: Leaves, at: Any) -> tuple[Leaves, Leaves]:
