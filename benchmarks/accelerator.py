@@ -27,10 +27,10 @@ STARTING = 15  # to start Python, JAX and the accelerator
 # are the small part: one of all contestants takes .25 s at the dearest recurrent
 # setting, so 18 at each of the four some 12 s; with adam on 400 million parameters one
 # takes .45 s. The rest is compiling: 2.5 to 3 s a training step, of which a setting has
-# 12 or 13; about 2 s an update of 40 leaves, but 14 to 25 s one of 400.
+# 13 or 14; about 2 s an update of 40 leaves, but 14 to 25 s one of 400.
 SECONDS = {
-    "recurrent_cost": 175,
-    "update_cost": 205,
+    "recurrent_cost": 185,
+    "update_cost": 195,
     "recurrent_length": 50,
     "recurrent_memory": 40,
 }
