@@ -6,11 +6,7 @@ from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import Entry, quartiles, ratios
 from optax_ltd.experiments.studies.markdown import table
 
-NO_GPU = (
-    "No record was taken on a GPU yet, as none was at hand: `make bench-gpu` takes them. "
-    "Programs lowered for one were looked at instead; tests hold how many steps a turn "
-    "of a loop takes there, and that a clip by norm has no condition in it."
-)
+NO_GPU = "No record was taken on a GPU yet, as none was at hand: `make bench-gpu` takes them."
 Parts = Callable[[Sequence[Entry]], list[str]]
 
 
