@@ -70,7 +70,7 @@ def _check_rescaled(
     factor = verdict.threshold / max(seen.norm, np.finfo(np.longdouble).tiny)
     worst = 0.0
     for old, new in zip(leaves, out, strict=True):
-        share = rounding(old, seen) + verdict.slack
+        share = rounding(old, seen) + verdict.slack + seen.unseen
         worst = max(worst, share)
         exact, least = wide(old) * factor, loss(jnp.finfo(old.dtype))
         # Below the smallest normal number squared, two factors do not reach.
@@ -188,7 +188,8 @@ class Ledger:
         assert record.nonfinite_run == self.run
         assert record.longest_nonfinite_run == self.longest
         assert record.first_bad_leaf == self.first_bad
-        tolerance: Any = {"rtol": 1e-5 if self.scale else 0, "atol": 1e-37}
+        share = 1e-5 + seen.unseen if self.scale else 0
+        tolerance: Any = {"rtol": share, "atol": 1e-37}
         np.testing.assert_allclose(record.scale, self.scale, **tolerance)
         if seen.bad:
             assert not np.isfinite(record.norm)

@@ -33,6 +33,7 @@ class Measured(NamedTuple):
       size: real entries.
       info: of the dtype that sums are formed in.
       faint: what arithmetic that takes subnormal numbers for 0 may lose of a norm.
+      unseen: what it may lose of this one, as a share of what is left.
     """
 
     norm: Number
@@ -41,6 +42,7 @@ class Measured(NamedTuple):
     size: int
     info: Any
     faint: float
+    unseen: float = 0.0
 
     @property
     def eps(self) -> float:
@@ -73,7 +75,13 @@ def measure(leaves: list[Any]) -> Measured:
     largest = max([zero, *(m for leaf in leaves for m in moduli(leaf))])
     unit = largest if largest > 0 else np.longdouble(1)
     norm = unit * np.sqrt(np.sum((parts / unit) ** 2))
-    return Measured(norm, largest, (), parts.size, info, faint)
+    subnormal = [
+        abs(wide(leaf)) < loss(i) for leaf, i in zip(leaves, infos, strict=True)
+    ]
+    ordinary = parts[~np.concatenate([np.zeros(0, bool), *subnormal])]
+    left = unit * np.sqrt(np.sum((ordinary / unit) ** 2))
+    unseen = float(norm / left - 1) if left > 0 else 0.0
+    return Measured(norm, largest, (), parts.size, info, faint, unseen)
 
 
 def loss(info: Any) -> float:

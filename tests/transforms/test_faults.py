@@ -200,6 +200,16 @@ def test_under_fault(name):
     run_cases(cases(FEW), functools.partial(check, name), FAST, _seed(name))
 
 
+def test_subnormal_entries_may_be_missing_from_a_norm():
+    def leaves(single: float, double: float) -> list[Any]:
+        pair, half = np.array([0, single], np.float32), np.float16(0)
+        return [np.zeros((2, 1)), pair, np.array(1j * double), np.asarray(half)]
+
+    run = [leaves(0.0, 1.88e-37), leaves(5.9e-39, 1.94e-37)]
+    assert measure(run[1]).unseen > 4e-4
+    check("clip_by_norm_percentile", Case("doubles", 1.0, False, run))
+
+
 @pytest.mark.slow
 @each_variant()
 def test_under_every_fault(name):
