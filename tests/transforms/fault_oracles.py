@@ -275,6 +275,8 @@ def check_averages(seen: Measured, before: Any, after: Any, leaves: Any, limit: 
             norm = min(alone.norm * min(1, limit / seen.norm), end)
         if abs(alone.norm / end - 1) < 1e-5 or norm <= 8 * seen.faint + 2 * tiny:
             continue  # Whether such a norm counts, or as how much, rounding decides.
+        if not before.counted and alone.norm <= 2 * tiny * seen.norm:
+            continue  # Nor can such a share of the whole be told from none.
         old, decay = _wide(old), _wide(old.dtype.type(_DECAYS[type(before).__name__]))
         expected = decay * old + (1 - decay) * norm if old > 0 else norm
         np.testing.assert_allclose(new, expected, rtol=32 * seen.eps, atol=seen.faint)
