@@ -6,6 +6,9 @@ from benchmarks.updates import tables
 
 BENCHMARK = Benchmark(
     {
+        "compile_time": Measurement(
+            f"{__name__}.compile_time", one_table(tables.compilations)
+        ),
         "random_bits": Measurement(
             f"{__name__}.random_bits", one_table(tables.random_steps)
         ),

@@ -55,6 +55,18 @@ def random_steps(entries: Sequence[Entry]) -> str:
     return table(["leaves", "step", "ratio, compiling", "ratio, running"], rows)
 
 
+def compilations(entries: Sequence[Entry]) -> str:
+    """What an update takes to compile, against the record's measure."""
+    rows = []
+    for entry in entries:
+        words = "{leaves} leaves, {shapes} shapes".format(**entry["case"])
+        for name, seen in entry["contestants"].items():
+            shown = f"*`{name}`*" if name == entry["measure"] else f"`{name}`"
+            spent, fusions = spread(seen["seconds"]), str(entry["fusions"][name])
+            rows.append([words, shown, spread(seen["ratio"]), spent, fusions])
+    return table(["update", "contestant", "ratio", "seconds", "fusions"], rows)
+
+
 def title(entry: Entry) -> str:
     """The setting in words; the platform too, unless it is a CPU."""
     s = Setting(**entry["case"])

@@ -232,7 +232,7 @@ def _judged(measured: LeafNorms, warm: jax.Array) -> TreeNorm:
 
 
 def _shares(measured: LeafNorms) -> jax.Array:
-    """The norm of each leaf over that of all, [leaves]; 0 if it is below 1e-38."""
+    """The norm of each leaf over that of all, [leaves]; 0 below the least number."""
     total = measured.total
     unit = jnp.where(total.root > 0, total.root, 1)
     return measured.roots * (total.lift / measured.lifts) / unit

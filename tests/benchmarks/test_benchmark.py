@@ -90,8 +90,9 @@ def test_what_is_not_there_is_not_run(
     assert runner.main(["update_cost", "update"]) == 2
     assert not started
     assert capsys.readouterr().out == (
-        "no benchmark update; there are clip_bias, faulty_gradients, kill_and_resume, "
-        "random_bits, recurrent_cost, recurrent_length, recurrent_memory, update_cost\n"
+        "no benchmark update; there are clip_bias, compile_time, faulty_gradients, "
+        "kill_and_resume, random_bits, recurrent_cost, recurrent_length, "
+        "recurrent_memory, update_cost\n"
     )
 
 
