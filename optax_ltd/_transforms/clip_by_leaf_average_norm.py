@@ -81,10 +81,16 @@ def clip_by_leaf_average_norm(
     lasting rise is to be learnt, take `clip_by_average_norm`; as a clip of each layer,
     under `optax.multi_transform`.
 
+    With a `multiple` near 1 this is no guard against outliers alone: norms above their
+    own average are common, and as the average is that of clipped norms, most leaves are
+    clipped at most steps. Take 2 or more to touch nothing but outliers.
+
     Only gradients that are finite and not zero are counted, and of these only leaves
     that are not zero, as that of an expert that met no token. One with an Inf or a NaN
     is passed on as it is and counted apart, and leaves all averages alone; put
-    `nonfinite_random_step` in front to deal with it.
+    `skip_steps` around the chain to deal with it. A random step in its place, by
+    `nonfinite_random_step` in front, would be counted: it is spread evenly over all
+    entries, so that it is small in a small leaf, and its norm may hold that leaf down.
 
     ``metrics(opt_state, leaf_norms=True)`` adds the norm of each leaf by its path. To
     record these and clip nothing, set both `multiple` and `max_norm` to `inf`.
@@ -129,7 +135,7 @@ def clip_by_leaf_average_norm(
       Wang et al., *AdaGC: Enhancing LLM pretraining stability via adaptive gradient
       clipping*, 2025, https://arxiv.org/abs/2502.11034. The defaults of
       `multiple`, `decay` and `warmup_steps` are those of its authors' code,
-      https://github.com/lishuai-97/AdaGC; others have 1.05 and 0.98.
+      https://github.com/lishuai-97/AdaGC; ports of its first version have 1.05 and 0.98.
     """
     multiple = check_nonnegative("multiple", multiple, finite=False)
     decay = check_nonnegative("decay", decay, at_most=1)

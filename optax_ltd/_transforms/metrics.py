@@ -128,7 +128,8 @@ def metrics(opt_state: Any, *, leaf_norms: bool = False) -> dict[str, jax.Array]
         if not keeping:
             raise ValueError(
                 "`opt_state` must hold the state of `clip_by_leaf_average_norm` where "
-                f"`leaf_norms` is True; got a {type(opt_state).__name__} without one."
+                f"`leaf_norms` is True; got a {type(opt_state).__name__} without one. "
+                "With `multiple` and `max_norm` at `inf` it clips nothing."
             )
         for name, node in keeping:
             found |= _of_leaves(name, node.leaf_record)

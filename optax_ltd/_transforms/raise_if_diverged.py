@@ -23,7 +23,8 @@ def raise_if_diverged(opt_state: Any, params: Any, *, patience: int = 1) -> None
     gradients with them, so that the default raises at once. A guard such as
     `clip_or_random_step` outlives one now and then; give it some `patience`.
     `skip_steps` has its own, `max_consecutive`, which counts whatever it skipped; if
-    that is given, `patience` is not asked.
+    that is given, `patience` is not asked. It is asked for what stands in the chain
+    outside of `skip_steps`.
 
     Args:
       opt_state: the state of an optimiser with a transformation of this package.

@@ -74,7 +74,7 @@ def skip_steps(
     - the same holds of the loss, if it is handed over as Optax's optimisers take it,
       ``update(..., value=loss)`` (`zscore`). For :math:`10^{-6}` the precision of its
       dtype is taken where that is coarser, so that equal losses in bfloat16 may be
-      followed by the next number.
+      followed by the next number. Without `value` the norm alone is judged.
 
     The update is then zero, and no bit of the inner state changes: moments do not
     decay, and schedules do not move on. A zero gradient, as of
