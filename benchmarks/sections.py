@@ -6,9 +6,7 @@ from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import Entry, quartiles, ratios
 from optax_ltd.experiments.studies.markdown import table
 
-NO_GPU = (
-    "No record was taken on a GPU yet; none was at hand. `make bench-gpu` takes them."
-)
+NO_GPU = "No record was taken on a GPU yet. `make bench-gpu` takes them."
 Parts = Callable[[Sequence[Entry]], list[str]]
 
 

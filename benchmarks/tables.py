@@ -31,7 +31,7 @@ brackets, the quartiles. Compilation is not in them. `make bench-gpu` measures t
 of Ω and of updates on a GPU or TPU, at the sizes that matter there and in less than
 eight minutes; what was seen there ends in *on gpu* or *on tpu*. Where none was at hand,
 programs were lowered for a GPU and looked at: tests hold how many steps a turn of a
-loop takes there, and that no clip by norm has a condition in it.
+loop takes there, and that measuring a norm needs no condition.
 
 How far back networks learn, and by which method, stands on
 [a page of its own](reproduced/README.md).

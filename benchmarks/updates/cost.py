@@ -5,9 +5,9 @@ the same with `optax.clip_by_global_norm`. *Metrics returned* is the same update
 caller reads `optax_ltd.metrics` after every step; the state records what they are made
 of in any case. A loop that does not wait after each update is timed as well, by chains
 of ten. `optax.apply_if_finite` stands around that clip and the optimiser,
-`skip_steps` around the optimiser alone. With adam it cannot cost less than 8/7 of the
-bare update where memory decides: that one reads or writes seven arrays of the size of
-the parameters, and whether to skip is known once the gradient has been read before.
+`skip_steps` around the optimiser alone. By the count of arrays that is 8/7 of the bare
+update with adam: that one reads or writes seven of the size of the parameters, and
+whether to skip is known once the gradient has been read before.
 
 `clip_or_random_step` is the form to use. Chained, `nonfinite_random_step` and
 `clip_by_global_norm` do the same, but each measures the gradient, and what the second

@@ -191,7 +191,7 @@ class Options:
         return self.flow_off and all(beside)
 
     @property
-    def unroll_elsewhere(self) -> int:
+    def unroll_of_scan(self) -> int:
         """``unroll`` for a scan that is not of this library and knows no None."""
         return 1 if self.unroll is None else self.unroll
 

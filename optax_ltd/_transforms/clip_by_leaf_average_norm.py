@@ -135,7 +135,8 @@ def clip_by_leaf_average_norm(
       Wang et al., *AdaGC: Enhancing LLM pretraining stability via adaptive gradient
       clipping*, 2025, https://arxiv.org/abs/2502.11034. The defaults of
       `multiple`, `decay` and `warmup_steps` are those of its authors' code,
-      https://github.com/lishuai-97/AdaGC; ports of its first version have 1.05 and 0.98.
+      https://github.com/lishuai-97/AdaGC; ports of its first version have 1.05 and
+      0.98.
     """
     multiple = check_nonnegative("multiple", multiple, finite=False)
     decay = check_nonnegative("decay", decay, at_most=1)

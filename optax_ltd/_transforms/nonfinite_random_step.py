@@ -63,7 +63,7 @@ def nonfinite_random_step(
       that does not depend on the axes, as in a study of the method. It holds a second
       gradient in memory and costs several passes over it in every step, whether it is
       needed or not; with 40 leaves of 1,024 entries, a step that was taken took 3
-      times as long on a CPU, and 6 times as long to compile.
+      times as long on a CPU, and longer to compile.
       Each entry is rounded to its leaf's dtype, so that the norm is exact to
       :math:`2^{-24}` for float32, to :math:`2^{-8}` for bfloat16, and to
       :math:`2^{-11}` for float16 while :math:`v/\sqrt N` is above 6e-5. Steps are

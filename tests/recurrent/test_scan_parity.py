@@ -175,3 +175,28 @@ def test_reverse_runs_from_the_end(options):
 def test_bad_arguments(given, message):
     with pytest.raises(ValueError, match=message):
         ltd.unroll(cell, W, START, **given)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_an_array_that_an_inner_jit_holds_is_closed_over(weight: float):
+    ramp = np.arange(4, dtype=np.float32)
+
+    def cell(w: Any, h: Any, x: Any) -> Any:
+        scaled = jax.jit(
+            lambda h: jax.lax.cond(h[0, 0] > 0, lambda h: h * ramp, jnp.sin, h)
+        )
+        h = jnp.tanh(scaled(h @ w) + x)
+        return h, h
+
+    w, x = jnp.full((4, 4), 0.1), jnp.linspace(-1, 1, 24).reshape(3, 2, 4)
+
+    def last(scan: Any) -> Any:
+        def loss(w: Any) -> jax.Array:
+            return jnp.sum(scan(w)[1][-1] ** 2)
+
+        return jax.jit(jax.value_and_grad(loss))(w)
+
+    run = partial(ltd.unroll, cell, flow_weight=weight, flow_params=False)
+    found = last(lambda w: run(w, jnp.ones((2, 4)), x))
+    expected = last(lambda w: jax.lax.scan(partial(cell, w), jnp.ones((2, 4)), x))
+    close(found, expected)

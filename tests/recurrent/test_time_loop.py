@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental import io_callback
 
 import optax_ltd as ltd
 from optax_ltd._recurrent.cell.program import trace_cell
@@ -81,10 +82,48 @@ def test_by_the_size_of_the_cell(cell: Any, length: int, expected: int):
     assert steps_on_gpu(program, length) == expected
 
 
+@pytest.mark.parametrize("cell", [_square, jax.checkpoint(_square)])
 @pytest.mark.parametrize(("units", "expected"), [(512, 16), (4096, 1)])
-def test_by_the_size_of_its_products(units: int, expected: int):
+def test_by_the_size_of_its_products(units: int, expected: int, cell: Any):
     w, h = (jax.ShapeDtypeStruct((n, units), jnp.float32) for n in (units, 64))
-    assert steps_on_gpu(trace_cell(_square, w, h, None), 400) == expected
+    assert steps_on_gpu(trace_cell(cell, w, h, None), 400) == expected
+
+
+@pytest.mark.parametrize("weight", [OFF, ON])
+def test_a_program_may_leave_the_batch_open(weight: float):
+    c = case("simple")
+    (batch,) = jax.export.symbolic_shape("batch")
+
+    def loss(params: Any, carry: Any, inputs: Any) -> jax.Array:
+        return loss_of(*ltd.unroll(c.cell, params, carry, inputs, flow_weight=weight))
+
+    def shaped(x: Any, axis: int) -> jax.ShapeDtypeStruct:
+        shape = (*x.shape[:axis], batch, *x.shape[axis + 1 :])
+        return jax.ShapeDtypeStruct(shape, x.dtype)
+
+    carry = jax.tree.map(lambda h: shaped(h, 0), c.carry)
+    gradient = jax.jit(jax.grad(loss))
+    exported = jax.export.export(gradient, platforms=["cpu", "cuda"])(
+        c.params, carry, shaped(c.inputs, 1)
+    )
+    found = exported.call(c.params, c.carry, c.inputs)
+    assert_close(found, gradient(c.params, c.carry, c.inputs), RTOL, ATOL)
+
+
+@pytest.mark.parametrize("weight", [OFF, ON])
+def test_a_cell_with_effects_is_mapped(weight: float):
+    c, seen = case("simple"), []
+
+    def cell(params: Any, carry: Any, x: Any) -> Any:
+        io_callback(lambda n: seen.append(n), None, jnp.sum(x))
+        return c.cell(params, carry, x)
+
+    def final(x: Any) -> Any:
+        return ltd.unroll(cell, c.params, c.carry, x, flow_weight=weight)[0]
+
+    jax.block_until_ready(jax.jit(jax.vmap(final))(jnp.stack([c.inputs] * 2)))
+    jax.effects_barrier()
+    assert len(seen) == 2 * T
 
 
 def _gradient(weight: float, params: Any, **options: Any) -> Any:

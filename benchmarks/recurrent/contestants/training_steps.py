@@ -79,13 +79,14 @@ def training_steps(setting: Setting) -> dict[str, Callable[[], TrainingStep]]:
         LINEN: lambda: _linen(setting),
         OFF: lambda: flow(),
         ON: lambda: flow(flow_weight=1.0),
-        ON_1: lambda: flow(flow_weight=1.0, unroll=1),
         QUARTER: lambda: flow(flow_weight=1.0, flow_fraction=0.25),
         ON_HALF: lambda: flow(jnp.bfloat16, flow_weight=1.0),
         REMAT: lambda: flow(flow_weight=1.0, remat=True),
         VMAPPED: lambda: written_out(flow_in_the_loss.error_signals_held),
         NAIVE: lambda: written_out(flow_in_the_loss.through_back_propagation),
     }
+    if jax.default_backend() != "cpu":  # There it is the same program.
+        steps[ON_1] = lambda: flow(flow_weight=1.0, unroll=1)
     if cudnn_lstm.runs(setting):
         steps[cudnn_lstm.NAME] = lambda: _descent(
             *cudnn_lstm.loss_and_params(setting, last_step_loss)

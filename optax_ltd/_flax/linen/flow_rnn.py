@@ -261,7 +261,7 @@ class FlowRNN(nn.RNN):
                 carry = begin_anew(reset, starts.reset, carry)
             return step(cell, carry, x)
 
-        unroll = Options.of(self).unroll_elsewhere
+        unroll = Options.of(self).unroll_of_scan
         scan = nn.scan(body, unroll=unroll, **Lifting.of(self)._asdict())
         start = jax.tree.map(partial(varying_as, at), starts.initial)
         return scan(self.cell, start, at)

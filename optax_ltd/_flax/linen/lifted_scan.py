@@ -58,7 +58,7 @@ class LiftedScan:
             out_axes=self.out_axes,
             length=self.length,
             reverse=self.reverse,
-            unroll=self.options.unroll_elsewhere,
+            unroll=self.options.unroll_of_scan,
             **self.lifting._asdict(),
         )
 

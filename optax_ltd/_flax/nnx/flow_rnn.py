@@ -287,7 +287,7 @@ class FlowRNN(_RNN):
             self.cell,
             time_major=True,
             return_carry=True,
-            unroll=options.unroll_elsewhere,
+            unroll=options.unroll_of_scan,
             state_axes=self.state_axes,
             broadcast_rngs=self.broadcast_rngs,
             rngs=False,

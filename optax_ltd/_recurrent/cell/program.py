@@ -252,7 +252,8 @@ def _cut(
     num_params, num_carry, _ = counts
     start = len(closed_over)
     invars = list(jaxpr.invars)
-    params = (*invars[start : start + num_params], *invars[:start])
+    # Those that an inner jit held are closed over as well.
+    params = (*invars[start : start + num_params], *invars[:start], *jaxpr.constvars)
     carry = tuple(invars[start + num_params : start + num_params + num_carry])
     xs = tuple(invars[start + num_params + num_carry :])
 
@@ -267,7 +268,7 @@ def _cut(
     )
     carry_out, outputs = jaxpr.outvars[:num_carry], jaxpr.outvars[num_carry:]
     return CellProgram(
-        closed_over=closed_over,
+        closed_over=(*closed_over, *closed.consts),
         output_is_carry=tuple(index_of(v, carry_out) for v in outputs),
         recurrent_params=groups.meet_carry(params),
         output_tree=output_tree,

@@ -82,7 +82,7 @@ def slope(flow: StepFlow, form: FlowForm, scale: jax.Array) -> jax.Array:
 def term_weight(active: jax.Array, reduction: FlowReduction) -> jax.Array:
     """The factor of each (t, b) term in Ω: 1/B, or one over the number of terms."""
     if reduction == "sum":
-        num_examples = max(1, math.prod(active.shape[1:]))
+        num_examples = math.prod(active.shape[1:]) or 1
         # Not weakly typed: a weight in half precision must not round it.
         return jnp.asarray(1 / num_examples, jnp.result_type(float))
     return 1 / jnp.maximum(1, jnp.sum(active))

@@ -86,8 +86,12 @@ def _block(length: int, timed_bytes: int, sum_bytes: int) -> int:
     """How many steps make a block.
 
     The backend is that of the process that traces; another one gets the same numbers.
+    Where `jax.export` leaves a dimension open, sizes are not known: all are one block.
     """
+    known = isinstance(timed_bytes, int) and isinstance(sum_bytes, int)
+    if not known or jax.default_backend() != "cpu":
+        return max(1, length)
     wanted = max(_CACHE_BYTES, _SUMS_PER_BLOCK * sum_bytes)
-    if jax.default_backend() != "cpu" or timed_bytes <= wanted:
+    if timed_bytes <= wanted:
         return max(1, length)
     return block_length(length, max(1, wanted * length // timed_bytes))

@@ -1,7 +1,7 @@
 """The loop over time, with as many steps in a turn as its platform wants."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,8 +55,8 @@ def time_loop(
 # and written, beside at least two for each of its steps. With n steps in a turn all but
 # 1/n of the former are saved, so that beyond 16 there is little left to save.
 _MOST_STEPS = 16
-# What a turn contains has to be compiled. Sixteen steps of a tanh cell, each of five
-# equations, took a quarter longer than one.
+# What a turn contains has to be compiled: no more than sixteen steps of a tanh cell,
+# each of five equations, and some that it brings along.
 _MOST_EQUATIONS = 96
 # Launches do not wait for kernels. The ten or so of a step, of a microsecond or two
 # each, hide behind products of more operations than this.
@@ -66,7 +66,11 @@ _MOST_OPERATIONS = 2**30
 def steps_on_gpu(program: CellProgram, length: int) -> int:
     """How many steps a turn has on a GPU, for this cell and ``length`` time steps."""
     equations = program.in_loop
-    if sum(map(_operations, equations)) > _MOST_OPERATIONS:
+    # Under `vmap` the choice by platform may become one by value, for which JAX has no
+    # rule where there are effects.
+    if not isinstance(length, int) or any(e.effects for e in equations):
+        return 1
+    if _operations(equations) > _MOST_OPERATIONS:
         return 1
     affordable = _MOST_EQUATIONS // max(1, _count(equations))
     most = max(1, min(_MOST_STEPS, affordable, length))
@@ -80,17 +84,32 @@ def _count(equations: Sequence[JaxprEqn]) -> int:
     return len(equations) + sum(_count(jaxpr.eqns) for jaxpr in inner)
 
 
-def _operations(equation: JaxprEqn) -> int:
-    """Additions and multiplications of a product; 0 for anything else."""
+def _operations(equations: Sequence[JaxprEqn]) -> int:
+    """Additions and multiplications of the products in these and within them."""
+    inner = (jaxpr for e in equations for jaxpr in inner_jaxprs(e))
+    return sum(map(_product, equations)) + sum(_operations(j.eqns) for j in inner)
+
+
+def _product(equation: JaxprEqn) -> int:
+    """Additions and multiplications of a product; 0 for anything else.
+
+    A dimension that `jax.export` leaves open counts as 1.
+    """
     shapes: list[Any] = [v.aval for v in equation.invars]
     results: list[Any] = [v.aval for v in equation.outvars]
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
-        summed = math.prod(shapes[0].shape[i] for i in contracted)
+        summed = _known_size(shapes[0].shape[i] for i in contracted)
     elif equation.primitive.name == "conv_general_dilated":
         _, kernel = shapes
         outputs = equation.params["dimension_numbers"].rhs_spec[0]
-        summed = kernel.size // kernel.shape[outputs]
+        summed = _known_size(kernel.shape) // _known_size(
+            kernel.shape[outputs : outputs + 1]
+        )
     else:
         return 0
-    return 2 * summed * results[0].size
+    return 2 * summed * _known_size(results[0].shape)
+
+
+def _known_size(shape: Iterable[Any]) -> int:
+    return math.prod(size for size in shape if isinstance(size, int))
