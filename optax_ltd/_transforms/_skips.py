@@ -21,6 +21,8 @@ class SkipRecord(NamedTuple):
         ones.
       skipped_loss_zscore: of the others, those with a loss too far above them.
       skipped_run: how many skipped steps came last, without an accepted one after.
+      last_skipped_update: number of the last update that was skipped, counted from 0;
+        -1 if none was.
       max_consecutive: how many of these are too many; `NO_LIMIT` if none are.
     """
 
@@ -29,6 +31,7 @@ class SkipRecord(NamedTuple):
     skipped_norm_zscore: jax.Array
     skipped_loss_zscore: jax.Array
     skipped_run: jax.Array
+    last_skipped_update: jax.Array
     max_consecutive: jax.Array
 
     @property
@@ -41,17 +44,19 @@ def init_skips(max_consecutive: int | None) -> SkipRecord:
     """A record of no skipped step; every array is a fresh one."""
     counts = [jnp.zeros((), jnp.int32) for _ in range(5)]
     limit = NO_LIMIT if max_consecutive is None else max_consecutive
-    return SkipRecord(*[*counts, jnp.full((), limit, jnp.int32)])
+    last, limit = (jnp.full((), number, jnp.int32) for number in (-1, limit))
+    return SkipRecord(*counts, last, limit)
 
 
 def update_skips(
-    skips: SkipRecord, causes: Sequence[jax.Array]
+    skips: SkipRecord, causes: Sequence[jax.Array], number: jax.Array
 ) -> tuple[jax.Array, SkipRecord]:
     """Adds one step to a record.
 
     Args:
       skips: the record so far.
       causes: whether the step is to be skipped for each cause, in their order.
+      number: of the update, counted from 0.
 
     Returns:
       Whether the step is skipped, and the new record.
@@ -61,4 +66,5 @@ def update_skips(
         counts.append(increment(count, cause & ~skip))
         skip |= cause
     run = jnp.where(skip, increment(skips.skipped_run), 0)
-    return skip, SkipRecord(*[*counts, run, skips.max_consecutive])
+    last = jnp.where(skip, number, skips.last_skipped_update)
+    return skip, SkipRecord(*counts, run, last, skips.max_consecutive)

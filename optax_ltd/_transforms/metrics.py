@@ -68,6 +68,8 @@ def metrics(opt_state: Any, *, leaf_norms: bool = False) -> dict[str, jax.Array]
       `skipped_loss_zscore`: how many steps were skipped for each cause. A step counts
       under the first that it has.
     - `skipped_run`: how many skipped ones came last, in a row.
+    - `last_skipped_update`: number of the last update that was skipped, counted from 0,
+      by which to find its batch; -1 if none was.
     - `skipped_count`: how many were skipped.
 
     And with `leaf_norms`, for `clip_by_leaf_average_norm`, which keeps them:

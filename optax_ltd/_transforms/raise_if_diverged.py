@@ -83,7 +83,8 @@ def _check_skips(
         for cause, count in zip(counts._fields, counts.causes, strict=False)
         if count
     ]
-    last = f"; Inf or NaN in {_leaf_name(one, params)}" if one.nonfinite_run else ""
+    last = f", the last one at update {counts.last_skipped_update}"
+    last += f"; Inf or NaN in {_leaf_name(one, params)}" if one.nonfinite_run else ""
     steps = "step" if counts.skipped_run == 1 else f"{counts.skipped_run} steps"
     raise FloatingPointError(
         f"{name} skipped the last {steps}{whose}, and its `max_consecutive` is "

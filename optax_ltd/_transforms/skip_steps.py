@@ -233,7 +233,8 @@ def _judge(
     if accepted is not None and zscore is not None:
         row = newest_row(measured, loss, accepted)
         far = list(stands_out(accepted, row, zscore, warmup=warmup))
-    skip, skips = update_skips(skips, (bad & nonfinite, above, *far))
+    causes = (bad & nonfinite, above, *far)
+    skip, skips = update_skips(skips, causes, record.total_count)
     if accepted is not None and row is not None:
         accepted = accept(accepted, row, when=~skip)
     scale, clipped = jnp.where(skip, 0, 1), skip & measured.finite

@@ -43,6 +43,7 @@ SKIPS = [
     "skipped_norm_zscore",
     "skipped_loss_zscore",
     "skipped_run",
+    "last_skipped_update",
     "skipped_count",
 ]
 

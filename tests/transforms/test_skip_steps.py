@@ -94,7 +94,9 @@ def test_max_consecutive_takes_the_place_of_patience():
     for kind, lost in [("one nan", False), ("both", True), ("small", False)]:
         _, state = tx.update(GRADIENTS[kind], state, PARAMS)
         if lost:
-            with pytest.raises(FloatingPointError, match=r"2 for nonfinite; .*\['a'\]"):
+            with pytest.raises(
+                FloatingPointError, match=r"2 for nonfinite, .* update 1; .*\['a'\]"
+            ):
                 ltd.raise_if_diverged(state, PARAMS)
         else:
             ltd.raise_if_diverged(state, PARAMS)
@@ -104,7 +106,16 @@ def test_it_never_lets_a_bad_one_through():
     tx = ltd.skip_steps(optax.adam(0.1))
     updates, state = after_norms(tx, [1.0] + [np.nan] * 50)
     assert (updates[1:] == 0).all()
-    assert ltd.metrics(state)["skip_steps/skipped_run"] == 50
+    metrics = ltd.metrics(state)
+    assert metrics["skip_steps/skipped_run"] == 50
+    assert metrics["skip_steps/last_skipped_update"] == 50
+
+
+def test_the_last_skipped_update_stays_when_others_follow():
+    tx = ltd.skip_steps(optax.adam(0.1), max_norm=2.0)
+    for norms, expected in [([1.0], -1), ([1.0, 3.0, np.nan, 1.0, 5.0, 1.0], 4)]:
+        _, state = after_norms(tx, norms)
+        assert state.skips.last_skipped_update == expected
 
 
 def test_without_nonfinite_the_inner_guard_has_its_part():
