@@ -46,7 +46,7 @@ VARIANTS = {
 # A model of logistic units that are read out as they are, a loss for each of five
 # examples, and a target that is not to be met.
 _INPUTS = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
-_TARGETS = np.float32([0.1, 0.9, 0.2, 0.8, 1.5])
+_TARGETS = np.array([0.1, 0.9, 0.2, 0.8, 1.5], np.float32)
 
 
 def outputs(params: Any) -> jax.Array:

@@ -80,11 +80,15 @@ def test_iterates_kept_and_the_end(warm: bool):
     assert points[found.last] >= found.iterations > points[found.last - 1]
 
 
-def test_they_stop_where_there_is_little_progress():
-    matrix, b = _system(3, size=100)
-    zeros, ones = np.zeros_like(b), np.ones_like(b)
-    iterates = _plain(*map(np.float64, (matrix, b, zeros, ones)), number=40)
-    found = _solve(matrix, b, zeros, ones)
+@pytest.mark.parametrize("warm", [False, True])
+def test_they_stop_where_there_is_little_progress(warm: bool):
+    """From zero, where no iterate has a product with its residual, and elsewhere."""
+    matrix, b = map(np.float64, _system(3, size=100))
+    start = warm * np.random.default_rng(4).standard_normal(100)
+    ones = np.ones_like(b)
+    iterates = _plain(matrix, b, start, ones, number=40)
+    with jax.enable_x64(True):
+        found = _solve(matrix, b, start, ones)
     assert found.iterations == _progress_stops(matrix, b, iterates)
     assert 11 < found.iterations < 40
 
@@ -106,7 +110,7 @@ def test_the_rule_of_progress(i: int, now: float, before: float, stops: bool):
 
 
 def test_a_direction_of_negative_curvature_ends_them_where_they_are():
-    matrix = np.diag(np.float32([2.0, 1.0, -1.0] + [1.0] * 9))
+    matrix = np.diag(np.array([2.0, 1.0, -1.0] + [1.0] * 9, np.float32))
     b = np.eye(12, dtype=np.float32)[0]
     found = _solve(matrix, b, np.zeros_like(b), np.ones_like(b))
     assert not found.negative_curvature  # It is never met.

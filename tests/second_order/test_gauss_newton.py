@@ -62,7 +62,7 @@ def test_one_linearisation_serves_many_products():
     matrix = dense_gauss_newton(problem)
     for seed in range(3):
         v = np.random.default_rng(seed).standard_normal(len(matrix))
-        vector = space.vector("vector", ravel_pytree(problem.params)[1](v))
+        vector = space.vector("vector", ravel_pytree(problem.params)[1](jnp.asarray(v)))
         found = np.concatenate([x.ravel() for x in linear.product(vector)])
         np.testing.assert_allclose(found, matrix @ v, rtol=1e-10)
         np.testing.assert_allclose(

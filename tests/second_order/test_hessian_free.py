@@ -21,7 +21,7 @@ from tests.second_order.problems import (
 from tests.transforms.factories import FINITE, NONFINITE, PARAMS, flat, loose, same
 
 NAME = "hessian_free"
-FRESH = ltd.hessian_free().init(PARAMS)
+FRESH = loose(ltd.hessian_free()).init(PARAMS)
 
 
 def _update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
@@ -251,6 +251,22 @@ def test_the_loss_of_another_batch_is_what_the_search_goes_by():
     np.testing.assert_allclose(state.search.reduction_ratio, ratio / 2, rtol=1e-4)
     step, state = _with_value_fn()(gradient_of_loss(), -jnp.ones(()))
     assert not flat(step).any()
+
+
+def test_a_step_beyond_the_dtype_of_the_gradient():
+    """All of it came true in float32, and yet λ grows."""
+    tx, w = loose(ltd.hessian_free(1e-6)), jnp.zeros(1)
+    loss = lambda z: 0.005 * jnp.sum((z - 1e6) ** 2)
+    gradient = jax.grad(loss)(w).astype(jnp.float16)
+    update = jax.jit(
+        lambda g: tx.update(g, tx.init(w), w, predict=lambda w: w, loss=loss)
+    )
+    step, state = update(gradient)
+    assert step.dtype == jnp.float16
+    np.testing.assert_array_equal(step, 0)
+    assert state.search.refused_nonfinite == 1
+    assert state.record.scale == 0
+    np.testing.assert_allclose(state.search.damping, 1.5e-6, rtol=1e-5)
 
 
 def test_a_batch_of_one_and_half_precision_parameters():

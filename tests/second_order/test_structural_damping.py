@@ -42,7 +42,7 @@ def test_a_product_with_structural_damping(units: str, distance: Any, dense: Any
     damp = lambda tangents: times(jnp.asarray(strength), curved(tangents))
     matrix = dense_gauss_newton(problem) + strength * dense_structural(problem, dense)
     v = np.random.default_rng(1).standard_normal(len(matrix))
-    vector = space.vector("vector", ravel_pytree(problem.params)[1](v))
+    vector = space.vector("vector", ravel_pytree(problem.params)[1](jnp.asarray(v)))
     found = np.concatenate([x.ravel() for x in linear.product(vector, damp)])
     np.testing.assert_allclose(found, matrix @ v, rtol=1e-9)
 
