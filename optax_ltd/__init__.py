@@ -10,6 +10,8 @@ from optax_ltd._recurrent.flow.lyapunov_exponents import lyapunov_exponents
 from optax_ltd._recurrent.flow.record import FlowRecord
 from optax_ltd._recurrent.flow.report import GradientFlow, LayerFlow
 from optax_ltd._recurrent.unroll import unroll
+from optax_ltd._second_order.gauss_newton import gauss_newton_product
+from optax_ltd._second_order.hessian_free import hessian_free
 from optax_ltd._transforms.clip_by_average_norm import clip_by_average_norm
 from optax_ltd._transforms.clip_by_global_norm import clip_by_global_norm
 from optax_ltd._transforms.clip_by_leaf_average_norm import clip_by_leaf_average_norm
@@ -40,8 +42,10 @@ __all__ = [
     "clip_per_example",
     "flow_gains",
     "flow_penalty",
+    "gauss_newton_product",
     "global_norm",
     "gradient_flow",
+    "hessian_free",
     "initializers",
     "linen",
     "lyapunov_exponents",

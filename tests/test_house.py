@@ -28,6 +28,7 @@ ARROWS = {
     "initializers": {"_numerics"},
     "tasks": {"_numerics"},
     "_transforms": {"_numerics"},
+    "_second_order": {"_numerics", "_transforms"},
     "_recurrent": {"_numerics"},
     "_flax": {"_numerics", "_recurrent"},
     "linen": {"_flax"},
@@ -89,6 +90,7 @@ WINGS: dict[str, set[str]] = {
 # What a room may import from outside, beside the standard library and EVERYWHERE.
 OUTSIDE = {
     "_transforms": {"optax"},
+    "_second_order": {"optax"},
     "_flax": {"flax"},
     "plots": {"matplotlib"},
     "experiments": {"optax", "flax", "matplotlib", "rich", "orbax", "scipy"},
@@ -209,6 +211,7 @@ def test_every_wing_and_every_arrow_between_wings_is_there():
         ("_transforms/x.py", "def f():\n    from optax_ltd._recurrent import unroll"),
         ("_transforms/x.py", "from .. import metrics"),
         ("_numerics/x.py", "from .._transforms import metrics"),
+        ("_transforms/x.py", "from .._second_order import hessian_free"),
         ("tasks/x.py", "from optax_ltd import _transforms"),
         ("plots.py", "import flax.nnx"),
         ("_flax/linen/x.py", "from ... import experiments"),

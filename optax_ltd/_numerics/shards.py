@@ -49,6 +49,11 @@ def split_axes(leaf: jax.Array, axes: Axes) -> Axes:
     )
 
 
+def varying_axes(leaf: jax.Array) -> Axes:
+    """The axes of `shard_map` along which a leaf is known to vary."""
+    return tuple(sorted(map(str, _varying(leaf))))
+
+
 def sum_over_shards(
     sums: list[jax.Array], leaves: Sequence[jax.Array], axes: Axes
 ) -> list[jax.Array]:

@@ -72,6 +72,20 @@ def metrics(opt_state: Any, *, leaf_norms: bool = False) -> dict[str, jax.Array]
       by which to find its batch; -1 if none was.
     - `skipped_count`: how many were skipped.
 
+    And for `hessian_free`, where `scale` is the factor of the line search, 0 without a
+    step, and `clipped_count` counts steps that were refused though the gradient was
+    finite:
+
+    - `damping`: λ that the next update begins with.
+    - `reduction_ratio`: how much of the reduction that the model predicted came true.
+    - `cg_iterations`, `loss_evaluations`: how many the last update took.
+    - `negative_curvature_count`: updates that met a direction of curvature zero or
+      below.
+    - `refused_nonfinite`, `refused_no_decrease`: updates without a step because the
+      gradient, the loss or a product was not finite, or because no step lowered the
+      loss.
+    - `damping_held_count`: updates that would have led λ out of its range.
+
     And with `leaf_norms`, for `clip_by_leaf_average_norm`, which keeps them:
 
     - `leaf_norm/encoder/kernel`: norm of the last gradient's leaf of that path, before
@@ -122,8 +136,9 @@ def metrics(opt_state: Any, *, leaf_norms: bool = False) -> dict[str, jax.Array]
     states = _named_states(opt_state)
     found = {
         f"{name}/{field}": value
-        for name, record, skips in map(_records_of, states)
-        for field, value in (_seen(record) | _skipped(skips)).items()
+        for name, node in states
+        for _, record, skips in [_records_of((name, node))]
+        for field, value in (_seen(record) | _skipped(skips) | _searched(node)).items()
     }
     if leaf_norms:
         keeping = [pair for pair in states if hasattr(pair[1], "leaf_record")]
@@ -214,6 +229,14 @@ def _skipped(skips: SkipRecord | None) -> dict[str, jax.Array]:
     if skips is None:
         return {}
     return _shown(skips) | {"skipped_count": sum(skips.causes[1:], skips.causes[0])}
+
+
+def _searched(node: Any) -> dict[str, jax.Array]:
+    """What a state tells of a search for the step, in a field `search` of scalars."""
+    search = getattr(node, "search", None)
+    if search is None:
+        return {}
+    return type(search)(*jax.tree.leaves(search))._asdict()
 
 
 def _shown(record: GradientRecord | SkipRecord) -> dict[str, jax.Array]:

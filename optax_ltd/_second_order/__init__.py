@@ -1,0 +1,1 @@
+"""Steps by the curvature of the loss: Gauss-Newton products and Hessian-free."""

@@ -1,0 +1,366 @@
+"""Hessian-free optimisation: steps to the minimum of a damped quadratic model."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from optax_ltd._numerics.checks import (
+    check_choice,
+    check_nonnegative,
+    check_number,
+    check_static_count,
+    refusal,
+)
+from optax_ltd._numerics.dtypes import widened
+from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
+from optax_ltd._second_order.conjugate_gradients import Solution, conjugate_gradients
+from optax_ltd._second_order.gauss_newton import Linearised, linearise
+from optax_ltd._second_order.levenberg_marquardt import adapted
+from optax_ltd._second_order.parameter_space import (
+    ParameterSpace,
+    Vector,
+    all_finite,
+    choose,
+    plus,
+    times,
+    zeros_like,
+)
+from optax_ltd._second_order.preconditioner import preconditioner
+from optax_ltd._second_order.search_record import (
+    Search,
+    SearchRecord,
+    init_search,
+    update_search,
+)
+from optax_ltd._second_order.step import Step, find_step
+from optax_ltd._second_order.structural_damping import (
+    HiddenDistance,
+    hidden_curvature,
+)
+from optax_ltd._transforms._record import GradientRecord, init_record, update_record
+from optax_ltd._transforms._transformation import transformation
+
+_Number: TypeAlias = jax.Array | float
+
+
+class HessianFreeState(NamedTuple):
+    """State of `hessian_free`.
+
+    Attributes:
+      record: what was seen of the gradients.
+      search: what came of the searches for a step, and λ.
+      solution: where the last conjugate gradients ended, like the parameters, in at
+        least float32; `optax.MaskedNode` for leaves that are not floating.
+    """
+
+    record: GradientRecord
+    search: SearchRecord
+    solution: Any
+
+
+class _Objective(NamedTuple):
+    """The functions that an update is handed."""
+
+    predict: Callable[[Any], Any]
+    loss: Callable[[Any], jax.Array]
+    value_fn: Callable[[Any], jax.Array] | None
+
+    def value(self, params: Any, options: "_Options") -> jax.Array:
+        """What the line search and the reduction ratio go by."""
+        if self.value_fn is not None:
+            return widened(jnp.asarray(self.value_fn(params)))
+        returned = self.predict(params)
+        return widened(self.loss(returned[0] if options.is_structural else returned))
+
+
+class _Options(NamedTuple):
+    """The hyperparameters that an update reads."""
+
+    structural_damping: _Number
+    hidden_distance: HiddenDistance
+    max_cg_iterations: int
+    preconditioner_exponent: _Number
+    warm_start: _Number
+
+    @property
+    def is_structural(self) -> bool:
+        """Whether there is structural damping; an array counts as some."""
+        strength = self.structural_damping
+        return isinstance(strength, jax.Array) or strength != 0
+
+
+def hessian_free(
+    damping: jax.typing.ArrayLike = 0.1,
+    *,
+    structural_damping: jax.typing.ArrayLike = 0.0,
+    hidden_distance: HiddenDistance = "squared",
+    max_cg_iterations: int = 300,
+    preconditioner_exponent: jax.typing.ArrayLike = 0.75,
+    warm_start: jax.typing.ArrayLike = 0.95,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Steps to the minimum of a damped quadratic model, by conjugate gradients.
+
+    The model of the loss f about the parameters θ is
+
+    .. math:: q(x) = \nabla f^\top x + \tfrac12 x^\top G x
+
+    with the Gauss-Newton matrix G of `gauss_newton_product`. The step x comes nearly to
+    the minimum of it with damping,
+
+    .. math:: (G + \lambda I + \lambda \mu G_S) \, x = -\nabla f
+
+    by at most `max_cg_iterations` conjugate gradients, which begin at a share of where
+    the last ones ended and stop where there is little progress. Of iterates kept on the
+    way the best by f is chosen, then shortened until it lowers f by enough. λ grows by
+    3/2 where less than 1/4 of what q predicts comes true, and shrinks by 2/3 above 3/4.
+
+    G_S is structural damping, for recurrent nets: the Gauss-Newton matrix of the
+    distance D of the hidden states from what they are, mean over examples and sum over
+    all else, so that no small step in θ changes them by much. D is ½ (h - h')², or
+    for logistic units the cross-entropy.
+
+    ``update`` takes two functions beside the gradient::
+
+        tx.update(grads, state, params, predict=predict, loss=loss)
+
+    - ``predict(params)``: the outputs for a batch, the *curvature batch*; with
+      structural damping the pair ``(outputs, hidden)``. Both have the examples along
+      their first axis. Hidden states of `unroll`, which is time-major, come by
+      ``jnp.swapaxes(hidden, 0, 1)``; those that a mask leaves out are to be multiplied
+      by it.
+    - ``loss(outputs)``: a real scalar, convex in the outputs. Targets are in it.
+    - ``value_fn(params)``, if it is given: f, for the walk back, the line search and
+      the reduction ratio. By default that is ``loss`` of ``predict``. Where ``grads``
+      is of a larger batch than the curvature, give the loss of that batch here.
+
+    Inside `jax.shard_map`, as it is by default, with parameters that are the same on
+    all devices, let `loss` and `value_fn` be means over all shards, by `lax.pmean`; the
+    rest follows.
+
+    Call it under `jax.jit`: outside, all of it is compiled at each call. What comes out
+    is the step itself, so no learning rate follows. `predict` is differentiated in
+    forward mode too, so a `FlowRNN` in it has Ω off; ``grads`` may have been made with
+    it on. `nnx.Optimizer.update` hands the functions on; ``copy=True``, as below, gives
+    each call of `predict` random streams of its own, which recurrent layers need.
+
+    Conjugate gradients are in float32 or wider, but products are as exact as `predict`
+    and its parameters: with these in half precision, a small λ is lost in rounding.
+
+    The step is finite, or zero: if the gradient, the loss or a product is not finite,
+    or no trial lowers the loss. Either is counted, and λ grows. A zero gradient is no
+    such thing; it changes nothing. λ stays from 1e-12 to 1e12, and an update that would
+    lead it out is counted. `metrics` tells, beside what it does of any gradient,
+    where ``scale`` is the factor of the line search, or 0 without a step:
+    `damping`, `reduction_ratio`, `cg_iterations` and `loss_evaluations` of the last
+    update, and `negative_curvature_count`, `refused_nonfinite`, `refused_no_decrease`
+    and `damping_held_count`.
+
+    Args:
+      damping: the first λ, above 0. What is good depends on the scale of the loss.
+      structural_damping: μ, at least 0, such as 1/30; with the Python number 0
+        `predict` returns outputs alone.
+      hidden_distance: ``"squared"``, for tanh units, or ``"cross_entropy"``, for
+        hidden states in (0, 1).
+      max_cg_iterations: an int of at least 1; under `optax.inject_hyperparams` name it
+        in `static_args`.
+      preconditioner_exponent: α of the preconditioner
+        :math:`(\operatorname{mean}_b (\nabla L_b)^2 + \lambda)^\alpha`, whose mean of
+        squares over examples is estimated by eight passes back; 0 for none.
+      warm_start: the share of the last solution that conjugate gradients begin at, from
+        0 to 1.
+
+    Returns:
+      A `optax.GradientTransformationExtraArgs` with a `HessianFreeState`.
+
+    Raises:
+      ValueError: an argument is out of its range, NaN or no number. An array is judged
+        by its shape and dtype alone. From `update`: `params` is missing, the gradient
+        is no tree like it, a leaf is complex, `loss` returns no real scalar, or
+        `predict` no pair where there is structural damping.
+
+    Examples:
+      >>> import jax
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import optax_ltd as ltd
+      >>> from flax import nnx
+      >>> x = jnp.linspace(-1, 1, 20)[:, None]
+      >>> y = jnp.sin(3 * x)
+      >>> model = nnx.Sequential(
+      ...     nnx.Linear(1, 8, rngs=nnx.Rngs(0)),
+      ...     jnp.tanh,
+      ...     nnx.Linear(8, 1, rngs=nnx.Rngs(1)),
+      ... )
+      >>> optimizer = nnx.Optimizer(model, ltd.hessian_free(), wrt=nnx.Param)
+      >>> def loss(outputs):
+      ...     return jnp.mean((outputs - y) ** 2)
+      >>> @nnx.jit
+      ... def train_step(model, optimizer):
+      ...     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+      ...     predict = lambda p: nnx.merge(graphdef, p, rest, copy=True)(x)
+      ...     value, grads = nnx.value_and_grad(lambda model: loss(model(x)))(model)
+      ...     optimizer.update(model, grads, predict=predict, loss=loss)
+      ...     return value
+      >>> for _ in range(10):
+      ...     _ = train_step(model, optimizer)
+      >>> bool(loss(model(x)) < 0.01)
+      True
+
+    References:
+      Martens, *Deep learning via Hessian-free optimization*, ICML 2010. Martens &
+      Sutskever, *Learning recurrent neural networks with Hessian-free optimization*,
+      ICML 2011. Martens & Sutskever, *Training deep and recurrent networks with
+      Hessian-free optimization*, in Neural Networks: Tricks of the Trade, 2012.
+    """
+    damping = check_number("damping", damping, above=0)
+    structural_damping = check_nonnegative("structural_damping", structural_damping)
+    check_choice("hidden_distance", hidden_distance, ("squared", "cross_entropy"))
+    options = _Options(
+        structural_damping,
+        hidden_distance,
+        check_static_count("max_cg_iterations", max_cg_iterations, at_least=1),
+        check_nonnegative("preconditioner_exponent", preconditioner_exponent),
+        check_nonnegative("warm_start", warm_start, at_most=1),
+    )
+
+    def init(params: Any) -> HessianFreeState:
+        space = ParameterSpace.of(params)
+        zeros = [jnp.zeros_like(x) for x in space.point]
+        solution = space.masked(zeros)
+        return HessianFreeState(init_record(), init_search(damping), solution)
+
+    def update(
+        updates: Any,
+        state: HessianFreeState,
+        params: Any = None,
+        *,
+        predict: Callable[[Any], Any],
+        loss: Callable[[Any], jax.Array],
+        value_fn: Callable[[Any], jax.Array] | None = None,
+        **extra_args: Any,
+    ) -> tuple[Any, HessianFreeState]:
+        del extra_args  # Those of other transformations in a chain.
+        if params is None:
+            raise refusal("params", "given, as the model is about them", params)
+        objective = _Objective(predict, loss, value_fn)
+        return _update(updates, state, params, objective, options)
+
+    return transformation(init, update)
+
+
+def _update(
+    updates: Any,
+    state: HessianFreeState,
+    params: Any,
+    objective: _Objective,
+    options: _Options,
+) -> tuple[Any, HessianFreeState]:
+    space = ParameterSpace.of(params)
+    gradient = space.vector("updates", updates)
+    measured = tree_norm(updates)
+    linear = linearise(
+        objective.predict, objective.loss, space, returns_hidden=options.is_structural
+    )
+    before = widened(linear.value)
+    if objective.value_fn is not None:
+        before = objective.value(params, options)
+    usable = measured.finite & jnp.isfinite(before)
+    still = usable & (measured.root == 0)
+    solution = _solve(linear, gradient, state, measured, options, idle=~usable | still)
+
+    def loss_after(step: Vector) -> jax.Array:
+        return objective.value(space.after(step), options)
+
+    idle = ~usable | ~solution.finite | still
+    step = find_step(loss_after, linear, gradient, solution, before, idle)
+    fits = all_finite(space.vector("updates", space.like(updates, step.x)))
+    step = step._replace(
+        x=choose(fits, step.x, zeros_like(step.x)),
+        factor=jnp.where(fits, step.factor, 0),
+        evaluations=step.evaluations + (objective.value_fn is not None),
+    )
+    nonfinite = ~usable | ~solution.finite | ~fits
+    search = _search(state.search, solution, step, nonfinite=nonfinite, still=still)
+    scale, clipped = step.factor, search.no_decrease | (nonfinite & measured.finite)
+    new = HessianFreeState(
+        update_record(state.record, updates, measured, scale=scale, clipped=clipped),
+        update_search(state.search, search),
+        space.masked(_to_start_from(state, solution, idle=~usable | still)),
+    )
+    return space.like(updates, step.x), new
+
+
+def _solve(
+    linear: Linearised,
+    gradient: Vector,
+    state: HessianFreeState,
+    measured: TreeNorm,
+    options: _Options,
+    *,
+    idle: jax.Array,
+) -> Solution:
+    """Minimises the damped model, B = G + λ I + λ μ G_S (Martens & Sutskever 2011)."""
+    damping = state.search.damping
+    key = jax.random.fold_in(jax.random.key(0), state.record.total_count)
+    exponent = options.preconditioner_exponent
+    scales = preconditioner(linear, gradient, damping, exponent, key)
+    damp = None
+    if options.is_structural:
+        strength = damping * options.structural_damping
+        curved = hidden_curvature(linear.hidden, options.hidden_distance, linear.axes)
+        damp = lambda tangents: times(strength, curved(tangents))
+
+    # For a gradient whose square is in range; the last solution was for another.
+    lift, zeros = measured.lift, zeros_like(gradient)
+    last = times(jnp.asarray(options.warm_start), jax.tree.leaves(state.solution))
+    solution = conjugate_gradients(
+        lambda vector: plus(linear.product(vector, damp), damping, vector),
+        choose(idle, zeros, times(-lift, gradient)),
+        choose(idle | (lift != 1), zeros, last),
+        scales,
+        options.max_cg_iterations,
+        idle=idle,
+    )
+    x, kept = times(1 / lift, solution.x), times(1 / lift, solution.kept)
+    return solution._replace(x=x, kept=kept, finite=solution.finite & all_finite(x))
+
+
+def _search(
+    record: SearchRecord,
+    solution: Solution,
+    step: Step,
+    *,
+    nonfinite: jax.Array,
+    still: jax.Array,
+) -> Search:
+    """What came of it: a step that was refused raises λ as one that failed does."""
+    no_decrease = ~nonfinite & ~still & (step.factor == 0)
+    refused = nonfinite | no_decrease
+    grown, held = adapted(record.damping, jnp.where(refused, 0, step.ratio))
+    return Search(
+        damping=jnp.where(still, record.damping, grown),
+        reduction_ratio=jnp.where(
+            nonfinite | still, record.reduction_ratio, step.ratio
+        ),
+        cg_iterations=solution.iterations,
+        loss_evaluations=step.evaluations,
+        negative_curvature=solution.negative_curvature,
+        nonfinite=nonfinite,
+        no_decrease=no_decrease,
+        held=held & ~still,
+    )
+
+
+def _to_start_from(
+    state: HessianFreeState, solution: Solution, *, idle: jax.Array
+) -> Vector:
+    """The last solution, before the walk back (Martens 2010, sections 4.5 and 4.6).
+
+    One that met what is not finite may owe it to where it began, so that the next
+    begins from zero.
+    """
+    new = choose(solution.finite, solution.x, zeros_like(solution.x))
+    return choose(idle, jax.tree.leaves(state.solution), new)

@@ -1,0 +1,69 @@
+"""Hessian-free on a batch that is divided among eight devices."""
+
+import contextlib
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import optax_ltd as ltd
+from tests.devices import gradients
+
+X = np.random.default_rng(0).standard_normal((16, 3, 4)).astype(np.float32)
+Y = X.sum((1, 2))
+PARAMS = {"w": np.eye(4, dtype=np.float32) / 2, "v": np.full(4, 0.3, np.float32)}
+
+
+def _step(params: Any, x: jax.Array, y: jax.Array, mean: Any = jnp.mean) -> Any:
+    tx: Any = ltd.hessian_free(structural_damping=0.1)
+
+    def predict(params: Any) -> Any:
+        hidden = [jnp.tanh(x[:, 0] @ params["w"])]
+        for t in (1, 2):
+            hidden.append(jnp.tanh(hidden[-1] @ params["w"] + x[:, t]))
+        return hidden[-1] @ params["v"], jnp.stack(hidden, 1)
+
+    loss = lambda z: mean((z - y) ** 2)
+
+    def step(carry: Any, _: None) -> Any:
+        params, state = carry
+        gradient = jax.grad(lambda p: loss(predict(p)[0]))(params)
+        updates, state = tx.update(gradient, state, params, predict=predict, loss=loss)
+        return (jax.tree.map(jnp.add, params, updates), state), None
+
+    return jax.lax.scan(step, (params, tx.init(params)), None, 2)[0]
+
+
+@functools.cache
+def _alone() -> Any:
+    return jax.device_get(jax.jit(_step)(PARAMS, X, Y))
+
+
+def _assert_close(found: Any) -> None:
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(_alone()), strict=True):
+        np.testing.assert_allclose(x, y, rtol=5e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
+    mesh = gradients.mesh_of((8,), kind)
+    x, y = (jax.device_put(a, NamedSharding(mesh, P("x"))) for a in (X, Y))
+    params = jax.device_put(PARAMS, NamedSharding(mesh, P()))
+    explicit = kind == AxisType.Explicit
+    with jax.set_mesh(mesh) if explicit else contextlib.nullcontext():
+        _assert_close(jax.jit(_step)(params, x, y))
+
+
+def test_inside_shard_map_with_a_mean_over_all_shards():
+    """The loss is the mean of all; JAX adds up the parameters' cotangents by itself."""
+    mesh = gradients.mesh_of((8,), AxisType.Auto)
+    mean = lambda x: jax.lax.pmean(jnp.mean(x), "x")
+    step = functools.partial(_step, mean=mean)
+    specs = (P(), P("x"), P("x"))
+    sharded = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P())
+    _assert_close(jax.jit(sharded)(PARAMS, X, Y))

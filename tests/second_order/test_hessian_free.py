@@ -1,0 +1,346 @@
+"""What Hessian-free optimisation does, and what it does where it cannot."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import optax_ltd as ltd
+from tests.second_order.factories import gradient_of_loss, jitted_update, loss, outputs
+from tests.second_order.problems import (
+    dense_gauss_newton,
+    dense_structural,
+    recurrent,
+    squared_distance,
+)
+from tests.transforms.factories import FINITE, NONFINITE, PARAMS, flat, loose, same
+
+NAME = "hessian_free"
+FRESH = loose(ltd.hessian_free()).init(PARAMS)
+
+
+def _update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
+    return jitted_update(NAME)(updates, state, params)
+
+
+def _with(state: Any, **fields: Any) -> Any:
+    """A state with other fields in its record of the search."""
+    arrays = {k: jnp.asarray(v, jnp.float32) for k, v in fields.items()}
+    return state._replace(search=state.search._replace(**arrays))
+
+
+def _uphill() -> Any:
+    return jax.tree.map(jnp.negative, gradient_of_loss())
+
+
+def _unchanged_but_for_counts(state: Any, new: Any, grown: float = 1.5) -> None:
+    assert same(new.solution, state.solution)
+    np.testing.assert_allclose(new.search.damping, grown * state.search.damping)
+    assert new.search.reduction_ratio == state.search.reduction_ratio
+    assert new.search.cg_iterations == 0
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.5])
+def test_a_step_is_the_solution_of_the_damped_system(mu: float):
+    """With the dense matrices, in float64."""
+    with jax.enable_x64(True):
+        problem, damping = recurrent("softmax"), 0.3
+        tx = loose(ltd.hessian_free(damping, structural_damping=mu))
+        value = lambda params: problem.loss(problem.predict(params)[0])
+        gradient = jax.grad(value)(problem.params)
+        predict = problem.predict if mu else lambda p: problem.predict(p)[0]
+
+        @jax.jit
+        def update(gradient: Any) -> Any:
+            # A line search that takes what is proposed.
+            state = tx.init(problem.params)
+            given = {"predict": predict, "loss": problem.loss}
+            return tx.update(gradient, state, problem.params, **given)
+
+        _, state = update(gradient)
+        matrix = dense_gauss_newton(problem) + damping * np.eye(21)
+        matrix += damping * mu * dense_structural(problem, squared_distance)
+        expected = np.linalg.solve(matrix, -ravel_pytree(gradient)[0])
+        found = ravel_pytree(state.solution)[0]
+        assert 11 <= state.search.cg_iterations <= 21
+        np.testing.assert_allclose(found, expected, rtol=0.05, atol=2e-3)
+        # What conjugate gradients leave undone is small in the model.
+        model = lambda x: x @ matrix @ x / 2 - expected @ matrix @ x
+        assert model(found) < 0.99 * model(expected)
+
+
+def test_a_quadratic_is_solved_in_one_step():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, y = jnp.asarray(rng.standard_normal((8, 3))), jnp.arange(8.0)
+        predict = lambda w: x @ w
+        loss = lambda z: jnp.sum((z - y) ** 2)
+        w = jnp.ones(3)
+        tx = loose(ltd.hessian_free(1e-9, preconditioner_exponent=0))
+
+        @jax.jit
+        def step(w: jax.Array) -> Any:
+            gradient = jax.grad(lambda w: loss(predict(w)))(w)
+            return tx.update(gradient, tx.init(w), w, predict=predict, loss=loss)
+
+        update, state = step(w)
+        np.testing.assert_allclose(w + update, np.linalg.lstsq(x, y)[0], rtol=1e-6)
+        np.testing.assert_allclose(state.search.reduction_ratio, 1, rtol=1e-6)
+        np.testing.assert_allclose(state.search.damping, 2 / 3 * 1e-9)
+        assert state.record.scale == 1
+
+
+def test_the_loss_of_a_curved_valley_falls_at_each_step():
+    """Rosenbrock's function as a sum of squares; Gauss-Newton finds its end."""
+    predict = lambda p: jnp.stack([1 - p[0], 10 * (p[1] - p[0] ** 2)])
+    loss = lambda z: jnp.sum(z**2)
+    tx = loose(ltd.hessian_free())
+
+    def step(carry: Any, _: None) -> Any:
+        p, state = carry
+        value, gradient = jax.value_and_grad(lambda p: loss(predict(p)))(p)
+        update, state = tx.update(gradient, state, p, predict=predict, loss=loss)
+        return (p + update, state), value
+
+    @jax.jit
+    def run(p: jax.Array) -> Any:
+        return jax.lax.scan(step, (p, tx.init(p)), None, 40)
+
+    (p, state), values = run(jnp.array([-1.2, 1.0]))
+    assert (np.diff(values) <= 0).all()
+    assert values[-1] < 1e-8
+    np.testing.assert_allclose(p, 1, atol=1e-3)
+    assert state.search.refused_nonfinite == 0
+
+
+def test_a_zero_gradient_changes_nothing():
+    warm = _update(gradient_of_loss())[1]
+    for state in (FRESH, warm):
+        step, new = _update(FINITE["zero"], state)
+        assert not flat(step).any()
+        _unchanged_but_for_counts(state, new, grown=1)
+        counts = lambda s: s.search[4:]
+        assert same(counts(new), counts(state))
+        assert new.record.total_count == state.record.total_count + 1
+        assert new.search.loss_evaluations == 0
+
+
+@pytest.mark.parametrize("kind", NONFINITE)
+def test_a_gradient_that_is_not_finite(kind: str):
+    state = _update(gradient_of_loss())[1]
+    step, new = _update(NONFINITE[kind], state)
+    assert not flat(step).any()
+    _unchanged_but_for_counts(state, new)
+    assert new.search.refused_nonfinite == 1
+    assert new.search.refused_no_decrease == 0
+    assert new.search.loss_evaluations == 0
+
+
+def test_a_loss_that_is_not_finite_where_it_starts():
+    nowhere = jax.tree.map(lambda x: x * jnp.nan, PARAMS)
+    step, new = _update(FINITE["small"], FRESH, nowhere)
+    assert not flat(step).any()
+    _unchanged_but_for_counts(FRESH, new)
+    assert new.search.refused_nonfinite == 1
+    assert new.record.nonfinite_count == 0  # The gradient was finite.
+    assert new.record.clipped_count == 1
+
+
+def test_a_product_that_is_not_finite():
+    """The next search begins from zero."""
+    tx = loose(ltd.hessian_free())
+    root = lambda w: jnp.sqrt(jnp.abs(w))  # With no derivative at zero.
+
+    @jax.jit
+    def update(gradient: jax.Array, state: Any, w: jax.Array) -> Any:
+        loss = lambda z: jnp.sum((z - 1) ** 2)
+        return tx.update(gradient, state, w, predict=root, loss=loss)
+
+    w, state = jnp.ones(2) / 4, tx.init(jnp.ones(2))
+    _, state = update(-jnp.ones(2), state, w)
+    assert state.solution.any()
+    step, new = update(-jnp.ones(2), state, jnp.array([0.25, 0.0]))
+    np.testing.assert_array_equal(step, 0)
+    np.testing.assert_array_equal(new.solution, 0)
+    assert new.search.refused_nonfinite == 1
+    np.testing.assert_allclose(new.search.damping, 1.5 * state.search.damping)
+
+
+def test_negative_curvature_where_the_loss_is_not_convex():
+    """No step comes of it at first, and one does once λ has grown enough."""
+    tx = loose(ltd.hessian_free())
+
+    @jax.jit
+    def update(w: jax.Array, state: Any) -> Any:
+        loss = lambda z: jnp.sum(jnp.cos(z))
+        given = {"predict": lambda w: w, "loss": loss}
+        return tx.update(jax.grad(loss)(w), state, w, **given)
+
+    w = jnp.array([0.3, -0.2])
+    state = tx.init(w)
+    step, state = update(w, state)
+    np.testing.assert_array_equal(step, 0)
+    assert state.search.negative_curvature_count == 1
+    assert state.search.refused_no_decrease == 1
+    for _ in range(7):
+        step, state = update(w, state)
+    assert (np.sign(step) == np.sign(w)).all()  # Down from the top.
+    assert state.search.negative_curvature_count < 8
+
+
+def test_no_step_where_none_lowers_the_loss():
+    step, new = _update(_uphill())
+    assert not flat(step).any()
+    assert new.search.refused_no_decrease == 1
+    assert new.search.refused_nonfinite == 0
+    assert new.search.loss_evaluations >= 60
+    np.testing.assert_allclose(new.search.damping, 0.15)
+
+
+def test_a_damping_that_runs_away_is_held_and_counted():
+    state = _with(FRESH, damping=1e12)
+    for count in (1, 2):
+        step, state = _update(_uphill(), state)
+        assert not flat(step).any()
+        np.testing.assert_allclose(state.search.damping, 1e12)
+        assert state.search.damping_held_count == count
+
+
+def test_very_large_and_very_small_gradients():
+    """The step is linear in the gradient, at both ends of the number line."""
+    gradient = gradient_of_loss()
+    linear = lambda f: jax.tree.map(lambda x: jnp.float32(f) * x, gradient)
+    plain, _ = _update(gradient)
+    _, tiny = _update(linear(2.0**-90))
+    np.testing.assert_allclose(
+        2.0**90 * flat(tiny.solution), flat(_update(gradient)[1].solution), rtol=1e-3
+    )
+    step, huge = _update(linear(2.0**80))
+    assert np.isfinite(flat(step)).all()
+    assert huge.search.refused_nonfinite == 0
+    assert flat(plain).any()
+
+
+@functools.cache
+def _with_value_fn() -> Any:
+    tx = loose(ltd.hessian_free())
+
+    @jax.jit
+    def update(updates: Any, factor: jax.Array) -> Any:
+        given = {"predict": outputs, "loss": loss}
+        value_fn = lambda params: factor * loss(outputs(params))
+        state = tx.init(PARAMS)
+        return tx.update(updates, state, PARAMS, value_fn=value_fn, **given)
+
+    return update
+
+
+def test_the_loss_of_another_batch_is_what_the_search_goes_by():
+    plain, expected = _update(gradient_of_loss())
+    step, state = _with_value_fn()(gradient_of_loss(), jnp.ones(()))
+    np.testing.assert_allclose(flat(step), flat(plain), rtol=1e-4)
+    evaluations = expected.search.loss_evaluations
+    assert state.search.loss_evaluations == evaluations + 1  # That at the parameters.
+    ratio = expected.search.reduction_ratio
+    _, state = _with_value_fn()(gradient_of_loss(), jnp.full((), 0.5))
+    np.testing.assert_allclose(state.search.reduction_ratio, ratio / 2, rtol=1e-4)
+    step, state = _with_value_fn()(gradient_of_loss(), -jnp.ones(()))
+    assert not flat(step).any()
+
+
+def test_a_step_beyond_the_dtype_of_the_gradient():
+    """All of it came true in float32, and yet λ grows."""
+    tx, w = loose(ltd.hessian_free(1e-6)), jnp.zeros(1)
+    loss = lambda z: 0.005 * jnp.sum((z - 1e6) ** 2)
+    gradient = jax.grad(loss)(w).astype(jnp.float16)
+    update = jax.jit(
+        lambda g: tx.update(g, tx.init(w), w, predict=lambda w: w, loss=loss)
+    )
+    step, state = update(gradient)
+    assert step.dtype == jnp.float16
+    np.testing.assert_array_equal(step, 0)
+    assert state.search.refused_nonfinite == 1
+    assert state.record.scale == 0
+    np.testing.assert_allclose(state.search.damping, 1.5e-6, rtol=1e-5)
+
+
+def test_a_batch_of_one_and_half_precision_parameters():
+    params = {"w": jnp.ones(3, jnp.bfloat16), "b": jnp.zeros((), jnp.float16)}
+    x, tx = jnp.array([[1.0, 2.0, 3.0]]), loose(ltd.hessian_free())
+    predict = lambda p: x @ p["w"].astype(jnp.float32) + p["b"]
+    loss = lambda z: jnp.mean((z - 3) ** 2)
+
+    def step(carry: Any, _: None) -> Any:
+        params, state = carry
+        gradient = jax.grad(lambda p: loss(predict(p)))(params)
+        updates, state = tx.update(gradient, state, params, predict=predict, loss=loss)
+        assert {k: x.dtype for k, x in updates.items()} == {
+            k: x.dtype for k, x in params.items()
+        }
+        return (optax.apply_updates(params, updates), state), None
+
+    @jax.jit
+    def run(params: Any) -> Any:
+        return jax.lax.scan(step, (params, tx.init(params)), None, 4)
+
+    (params, state), _ = run(params)
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state.solution))
+    assert loss(predict(params)) < 0.01  # It was 9.
+
+
+def test_leaves_that_do_not_move():
+    """An integer, a `None` and what is masked pass; a complex one is refused."""
+    params = {"w": jnp.ones(2), "n": jnp.array([3]), "none": None}
+    tx = loose(ltd.hessian_free())
+    predict = lambda p: p["n"] * p["w"]
+    given = {"predict": predict, "loss": lambda z: jnp.sum(z**2)}
+    value = lambda p: given["loss"](predict(p))
+    gradient = jax.grad(value, allow_int=True)(params)
+    state = tx.init(params)
+    updates, new = jax.jit(
+        lambda w: tx.update({**gradient, "w": w}, state, params, **given)
+    )(gradient["w"])
+    assert jax.tree.structure(new) == jax.tree.structure(state)
+    assert updates["n"].dtype == jax.dtypes.float0
+    np.testing.assert_allclose(updates["w"], -1, rtol=0.1)
+    masked = optax.masked(tx, {"w": True, "n": False, "none": None})
+    state = masked.init(params)
+    only = {**given, "predict": lambda p: 3 * p["w"]}
+    updates, _ = jax.jit(
+        lambda w: masked.update({**gradient, "w": w}, state, params, **only)
+    )(gradient["w"])
+    np.testing.assert_allclose(updates["w"], -1, rtol=0.1)
+    with pytest.raises(ValueError, match="`params` must be a tree of real arrays"):
+        tx.init({"w": jnp.ones(2) * 1j})
+
+
+def test_in_a_chain_under_injected_hyperparameters():
+    """λ is what the state says; others may follow a schedule."""
+    given = {"predict": outputs, "loss": loss, "value": jnp.ones(())}
+    injected = optax.inject_hyperparams(
+        ltd.hessian_free, static_args=("max_cg_iterations", "hidden_distance")
+    )
+    factory: Any = injected
+    tx = loose(
+        optax.chain(
+            ltd.clip_by_global_norm(1e6),
+            factory(
+                damping=0.2,
+                warm_start=optax.constant_schedule(0.5),
+                structural_damping=0.0,
+            ),
+        )
+    )
+    given["predict"] = lambda params: (outputs(params), outputs(params)[:, None])
+    state = tx.init(PARAMS)
+    step, state = jax.jit(lambda g, s: tx.update(g, s, PARAMS, **given))(
+        gradient_of_loss(), state
+    )
+    assert flat(step).any()
+    metrics = ltd.metrics(state)
+    np.testing.assert_allclose(metrics["hessian_free/damping"], 0.2 * 2 / 3, rtol=1e-5)

@@ -1,0 +1,46 @@
+"""The diagonal of the preconditioner against examples' gradients one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optax_ltd._second_order import preconditioner as module
+from optax_ltd._second_order.gauss_newton import linearise
+from optax_ltd._second_order.parameter_space import ParameterSpace
+from tests.second_order.problems import recurrent
+
+
+def test_its_square_is_the_mean_of_squares_of_examples_gradients(monkeypatch):
+    monkeypatch.setattr(module, "_PROBES", 4000)
+    with jax.enable_x64(True):
+        problem = recurrent("squared")
+        space = ParameterSpace.of(problem.params)
+        linear = linearise(lambda p: problem.predict(p)[0], problem.loss, space)
+        found = module.preconditioner(
+            linear, space.point, jnp.asarray(0.0), 1.0, jax.random.key(0)
+        )
+
+        # The loss is a mean over five examples: that of one is what it adds, times 5.
+        def added(params, example):
+            outputs = problem.predict(params)[0]
+            only = jax.lax.stop_gradient(outputs).at[example].set(outputs[example])
+            return 5 * problem.loss(only)
+
+        each = [jax.grad(added)(problem.params, example) for example in range(5)]
+        squares = jax.tree.map(lambda *rows: np.mean(np.square(rows), 0), *each)
+        for x, y in zip(found, jax.tree.leaves(squares), strict=True):
+            np.testing.assert_allclose(x, y, rtol=0.15)
+
+
+def test_the_exponent_and_the_damping():
+    problem = recurrent("softmax")
+    space = ParameterSpace.of(problem.params)
+    linear = linearise(lambda p: problem.predict(p)[0], problem.loss, space)
+    make = lambda exponent, damping: module.preconditioner(
+        linear, space.point, jnp.asarray(damping), exponent, jax.random.key(0)
+    )
+    plain, damped, power = make(1.0, 0.0), make(1.0, 0.5), make(jnp.asarray(0.75), 0.5)
+    for x, y, z in zip(plain, damped, power, strict=True):
+        np.testing.assert_allclose(y, x + 0.5, rtol=1e-5)
+        np.testing.assert_allclose(z, y**0.75, rtol=1e-5)
+    assert all(x.shape == () and x == 1 for x in make(0, 0.5))
