@@ -84,7 +84,8 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         show_default=False if default is None else str(default),
         **_parsing(field),
     )
-    kind = {int: int, int | None: int, float: float}.get(field.type, str)
+    plain = {int | None: int, float | None: float}.get(field.type, field.type)
+    kind = plain if plain in (int, float, bool) else str
     kinds: Any = Annotated[kind | None, option]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds
