@@ -66,7 +66,7 @@ def sparse(
     """
     num_nonzero = check_count("num_nonzero", num_nonzero, at_least=1)
     spectral_radius = check_number("spectral_radius", spectral_radius, above=0)
-    axis = check_count("axis", axis, at_least=0, at_most=1)
+    rows = check_count("axis", axis, at_least=0, at_most=1)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -77,7 +77,7 @@ def sparse(
         mask = jnp.broadcast_to(jnp.arange(n) < num_nonzero, (n, n))
         mask = jax.random.permutation(place_key, mask, axis=1, independent=True)
         weights = jnp.where(mask, values, 0)
-        weights = weights if axis else weights.T
+        weights = weights if rows else weights.T
         # Never zero: a graph with an edge out of, or into, every node has a cycle.
         return (weights * (spectral_radius / _spectral_radius(weights))).astype(dtype)
 

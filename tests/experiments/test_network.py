@@ -96,7 +96,7 @@ def test_the_scale_from_the_input_may_be_another():
     network = new_network(init="sparse", input_scale=0.001)
     deviation = np.std(np.asarray(cell_of(network).dense_i.kernel))
     np.testing.assert_allclose(deviation, 0.001, rtol=0.18)
-    np.testing.assert_allclose(np.std(network.head.kernel), 0.1, rtol=0.18)
+    np.testing.assert_allclose(np.std(np.asarray(network.head.kernel)), 0.1, rtol=0.18)
     check_recurrent("sparse", recurrent_of(network)[0])
 
 

@@ -25,7 +25,7 @@ def centred(name: str) -> tuple[tasks.Task, tasks.Batch]:
     return task, sample(task, COUNT)
 
 
-def assert_mean_is_zero(values: np.ndarray) -> None:
+def assert_mean_is_zero(values: Any) -> None:
     """Means over axis 0 within five standard errors, or what rounding leaves."""
     error = values.std(0) / np.sqrt(len(values))
     assert np.all(np.abs(values.mean(0)) <= 5 * error + 1e-5)

@@ -67,7 +67,7 @@ def test_it_is_injected_once_traced_and_legal_in_a_scan():
     params = jnp.ones(2)
 
     def update(state: Any, _: None) -> Any:
-        _, state = tx.update(params, state, params)
+        state = tx.update(params, state, params)[1]
         return state, state.hyperparams["momentum"]
 
     _, used = jax.jit(lambda: jax.lax.scan(update, tx.init(params), length=4))()
@@ -87,7 +87,7 @@ def test_in_bfloat16_it_keeps_its_distance_from_1_as_documented():
     params = jnp.ones(2, jnp.bfloat16)
 
     def update(state: Any, _: None) -> Any:
-        _, state = tx.update(params, state, params)
+        state = tx.update(params, state, params)[1]
         return state, state.hyperparams["momentum"]
 
     _, used = jax.jit(lambda: jax.lax.scan(update, tx.init(params), length=2))()

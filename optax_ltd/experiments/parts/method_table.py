@@ -101,8 +101,9 @@ def _sgd(
 ) -> optax.GradientTransformation:
     """SGD with a momentum that follows a schedule of this name."""
     scheduled = MOMENTUM_SCHEDULES[schedule](momentum)
-    sgd = optax.inject_hyperparams(optax.sgd) if callable(scheduled) else optax.sgd
-    return sgd(learning_rate, scheduled, nesterov)
+    if callable(scheduled):
+        return optax.inject_hyperparams(optax.sgd)(learning_rate, scheduled, nesterov)
+    return optax.sgd(learning_rate, scheduled, nesterov)
 
 
 _MOMENTUM_FIELDS = ("momentum", "momentum_schedule")

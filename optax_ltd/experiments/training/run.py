@@ -35,9 +35,11 @@ class Evaluation(NamedTuple):
     def to_dict(self) -> dict[str, Any]:
         """The same in lists; null is what no number is."""
         update, *arrays, measures = self
-        made = {"update": update}
-        made |= zip(self._fields[1:-1], map(plain, arrays), strict=True)
-        return made | {"measures": {name: plain(x) for name, x in measures.items()}}
+        return {
+            "update": update,
+            **dict(zip(self._fields[1:-1], map(plain, arrays), strict=True)),
+            "measures": {name: plain(values) for name, values in measures.items()},
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Evaluation":
