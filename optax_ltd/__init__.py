@@ -21,6 +21,7 @@ from optax_ltd._transforms.clip_by_value import clip_by_value
 from optax_ltd._transforms.clip_or_random_step import clip_or_random_step
 from optax_ltd._transforms.clip_per_example import clip_per_example
 from optax_ltd._transforms.metrics import metrics
+from optax_ltd._transforms.momentum_schedule import momentum_schedule
 from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
 from optax_ltd._transforms.skip_steps import skip_steps
@@ -50,6 +51,7 @@ __all__ = [
     "linen",
     "lyapunov_exponents",
     "metrics",
+    "momentum_schedule",
     "nonfinite_random_step",
     "plots",
     "raise_if_diverged",

@@ -5,6 +5,7 @@ has the dense ones (``normal``, ``orthogonal``).
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +21,35 @@ Initializer = Callable[..., jax.Array]
 _SQUARINGS = 24
 
 
-def sparse(num_nonzero: int = 15, *, spectral_radius: ArrayLike = 0.95) -> Initializer:
+def sparse(
+    num_nonzero: int = 15,
+    *,
+    spectral_radius: ArrayLike = 0.95,
+    axis: Literal[0, 1] = 1,
+) -> Initializer:
     r"""Sparse Gaussian recurrent weights, scaled to a given spectral radius.
 
     Each row holds ``num_nonzero`` normal numbers at random places; the whole matrix is
     then scaled so that its largest eigenvalue has modulus ``spectral_radius``. The
-    defaults are the "smart tanh" of Pascanu et al. The scale is found with matrix
-    products alone, so it runs on every platform and under ``jit`` and ``vmap``.
+    scale is found with matrix products alone, so it runs on every platform and under
+    ``jit`` and ``vmap``.
+
+    The defaults are the "smart tanh" of Pascanu et al., in whose code, as in the
+    kernels of Flax, a row holds what a unit sends. The recurrent weights of Sutskever
+    et al., of which each unit receives 15, are ``sparse(spectral_radius=1.1, axis=0)``.
 
     Args:
       num_nonzero: Weights per row that are not zero; rows shorter than this are dense.
       spectral_radius: Modulus of the largest eigenvalue.
+      axis: Along which that many are not zero: 1 for the rows, 0 for the columns.
 
     Returns:
       An initializer of square matrices ``[n, n]``.
 
     Raises:
-      ValueError: If ``num_nonzero`` is no int of at least 1 or ``spectral_radius`` no
-        finite number above 0, or, when called, if the shape is not square.
+      ValueError: If ``num_nonzero`` is no int of at least 1, ``spectral_radius`` no
+        finite number above 0 or ``axis`` neither 0 nor 1, or, when called, if the shape
+        is not square.
 
     Examples:
       >>> import jax
@@ -54,6 +66,7 @@ def sparse(num_nonzero: int = 15, *, spectral_radius: ArrayLike = 0.95) -> Initi
     """
     num_nonzero = check_count("num_nonzero", num_nonzero, at_least=1)
     spectral_radius = check_number("spectral_radius", spectral_radius, above=0)
+    rows = check_count("axis", axis, at_least=0, at_most=1)
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
@@ -64,7 +77,8 @@ def sparse(num_nonzero: int = 15, *, spectral_radius: ArrayLike = 0.95) -> Initi
         mask = jnp.broadcast_to(jnp.arange(n) < num_nonzero, (n, n))
         mask = jax.random.permutation(place_key, mask, axis=1, independent=True)
         weights = jnp.where(mask, values, 0)
-        # Never zero: a graph with an edge out of every node has a cycle.
+        weights = weights if rows else weights.T
+        # Never zero: a graph with an edge out of, or into, every node has a cycle.
         return (weights * (spectral_radius / _spectral_radius(weights))).astype(dtype)
 
     return init

@@ -43,6 +43,21 @@ def test_sparse_rows_hold_the_wanted_number_at_random_places():
     np.testing.assert_allclose(is_set.mean(0), 0.3, atol=5 * deviation)
 
 
+def test_sparse_columns_hold_the_wanted_number_where_asked_to():
+    """With Flax's kernels these are the weights that a unit receives."""
+    init = initializers.sparse(3, spectral_radius=1.1, axis=0)
+    matrix = jax.jit(lambda key: init(key, (10, 10)))(KEY)
+    np.testing.assert_array_equal((matrix != 0).sum(0), 3)
+    assert len({*np.asarray((matrix != 0).sum(1))}) > 1
+    assert radius(matrix) == pytest.approx(1.1, rel=ROUNDING)
+
+
+@pytest.mark.parametrize("axis", [-1, 2, 1.0, True, None])
+def test_an_axis_that_cannot_be_is_named(axis: Any):
+    with pytest.raises(ValueError, match=r"^`axis` must be an int from 0 to 1; got "):
+        initializers.sparse(axis=axis)
+
+
 def test_sparse_values_are_gaussian():
     matrices = sparse_matrices(15, 0.95, 50, 50)
     values = matrices[matrices != 0].reshape(50, -1)

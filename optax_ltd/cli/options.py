@@ -84,10 +84,12 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         show_default=False if default is None else str(default),
         **_parsing(field),
     )
-    kind = {int: int, int | None: int, float: float}.get(field.type, str)
-    kinds: Any = Annotated[kind | None, option]
+    kinds: dict[Any, type] = {int | None: int, float | None: float}
+    kinds |= {kind: kind for kind in (int, float, bool)}
+    kind = kinds.get(field.type, str)
+    annotation: Any = Annotated[kind | None, option]
     return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kinds
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 

@@ -69,6 +69,11 @@ def nominal(lengths: tuple[int, int]) -> int | tuple[int, int]:
     return lengths[0] if lengths[0] == lengths[1] else lengths
 
 
+def mean_length(lengths: tuple[int, int]) -> float:
+    """The mean of the lengths that `sequence_lengths` draws."""
+    return sum(lengths) / 2
+
+
 def uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Numbers from (0, 1), float32 whatever the precision that JAX is set to."""
     return jax.random.uniform(key, shape, jnp.float32)

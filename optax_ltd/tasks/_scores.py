@@ -33,6 +33,12 @@ def wrong_class(logits: jax.Array, batch: Batch) -> jax.Array:
     return wrong if wrong.ndim == 1 else jnp.any(wrong & batch.mask, axis=1)
 
 
+def wrong_steps(logits: jax.Array, batch: Batch) -> jax.Array:
+    """At how many of the steps that count that is so, float [batch]."""
+    wrong = not_likeliest(logits, batch.targets) & batch.mask
+    return jnp.sum(wrong, axis=1, dtype=jnp.float32)
+
+
 def not_likeliest(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Whether logits [..., classes] are largest at another class, or hold a NaN."""
     # argmax would take a NaN for the largest.
@@ -62,6 +68,16 @@ def wrong_number(criterion: Criterion) -> Score:
         return ~(error <= TOLERANCE)  # NaN compares as false
 
     return is_wrong
+
+
+def by_each_criterion() -> dict[str, Score]:
+    """The measures of a number: whether it is wrong, by either criterion."""
+
+    def measure(criterion: Criterion) -> Score:
+        is_wrong = wrong_number(criterion)
+        return lambda outputs, batch: is_wrong(outputs, batch).astype(jnp.float32)
+
+    return {criterion: measure(criterion) for criterion in get_args(Criterion)}
 
 
 def tolerance(criterion: Criterion) -> float:

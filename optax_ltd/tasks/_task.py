@@ -1,7 +1,7 @@
 """What every task has in common."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 import jax
@@ -29,6 +29,20 @@ class Batch(NamedTuple):
 Sampler: TypeAlias = Callable[[jax.Array, int], Batch]
 Score: TypeAlias = Callable[[jax.Array, Batch], jax.Array]
 Readout: TypeAlias = Literal["last", "every"]
+
+
+class Means(NamedTuple):
+    """What is known of a task before any of its sequences is seen.
+
+    Attributes:
+      inputs: The mean input at a step inside a sequence, a number a feature.
+      outputs: The best answer that does not look at the sequence, [output_size]: the
+        mean target where it is a number; where it is a class, the logarithm of each
+        one's share of the answers that count.
+    """
+
+    inputs: tuple[float, ...]
+    outputs: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +82,9 @@ class Task:
       solved_below: The task counts as solved when a smaller share than this of
         ``test_size`` fresh sequences is wrong.
       test_size: How many fresh sequences that verdict needs.
+      means: Of its inputs and outputs, if they are known.
+      measures: What else there is to say of an answer, by name:
+        ``measure(outputs, batch)``, float ``[batch]``, of which runs show the mean.
     """
 
     name: str
@@ -82,6 +99,8 @@ class Task:
     chance_error: float
     solved_below: float = 0.01
     test_size: int = 10_000
+    means: Means | None = None
+    measures: Mapping[str, Score] = dataclasses.field(default_factory=dict, hash=False)
 
 
 def last(values: jax.Array, batch: Batch) -> jax.Array:

@@ -4,9 +4,15 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd.tasks._length import Length, check_length
-from optax_ltd.tasks._sampling import integers, nominal, sampler, uniform
-from optax_ltd.tasks._scores import Criterion, squared_error, tolerance, wrong_number
-from optax_ltd.tasks._task import Task
+from optax_ltd.tasks._sampling import integers, mean_length, nominal, sampler, uniform
+from optax_ltd.tasks._scores import (
+    Criterion,
+    by_each_criterion,
+    squared_error,
+    tolerance,
+    wrong_number,
+)
+from optax_ltd.tasks._task import Means, Task
 
 _MIN_LENGTH = 2  # a step for each half
 
@@ -75,4 +81,6 @@ def adding(length: Length = 100, *, criterion: Criterion = "absolute") -> Task:
         is_wrong=wrong_number(criterion),
         # Nobody does better than 1, whose error has a triangular density.
         chance_error=(1 - tolerance(criterion)) ** 2,
+        measures=by_each_criterion(),
+        means=Means((2 / mean_length(lengths), 0.5), (1.0,)),
     )

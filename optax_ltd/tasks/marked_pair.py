@@ -1,7 +1,7 @@
 """The tasks about two marked numbers: their mean, their product, their parity."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +17,14 @@ from optax_ltd.tasks._sampling import (
 )
 from optax_ltd.tasks._scores import (
     Criterion,
+    by_each_criterion,
     cross_entropy,
     squared_error,
     tolerance,
     wrong_class,
     wrong_number,
 )
-from optax_ltd.tasks._task import Score, Task
+from optax_ltd.tasks._task import Means, Score, Task
 
 _MIN_LENGTH = 10  # below it, a tenth of the sequence is less than one step
 
@@ -77,6 +78,8 @@ def addition(length: Length = 50, *, criterion: Criterion = "squared") -> Task:
         is_wrong=wrong_number(criterion),
         # Nobody does better than 1/2, whose error has a triangular density.
         chance_error=(1 - 2 * tolerance(criterion)) ** 2,
+        mean_outputs=(1 / 2,),
+        measures=by_each_criterion(),
     )
 
 
@@ -127,6 +130,8 @@ def multiplication(length: Length = 50, *, criterion: Criterion = "squared") -> 
         loss=squared_error,
         is_wrong=wrong_number(criterion),
         chance_error=1 - (covered - covered * math.log(covered)),
+        mean_outputs=(1 / 4,),
+        measures=by_each_criterion(),
     )
 
 
@@ -171,6 +176,7 @@ def xor(length: Length = 50) -> Task:
         loss=cross_entropy,
         is_wrong=wrong_class,
         chance_error=0.5,
+        mean_outputs=2 * (-math.log(2),),
     )
 
 
@@ -184,6 +190,8 @@ def _marked_pair(
     loss: Score,
     is_wrong: Score,
     chance_error: float,
+    mean_outputs: tuple[float, ...],
+    measures: Mapping[str, Score] = {},
 ) -> Task:
     """Makes a task about two marked numbers.
 
@@ -194,12 +202,14 @@ def _marked_pair(
     Args:
       name: of the task.
       length: nominal.
-      numbers: draws those of all steps, float32 [batch, time].
+      numbers: draws those of all steps, float32 [batch, time], of mean 1/2.
       answer: takes the first and the second marked number, [batch] each.
       output_size: of the model.
       loss: of the task.
       is_wrong: of the task.
       chance_error: of the task.
+      mean_outputs: of the task.
+      measures: of the task.
 
     Returns:
       The task.
@@ -217,6 +227,8 @@ def _marked_pair(
         loss=loss,
         is_wrong=is_wrong,
         chance_error=chance_error,
+        means=Means((2 / _mean_time(lengths), 1 / 2), mean_outputs),
+        measures=measures,
     )
 
 
@@ -248,6 +260,12 @@ def _draw(
 def _longest_time(length: int) -> int:
     """Steps of the longest sequence of this length; it is below 1.1 of it."""
     return max(length, -(-11 * length // 10) - 1)
+
+
+def _mean_time(lengths: tuple[int, int]) -> float:
+    """The mean number of steps of the sequences of these lengths."""
+    drawn = range(lengths[0], lengths[1] + 1)
+    return sum(length + _longest_time(length) for length in drawn) / (2 * len(drawn))
 
 
 def _bits(key: jax.Array, shape: tuple[int, int]) -> jax.Array:

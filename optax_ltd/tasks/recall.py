@@ -1,12 +1,14 @@
 """Tasks in which a string of symbols is to be repeated when the cue comes."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from optax_ltd.tasks._length import Length, check_length
-from optax_ltd.tasks._sampling import compiled, nominal, sequence_lengths
-from optax_ltd.tasks._scores import cross_entropy, wrong_class
-from optax_ltd.tasks._task import Batch, Task
+from optax_ltd.tasks._sampling import compiled, mean_length, nominal, sequence_lengths
+from optax_ltd.tasks._scores import cross_entropy, wrong_class, wrong_steps
+from optax_ltd.tasks._task import Batch, Means, Task
 
 
 def memorization_5bit(length: Length = 50) -> Task:
@@ -19,7 +21,7 @@ def memorization_5bit(length: Length = 50) -> Task:
 
     Inputs are one-hot among the values, the blank and the cue. The model's outputs are
     logits float ``[batch, time, 3]`` at every step; targets are int32
-    ``[batch, time]``.
+    ``[batch, time]``. The measure ``"symbols"`` counts the steps that were wrong.
 
     Args:
       length: Steps between the symbols and their repetition, 1 or more; or the
@@ -154,6 +156,10 @@ def _recall(name: str, length: Length, *, values: int, count: int) -> Task:
         inputs = jnp.where(mask[..., None], inputs, 0)
         return Batch(inputs, targets, steps[:, 0], mask)
 
+    lag = mean_length(lengths)
+    string = values * [count / values]
+    seen, asked = [*string, lag - 1 + count, 1], [*string, lag + count]
+    steps = lag + 2 * count
     return Task(
         name=name,
         length=nominal(lengths),
@@ -165,4 +171,9 @@ def _recall(name: str, length: Length, *, values: int, count: int) -> Task:
         loss=cross_entropy,
         is_wrong=wrong_class,
         chance_error=1 - values**-count,
+        measures={"symbols": wrong_steps},
+        means=Means(
+            tuple(x / steps for x in seen),
+            tuple(math.log(x / steps) for x in asked),
+        ),
     )

@@ -1,12 +1,20 @@
 """The temporal order tasks: in which order did some symbols come, long ago?"""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from optax_ltd.tasks._length import Length, check_length
-from optax_ltd.tasks._sampling import integers, nominal, sampler, tenth
+from optax_ltd.tasks._sampling import (
+    integers,
+    mean_length,
+    nominal,
+    sampler,
+    tenth,
+)
 from optax_ltd.tasks._scores import cross_entropy, wrong_class
-from optax_ltd.tasks._task import Task
+from optax_ltd.tasks._task import Means, Task
 
 _NUM_ORDERED = 2  # A and B, whose order is asked for
 _NUM_SYMBOLS = 6  # A, B and the distractors c, d, e, f
@@ -106,15 +114,20 @@ def _temporal_order(name: str, length: Length, tenths: tuple[int, ...]) -> Task:
         inputs = jax.nn.one_hot(symbols, _NUM_SYMBOLS, dtype=jnp.float32)
         return inputs, targets, steps
 
+    mean, others = mean_length(lengths), _NUM_SYMBOLS - _NUM_ORDERED
+    shares = [count / _NUM_ORDERED / mean] * _NUM_ORDERED
+    shares += [(mean - count) / others / mean] * others
+    output_size = _NUM_ORDERED**count
     return Task(
         name=name,
         length=nominal(lengths),
         time=time,
         input_size=_NUM_SYMBOLS,
-        output_size=_NUM_ORDERED**count,
+        output_size=output_size,
         readout="last",
         sample=sampler(draw, lengths),
         loss=cross_entropy,
         is_wrong=wrong_class,
-        chance_error=1 - 1 / _NUM_ORDERED**count,
+        chance_error=1 - 1 / output_size,
+        means=Means(tuple(shares), output_size * (-math.log(output_size),)),
     )

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from optax_ltd import tasks
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_task, make_test_task
@@ -17,6 +18,8 @@ OTHER = Config(
     length=(20, 30),
     test_length=40,
     criterion="absolute",
+    centred=True,
+    input_scale=0.001,
     method="none",
     learning_rate=0.125,
     seeds=7,
@@ -34,8 +37,9 @@ def test_missing_fields_have_defaults():
 
 
 def test_whole_numbers_may_stand_for_others():
-    value = Config.from_dict({"learning_rate": 1}).learning_rate
-    assert (value, type(value)) == (1.0, float)
+    for field in ("learning_rate", "input_scale"):
+        value = getattr(Config.from_dict({field: 1}), field)
+        assert (value, type(value)) == (1.0, float)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,12 @@ def test_whole_numbers_may_stand_for_others():
         ("flow_decay", -1.0),
         ("flow_fraction", 0.0),
         ("flow_fraction", 1.5),
+        ("input_scale", -0.1),
+        ("input_scale", True),
+        ("input_scale", "0.1"),
+        ("centred", 1),
+        ("centred", "true"),
+        ("centred", None),
         ("task", 3),
         ("text", 3),
     ],
@@ -93,6 +103,7 @@ def test_a_field_that_cannot_be_is_named(field: str, value: object):
         ("method", "clip-norm+clip-norm"),
         ("method", "clip-norm+"),
         ("optimizer", "lion"),
+        ("momentum_schedule", "fall"),
         ("cell", "mlp"),
         ("init", "zeros"),
         ("flow_form", "cube"),
@@ -114,6 +125,7 @@ def test_words_without_a_meaning_are_named(field: str, value: object):
         (Config(criterion="squared"), "criterion"),
         (Config(task="adding", criterion="cubed"), "criterion"),
         (Config(cell="mlp"), "cell"),
+        (Config(task="text", centred=True), "centred"),
     ],
 )
 def test_an_error_carries_the_field(config: Config, field: str):
@@ -152,6 +164,21 @@ def test_a_task_is_tested_at_its_own_length_or_another():
     assert make_test_task(other).time == 40
     assert make_test_task(other, 15).time == 15
     assert make_test_task(other).test_size == 30
+
+
+def test_a_centred_task_is_tested_without_the_means_of_training():
+    config = Config(task="memorization_5bit", length=10, test_length=20, centred=True)
+    taken = tasks.memorization_5bit(10)
+    for task, length in (
+        (make_task(config), 10),
+        (make_test_task(config), 20),
+        (make_test_task(config, 30), 30),
+    ):
+        # What is left of the means of its own length.
+        assert (
+            task.means == tasks.centred(tasks.memorization_5bit(length), by=taken).means
+        )
+    assert make_task(config).means == (4 * (0,), 3 * (0,))
 
 
 def test_text_is_tested_on_what_was_held_out(tmp_path: Path):

@@ -115,6 +115,34 @@ def test_second_step_of_each_optimizer(optimizer: str, expected):
     np.testing.assert_allclose(made, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "begins_at"), [("constant", 0.7), ("hold", 0.9), ("rise", 0.5)]
+)
+@pytest.mark.parametrize("optimizer", ["momentum", "nesterov"])
+def test_a_momentum_may_follow_a_schedule(
+    schedule: str, begins_at: float, optimizer: str
+):
+    fields: dict[str, Any] = {"optimizer": optimizer, "method": "none"}
+    given = step(GRADS, 2, momentum=0.7, momentum_schedule=schedule, **fields)
+    expected = step(GRADS, 2, momentum=begins_at, **fields)
+    np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_a_schedule_ends_at_the_momentum_of_the_config():
+    config = Config(optimizer="momentum", momentum=0.995, momentum_schedule="hold")
+    optimizer = make_optimizer(config, KEY)
+
+    def update(state: Any, _: None) -> Any:
+        return optimizer.update(GRADS, state, PARAMS)[1], state[-1].hyperparams
+
+    _, used = jax.jit(
+        lambda: jax.lax.scan(update, optimizer.init(PARAMS), length=1003)
+    )()
+    # A state holds what its last update used.
+    np.testing.assert_allclose(used["momentum"][:1001], 0.9, rtol=1e-6)
+    np.testing.assert_allclose(used["momentum"][1001:], 0.995, rtol=1e-6)
+
+
 def test_the_layer_gets_the_options_of_the_flow():
     fields = {
         "flow_weight": 3.0,

@@ -57,7 +57,9 @@ def check_recurrent(init: str, gate: np.ndarray) -> None:
         np.testing.assert_allclose(gate.std(), deviation, rtol=0.045)
         assert abs(gate.mean()) < 4 * deviation / UNITS
     elif radius:
-        np.testing.assert_array_equal((gate != 0).sum(axis=1), 15)
+        # What each unit sends, or what it receives.
+        axis = 1 if init == "smart_tanh" else 0
+        np.testing.assert_array_equal((gate != 0).sum(axis), 15)
         np.testing.assert_allclose(
             np.abs(np.linalg.eigvals(gate)).max(), radius, rtol=1e-3
         )
@@ -87,6 +89,15 @@ def test_other_weights_are_normal_and_biases_zero(init: str, deviation: float):
         np.testing.assert_allclose(np.std(np.asarray(kernel)), deviation, rtol=0.18)
     for bias in (cell.dense_i.bias, network.head.bias):
         np.testing.assert_array_equal(bias, 0)
+
+
+def test_the_scale_from_the_input_may_be_another():
+    """The recipe of Sutskever et al. for numbers: .001 in, 1.1 around, .1 out."""
+    network = new_network(init="sparse", input_scale=0.001)
+    deviation = np.std(np.asarray(cell_of(network).dense_i.kernel))
+    np.testing.assert_allclose(deviation, 0.001, rtol=0.18)
+    np.testing.assert_allclose(np.std(np.asarray(network.head.kernel)), 0.1, rtol=0.18)
+    check_recurrent("sparse", recurrent_of(network)[0])
 
 
 ACTIVATIONS = {

@@ -44,6 +44,8 @@ def test_a_spent_budget_ends_a_run():
 def test_a_run_survives_json():
     made = evaluation(10, 0.5, 0.25)
     made = made._replace(train_loss=np.array([np.nan, 1.5]), nonfinite=np.array([7, 0]))
+    measures = {"symbols": np.array([1.5, 0])}
+    made = made._replace(measures=measures)
     run = new_run(made, seconds=2.0)
     back = Run.from_dict(json.loads(json.dumps(run.record(), allow_nan=False)))
     assert back.time_limit == math.inf
@@ -53,6 +55,10 @@ def test_a_run_survives_json():
     assert (back.solved_below, back.seconds) == (0.01, 2.0)
     (got,) = back.evaluations
     assert got.update == 10
-    for values, expected in zip(got[1:], made[1:], strict=True):
+    for values, expected in zip(got[1:-1], made[1:-1], strict=True):
         np.testing.assert_array_equal(values, expected)
         assert values.dtype == expected.dtype
+    np.testing.assert_array_equal(got.measures["symbols"], measures["symbols"])
+    old = made.to_dict()
+    del old["measures"]
+    assert Evaluation.from_dict(old).measures == {}

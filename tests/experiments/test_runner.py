@@ -61,7 +61,7 @@ def test_it_advances_from_test_to_test_up_to_the_budget(finished: Runner):
     assert [e.update for e in run.evaluations] == [2, 4, 5]
     assert run.update == 5
     for evaluation in run.evaluations:
-        for values in evaluation[1:]:
+        for values in evaluation[1:-1]:
             assert values.shape == (2,)
         np.testing.assert_array_equal(evaluation.nonfinite, [0, 0])
         # A whole number of the sequences is wrong, up to rounding.
@@ -129,7 +129,7 @@ def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
     runner = Runner(SETUP)
     runner.__dict__["_train"] = finished._train  # not to be compiled again
     wrong = iter([[20, 0], [0, 20], [20, 20]])
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)))
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)), {})
     made = []
     for _ in range(3):
         runner.advance()
@@ -153,7 +153,7 @@ def idle_runner(setup: Setup, wrong: int) -> Runner:
     """A runner that changes nothing; its tests find so many sequences wrong."""
     runner = Runner(setup)
     runner.__dict__["_train"] = lambda members, *_: (members, np.zeros(2))
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong, np.int32))
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong), {})
     return runner
 
 
@@ -252,7 +252,7 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
         setup.task, loss=lambda outputs, _: jnp.nan * outputs.sum()
     )
     runner = Runner(dataclasses.replace(setup, task=task))
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, 40))
+    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, 40), {})
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 
@@ -275,12 +275,18 @@ def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
     """Of 7 sequences in batches of 3, the last batch holds one."""
     monkeypatch.setattr(module, "_TEST_BATCH", 3)
     setup = make_setup(CONFIG)
+
     # Wrong in the first place of each batch: of 9 places 3, of the first 7 also 3.
+    def is_wrong(_: jax.Array, batch: Batch) -> jax.Array:
+        return jnp.arange(len(batch.lengths)) == 0
+
     task = dataclasses.replace(
         setup.test_task,
         test_size=7,
-        is_wrong=lambda outputs, batch: jnp.arange(len(batch.lengths)) == 0,
+        is_wrong=is_wrong,
+        measures={"three": lambda *given: 3.0 * is_wrong(*given)},
     )
     trainer = trainer_of(CONFIG)
-    _, wrong = trainer.test(trainer.init(0), jnp.int32(0), task)
+    _, wrong, measures = trainer.test(trainer.init(0), jnp.int32(0), task)
     assert int(wrong) == 3
+    np.testing.assert_allclose(measures["three"], 9 / 7, rtol=ROUNDING)

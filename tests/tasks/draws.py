@@ -13,7 +13,7 @@ COUNT = 10_000
 MAKERS: dict[str, Callable[..., tasks.Task]] = {
     name: getattr(tasks, name)
     for name in tasks.__all__
-    if name not in ("Batch", "Task", "last")
+    if name not in ("Batch", "Means", "Task", "centred", "last")
 }
 SEQUENCE_MAKERS = {name: make for name, make in MAKERS.items() if name != "text"}
 

@@ -87,6 +87,8 @@ def test_criteria_differ_in_how_far_off_is_wrong(name):
         for criterion, wrong in zip(("absolute", "squared"), expected, strict=True):
             task = getattr(tasks, name)(LENGTH, criterion=criterion)
             assert set(np.asarray(task.is_wrong(outputs, batch))) == {wrong}
+            measured = np.asarray(task.measures[criterion](outputs, batch))
+            assert (set(measured), measured.dtype) == ({float(wrong)}, np.float32)
             np.testing.assert_allclose(
                 task.loss(outputs, batch), distance**2, rtol=1e-4
             )

@@ -60,6 +60,17 @@ def test_one_wrong_step_makes_a_sequence_wrong_but_not_beyond_its_end(name):
     np.testing.assert_allclose(losses[0], 30 * share, rtol=1e-4)
 
 
+def test_wrong_symbols_are_counted():
+    task, batch = tasks.memorization_5bit(LENGTHS), draw("memorization_5bit", LENGTHS)
+    blanks, zeros = (one_hot(np.full(batch.targets.shape, x), 3) for x in (2, 0))
+    count = jax.jit(task.measures["symbols"])
+    np.testing.assert_array_equal(count(blanks, batch), 5)
+    # None beyond the end of a sequence.
+    expected = ((batch.targets != 0) & batch.mask).sum(1)
+    np.testing.assert_array_equal(count(zeros, batch), expected)
+    np.testing.assert_array_equal(count(one_hot(batch.targets, 3), batch), 0)
+
+
 def test_copying_without_memory_has_the_known_loss():
     batch, task = draw("copying", 20), tasks.copying(20)
     logits = np.where(np.arange(9) == 8, 30.0, 0.0) * np.ones((10_000, 40, 1))

@@ -9,6 +9,7 @@ from optax_ltd.experiments.input_error import InputError, refusal
 from optax_ltd.experiments.parts.choices import listed
 from optax_ltd.experiments.parts.method_table import (
     FLOW_WORDS,
+    MOMENTUM_SCHEDULES,
     NONE,
     OPTIMIZERS,
     PARTS,
@@ -66,6 +67,9 @@ class Config:
         f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "
         f".04, {listed(CRITERIA)}, if not the task's own.",
     )
+    centred: bool = _field(
+        False, "Take the means of inputs and targets away, those of training."
+    )
     text: str | None = _field(None, "Text file of the task text.")
     method: str = _field(
         "clip-norm+flow",
@@ -104,8 +108,19 @@ class Config:
     momentum: float = _field(
         0.9, f"Momentum coefficient of {_users('momentum')}.", **_BELOW_ONE
     )
+    momentum_schedule: str = _field(
+        "constant",
+        f"How {_users('momentum_schedule')} come to that momentum: "
+        f"{listed(MOMENTUM_SCHEDULES)}.",
+    )
     cell: str = _field("tanh", f"{listed(CELLS)}.")
     init: str = _field("basic_tanh", f"Initial weights: {listed(INITS)}.")
+    input_scale: float | None = _field(
+        None,
+        "Standard deviation of the weights from the input, if not that of the initial "
+        "weights.",
+        **_NOT_NEGATIVE,
+    )
     hidden_size: int = _field(50, "Recurrent units.", **_COUNT)
     batch_size: int = _field(20, "Sequences in one update.", **_COUNT)
     updates: int = _field(10_000, "Updates at most.", **_COUNT)
@@ -153,17 +168,19 @@ def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """A field's value in its own type."""
     if field.name == "length" and isinstance(value, list | tuple):
         return tuple(value)
-    if field.type is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
     kinds: Any = int if field.name == "length" else field.type
-    if not isinstance(value, kinds) or isinstance(value, bool):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and kinds in (float, float | None):
+        value = float(value)
+    # A bool is an int of Python.
+    if not isinstance(value, kinds) or isinstance(value, bool) != (kinds is bool):
         raise refusal(field.name, _kind(kinds), repr(value))
-    is_allowed = field.metadata.get("is_allowed")
+    is_allowed = None if value is None else field.metadata.get("is_allowed")
     if is_allowed is not None and not is_allowed(value):
         raise refusal(field.name, field.metadata["allowed"], f"{value}")
     return value
 
 
 def _kind(kinds: Any) -> str:
-    names = {int: "an int", float: "a number", str: "a word"}
+    names = {int: "an int", float: "a number", str: "a word", bool: "true or false"}
     return names.get(kinds, f"{kinds}".replace("None", "null"))

@@ -88,10 +88,30 @@ PARTS: Mapping[str, Part] = {
 }
 NONE = "none"  # what a method without parts is called
 
+# How the momentum comes to be what it is in the end.
+MOMENTUM_SCHEDULES: Mapping[str, Callable[[float], optax.ScalarOrSchedule]] = {
+    "constant": lambda momentum: momentum,
+    "hold": ltd.momentum_schedule,
+    "rise": partial(ltd.momentum_schedule, kind="rise"),
+}
+
+
+def _sgd(
+    learning_rate: float, momentum: float, schedule: str, *, nesterov: bool
+) -> optax.GradientTransformation:
+    """SGD with a momentum that follows a schedule of this name."""
+    scheduled = MOMENTUM_SCHEDULES[schedule](momentum)
+    if callable(scheduled):
+        return optax.inject_hyperparams(optax.sgd)(learning_rate, scheduled, nesterov)
+    return optax.sgd(learning_rate, scheduled, nesterov)
+
+
+_MOMENTUM_FIELDS = ("momentum", "momentum_schedule")
+
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "sgd": Optimizer("SGD", optax.sgd),
-    "momentum": Optimizer("Momentum", optax.sgd, ("momentum",)),
-    "nesterov": Optimizer("Nesterov", partial(optax.sgd, nesterov=True), ("momentum",)),
+    "momentum": Optimizer("Momentum", partial(_sgd, nesterov=False), _MOMENTUM_FIELDS),
+    "nesterov": Optimizer("Nesterov", partial(_sgd, nesterov=True), _MOMENTUM_FIELDS),
     "adam": Optimizer("Adam", optax.adam),
     "rmsprop": Optimizer("RMSProp", optax.rmsprop),
 }

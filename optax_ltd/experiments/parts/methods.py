@@ -12,6 +12,7 @@ from optax_ltd.experiments.parts.choices import choose, listed
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.method_table import (
     FLOW_WORDS,
+    MOMENTUM_SCHEDULES,
     NONE,
     OPTIMIZERS,
     PARTS,
@@ -78,7 +79,7 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
       key: of the random steps; a state begun with another draws others.
 
     Raises:
-      InputError: if optimiser or method are unknown.
+      InputError: if optimiser, method or schedule are unknown.
     """
     named = parts(config)
     makers = [
@@ -93,6 +94,7 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
     # A clip that never clips still counts what is not finite.
     watched = guards or [ltd.clip_by_global_norm(float("inf"))]
     optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    choose("momentum_schedule", config.momentum_schedule, MOMENTUM_SCHEDULES)
     values = _values(config, optimizer.fields)
     return optax.chain(*watched, optimizer.make(config.learning_rate, *values))
 

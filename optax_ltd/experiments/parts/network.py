@@ -63,10 +63,12 @@ def make_network(
       InputError: if the cell or the initial weights are unknown.
     """
     init = choose("init", config.init, INITS)
+    scale = config.input_scale
+    from_input = init.other if scale is None else nnx.initializers.normal(scale)
     cell = choose("cell", config.cell, CELLS)(
         task.input_size,
         config.hidden_size,
-        kernel_init=init.other,
+        kernel_init=from_input,
         recurrent_kernel_init=partial(_gate_by_gate, init.recurrent),
         rngs=rngs,
     )

@@ -26,7 +26,7 @@ class Init(NamedTuple):
 
     Attributes:
       recurrent: of each square matrix from unit to unit.
-      other: of those from the input and to the output.
+      other: of those from the input, where a run says nothing else, and to the output.
     """
 
     recurrent: Initializer
@@ -43,5 +43,5 @@ INITS: Mapping[str, Init] = {
     "smart_tanh": Init(ltd.initializers.sparse(), _normal(0.01)),
     "orthogonal": Init(nnx.initializers.orthogonal(), _normal(0.1)),
     "identity": Init(ltd.initializers.identity(), _normal(0.001)),
-    "sparse": Init(ltd.initializers.sparse(spectral_radius=1.1), _normal(0.1)),
+    "sparse": Init(ltd.initializers.sparse(spectral_radius=1.1, axis=0), _normal(0.1)),
 }

@@ -1,7 +1,7 @@
 """The task of a run."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -61,7 +61,19 @@ def _make(
         for known, argument in row.options.items():
             message = message.replace(f"`{argument}`", f"`{known}`")
         raise InputError(message, field) from error
-    return dataclasses.replace(task, test_size=config.test_size)
+    task = dataclasses.replace(task, test_size=config.test_size)
+    return _centred(config, task, row, options) if config.centred else task
+
+
+def _centred(
+    config: Config, task: tasks.Task, row: TaskRow, options: Mapping[str, str]
+) -> tasks.Task:
+    """The task without the means of that which is trained on, whatever its length."""
+    trained = _made(row.make, length=config.length, **options)
+    if trained.means is None:
+        told = "left out where the means of the task are not known"
+        raise refusal("centred", told, config.task)
+    return tasks.centred(task, by=trained)
 
 
 @cache

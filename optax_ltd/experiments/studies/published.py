@@ -9,6 +9,7 @@ from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.generalisation import GENERALISATION
 from optax_ltd.experiments.studies.language import LANGUAGE
 from optax_ltd.experiments.studies.pathological import PATHOLOGICAL
+from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.recipe import RECIPE
 from optax_ltd.experiments.studies.result import Result
 from optax_ltd.experiments.studies.study import Study
@@ -21,6 +22,7 @@ STUDIES: dict[str, Study] = {
     "language": LANGUAGE,
     "clip-variants": CLIP_VARIANTS,
     "recipe": RECIPE,
+    "predecessors": PREDECESSORS,
 }
 RESULTS: dict[str, Result] = {"cliff": CliffStudy(), **STUDIES}
 

@@ -21,6 +21,8 @@ class Evaluation(NamedTuple):
       test_loss: Mean loss on fresh sequences, float [seeds].
       error: Share of fresh sequences answered wrongly, float [seeds].
       nonfinite: Gradients with an Inf or a NaN so far, int [seeds].
+      measures: Means of the task's own measures of the same answers, float [seeds], by
+        name.
     """
 
     update: int
@@ -28,12 +30,15 @@ class Evaluation(NamedTuple):
     test_loss: np.ndarray
     error: np.ndarray
     nonfinite: np.ndarray
+    measures: Mapping[str, np.ndarray] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """The same in lists; null is what no number is."""
+        update, *arrays, measures = self
         return {
-            name: values if name == "update" else plain(values)
-            for name, values in self._asdict().items()
+            "update": update,
+            **dict(zip(self._fields[1:-1], map(plain, arrays), strict=True)),
+            "measures": {name: plain(values) for name, values in measures.items()},
         }
 
     @classmethod
@@ -45,9 +50,14 @@ class Evaluation(NamedTuple):
         """
         arrays = {
             name: np.array(values[name], int if name == "nonfinite" else float)
-            for name in cls._fields[1:]
+            for name in cls._fields[1:-1]
         }
-        return cls(values["update"], **arrays)
+        measures = values.get("measures", {})  # which older records lack
+        return cls(
+            values["update"],
+            **arrays,
+            measures={name: np.array(x, float) for name, x in measures.items()},
+        )
 
 
 @dataclasses.dataclass
@@ -80,6 +90,11 @@ class Run:
     def update(self) -> int:
         """Updates made so far."""
         return self.evaluations[-1].update if self.evaluations else 0
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that each seed has learned from so far."""
+        return self.update * self.config.batch_size
 
     @property
     def updates_per_second(self) -> float:

@@ -110,13 +110,14 @@ class Runner:
         )
         train_loss = np.asarray(train_loss)
         run.seconds += time.perf_counter() - began
-        loss, wrong = self._test(self.members, jnp.int32(stop))
+        loss, wrong, measures = self._test(self.members, jnp.int32(stop))
         evaluation = Evaluation(
             stop,
             train_loss,
             np.asarray(loss),
             np.asarray(wrong) / self.setup.test_task.test_size,
             _nonfinite_counts(self.members),
+            jax.tree.map(np.asarray, measures),
         )
         run.evaluations.append(evaluation)
         self.has_tested = True
@@ -134,7 +135,7 @@ class Runner:
             are drawn afresh.
         """
         test = self._compiled_test(task)
-        loss, wrong = test(self.kept, jnp.int32(_NO_UPDATE))
+        loss, wrong, _ = test(self.kept, jnp.int32(_NO_UPDATE))
         return np.asarray(loss), np.asarray(wrong) / task.test_size
 
     @property

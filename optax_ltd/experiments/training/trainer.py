@@ -102,20 +102,24 @@ class Trainer:
 
     def test(
         self, member: Member, update: jax.Array, task: Task
-    ) -> tuple[jax.Array, jax.Array]:
-        """Returns the loss on fresh sequences and how many came out wrong, scalars."""
+    ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
+        """Returns loss, count of wrong answers and mean measures on fresh sequences."""
         size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
 
-        def score(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def score(key: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
             batch = task.sample(key, size)
             outputs = self.network(member)(batch)
-            return task.loss(outputs, batch), task.is_wrong(outputs, batch)
+            measures = {name: of(outputs, batch) for name, of in task.measures.items()}
+            return task.loss(outputs, batch), task.is_wrong(outputs, batch), measures
 
         # As many batches as hold all sequences; of the last, the first ones count.
         count = -(-task.test_size // size)
         keys = jax.random.split(_key(member.test_key, update), count)
-        loss, wrong = jax.lax.map(score, keys)
-        return jnp.mean(loss), jnp.sum(wrong.reshape(-1)[: task.test_size])
+        loss, wrong, measures = jax.lax.map(score, keys)
+        wrong, measures = jax.tree.map(
+            lambda leaf: leaf.reshape(-1)[: task.test_size], (wrong, measures)
+        )
+        return jnp.mean(loss), jnp.sum(wrong), jax.tree.map(jnp.mean, measures)
 
     def _spread(self, batch: Batch) -> Batch:
         """Has the devices along the axis ``batch`` of the mesh share the batch."""

@@ -1,0 +1,64 @@
+"""Table 5 of Sutskever et al., and the same of the runs here."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.predecessors.ways import NUMBERS, WAYS, way_of
+from optax_ltd.experiments.studies.study import Runs
+from optax_ltd.experiments.training.run import Run
+
+# What an output without a look at the inputs attains; SGD; Nesterov's momentum (N) and
+# the classical (M) by their last coefficient.
+COLUMNS = ("biases", "0", ".9N", ".98N", ".995N", ".9M", ".98M", ".995M")
+
+# Averages over 4 seeds: the share of numbers that are off by more than .04, and the
+# wrong symbols of a string.
+PUBLISHED: Mapping[tuple[str, int], tuple[float, ...]] = {
+    ("addition", 80): (0.82, 0.39, 0.02, 0.21, 0.00025, 0.43, 0.62, 0.036),
+    ("multiplication", 80): (0.84, 0.48, 0.36, 0.22, 0.0013, 0.029, 0.025, 0.37),
+    ("memorization_5bit", 200): (2.5, 1.27, 1.02, 0.96, 0.63, 1.12, 1.09, 0.92),
+    ("memorization_20bit", 80): (8.0, 5.37, 2.77, 0.0144, 5e-5, 1.75, 0.0017, 0.053),
+}
+
+
+def table_5(runs: Runs) -> str:
+    """The published numbers, and beside them the same of each way here.
+
+    Args:
+      runs: of the study, by name.
+    """
+    here = {
+        (run.config.task, run.config.length, way_of(run.config).label): run
+        for run in runs.values()
+    }
+    labels = [way.label for way in WAYS.values()]
+    rows = []
+    for (task, length), published in PUBLISHED.items():
+        made = [here.get((task, length, label)) for label in labels]
+        rows.append(
+            [
+                f"{title(task)}, T = {length}",
+                *(f"{value:g}" for value in published),
+                *("not run" if run is None else f"{_error(run):.2g}" for run in made),
+            ]
+        )
+    heads = [f"{column}, published" for column in COLUMNS]
+    return markdown.table(["", *heads, *(f"{label}, here" for label in labels)], rows)
+
+
+def title(task: str) -> str:
+    """A task as text calls it.
+
+    Args:
+      task: its word in a config.
+    """
+    return task.replace("memorization", "memorisation").replace("_", " ")
+
+
+def _error(run: Run) -> float:
+    """What the table tells, at the end, averaged over seeds."""
+    last = run.evaluations[-1]
+    values = last.error if run.config.task in NUMBERS else last.measures["symbols"]
+    return float(np.mean(values))

@@ -1,0 +1,125 @@
+"""The study of the chapter's older answers."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optax_ltd.experiments.parts.method_table import OPTIMIZERS, PARTS
+from optax_ltd.experiments.studies.predecessors import ways
+from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
+from optax_ltd.experiments.studies.predecessors.table_5 import COLUMNS, PUBLISHED
+from optax_ltd.experiments.studies.predecessors.verdicts import _counted, verdicts
+from optax_ltd.experiments.studies.predecessors.ways import CLIP, LSTM, NESTEROV
+from optax_ltd.experiments.training.run import Run
+from tests.experiments.synthetic_runs import synthetic_run
+
+CONFIGS = PREDECESSORS.configs(400)
+
+
+def runs_of(**solved: int) -> dict[str, Run]:
+    """Of each way that is named, every run, of which so many seeds solved the task."""
+    return {
+        name: synthetic_run(config, solved=solved[name.split("-", 2)[2]])
+        for name, config in CONFIGS.items()
+        if name.split("-", 2)[2] in solved
+    }
+
+
+def test_each_way_runs_every_task_by_the_strict_criterion():
+    problems = [(task, n) for task, of in ways.LENGTHS.items() for n in of]
+    assert len(CONFIGS) == len(problems) * len(ways.WAYS)
+    for name, config in CONFIGS.items():
+        task, length, way = name.split("-", 2)
+        assert (config.task, config.length) == (task, int(length))
+        assert ways.way_of(config) == ways.WAYS[way]
+        strict = config.criterion == "absolute"
+        assert strict == (task in ("addition", "multiplication"))
+
+
+def test_the_recipe_is_that_of_the_paper():
+    for task, scale in (("addition", 0.001), ("memorization_20bit", 0.1)):
+        config = CONFIGS[f"{task}-80-nesterov"]
+        assert (config.input_scale, config.init) == (scale, "sparse")
+        assert (config.optimizer, config.momentum) == ("nesterov", 0.995)
+        assert config.momentum_schedule == "hold"
+        assert config.centred
+        assert (config.hidden_size, config.batch_size) == (100, 100)
+
+
+@pytest.mark.parametrize(
+    ("way", "is_known"),
+    [
+        (CLIP, True),
+        (LSTM, True),
+        (ways.FLOSSING, "flossing" in PARTS),
+        (ways.STRUCTURAL, "hessian_free" in OPTIMIZERS),
+        (CLIP._replace(fields={"method": "clip-norm", "speed": 1}), False),
+    ],
+)
+def test_what_a_run_cannot_be_asked_for_is_left_out(way: ways.Way, is_known: bool):
+    assert way.is_known == is_known
+    assert (way in ways.WAYS.values()) == is_known
+
+
+def test_the_budget_of_a_costly_update_is_divided():
+    way: Any = CLIP._replace(share=100)
+    assert ways._config(way, "xor", 50, 400).updates == 4
+    assert ways._config(way, "xor", 50, 20).updates == 1
+
+
+def test_verdicts_compare_what_both_have_run():
+    runs = runs_of(nesterov=3, lstm=5)
+    for name in list(runs):
+        if name.startswith("addition") and name.endswith("lstm"):
+            del runs[name]
+    assert verdicts(runs) == (
+        "Seeds that solved their task: Nesterov, the recipe 27 of 45; LSTM, SGD 35 of "
+        "35."
+    )
+    counted = _counted([LSTM, NESTEROV], runs)
+    assert counted == "LSTM, SGD 35 of 35, Nesterov, the recipe 21 of 35"
+    assert not _counted([LSTM, CLIP], runs)
+
+
+def test_numbers_stand_by_both_criteria_and_strings_with_their_wrong_symbols():
+    runs = runs_of(clip=2)
+    run = runs["addition-80-clip"]
+    last = run.evaluations[-1]
+    loose = {"squared": np.array([0.0, 0.0, 0.0, 0.5, 0.5])}
+    run.evaluations[-1] = last._replace(measures=loose)
+    table = PREDECESSORS.table(runs)
+    (row,) = (x for x in table.splitlines() if x.startswith("| addition | 80 |"))
+    assert "| 400 | 40,000 | 0.0167 | 2 of 5 " in row
+    assert row.endswith("| 3 of 5 solved by the code's criterion |")
+    start = "| memorisation 5bit | 200 | SGD + clip |"
+    (row,) = (x for x in table.splitlines() if x.startswith(start))
+    assert row.endswith("| symbols: 0.00 0.00 1.00 1.00 1.00 |")
+
+
+def test_table_5_stands_beside_the_same_measures_of_the_runs():
+    assert {len(values) for values in PUBLISHED.values()} == {len(COLUMNS)}
+    assert set(PUBLISHED) <= {(t, n) for t, of in ways.LENGTHS.items() for n in of}
+    table = PREDECESSORS.table(runs_of(nesterov=4))
+    rows = table.partition("\n\n")[2].splitlines()
+    assert rows[0].count(", published |") == len(COLUMNS)
+    assert rows[0].endswith(
+        " | ".join(f"{way.label}, here" for way in ways.WAYS.values()) + " |"
+    )
+    (addition,) = (row for row in rows if row.startswith("| addition, T = 80 |"))
+    cells = [cell.strip() for cell in addition.strip("|").split("|")]
+    assert cells[5] == "0.00025"
+    here = cells[1 + len(COLUMNS) :]
+    # Errors of four seeds are .001, that of the fifth .5.
+    expected = dict.fromkeys(ways.WAYS, "not run") | {"nesterov": "0.1"}
+    assert here == list(expected.values())
+    (string,) = (row for row in rows if row.startswith("| memorisation 20bit, T = 80"))
+    assert "| 5e-05 |" in string
+    assert "| 0.2 |" in string
+
+
+def test_runs_that_are_made_one_after_another_are_told_apart():
+    """A way is found by what its runs ask for, whatever their budget."""
+    config = dataclasses.replace(CONFIGS["xor-50-nesterov"], updates=7, seeds=1)
+    assert ways.way_of(config) == NESTEROV
