@@ -229,7 +229,7 @@ def test_it_lowers_for_every_platform():
     @jax.jit
     def flat(*leaves: Any) -> Any:
         penalty = lambda leaves: ltd.flossing_penalty(
-            cell, *jax.tree.unflatten(tree, leaves), 2
+            cell, *jax.tree.unflatten(tree, leaves), num_exponents=2
         )
         return jax.value_and_grad(penalty)(leaves)
 

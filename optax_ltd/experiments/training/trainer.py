@@ -63,7 +63,7 @@ class Trainer:
         flossing = self._setup.flossing
         flossing_state = () if flossing is None else flossing.optimizer.init(params)
         raw = map(jax.random.key_data, keys)
-        return Member(params, rest, opt_state, *raw, flossing_state)
+        return Member(params, rest, opt_state, *raw, flossing_state=flossing_state)
 
     def network(self, member: Member) -> Network:
         """Returns a member's network."""
