@@ -5,6 +5,7 @@ from optax_ltd._flax.nnx.flow_rnn import FlowRNN
 from optax_ltd._flax.nnx.value_and_grad import gradient_flow, value_and_grad
 from optax_ltd._numerics.tree_norm import global_norm
 from optax_ltd._recurrent.carry_clip import CarryClip, clip_carry_gradient
+from optax_ltd._recurrent.flow.flossing import flossing_penalty
 from optax_ltd._recurrent.flow.information_flow import flow_gains, flow_penalty
 from optax_ltd._recurrent.flow.lyapunov_exponents import lyapunov_exponents
 from optax_ltd._recurrent.flow.record import FlowRecord
@@ -41,6 +42,7 @@ __all__ = [
     "clip_carry_gradient",
     "clip_or_random_step",
     "clip_per_example",
+    "flossing_penalty",
     "flow_gains",
     "flow_penalty",
     "gauss_newton_product",

@@ -173,6 +173,21 @@ def test_the_weight_of_the_flow_halves_as_told():
     assert weight(0, method="none") is None
 
 
+def test_phases_of_flossing_come_before_training_and_now_and_then():
+    config = Config(length=10, method="flossing", flossing_every=3, flossing_phases=2)
+    flossing = make_setup(config).flossing
+    assert flossing
+    due = flossing.is_due(jnp.arange(10))
+    np.testing.assert_array_equal(np.flatnonzero(due), [0, 3])
+    assert make_setup(dataclasses.replace(config, method="none")).flossing is None
+
+
+def test_flossing_is_driven_by_sequences_of_the_longest():
+    flossing = make_setup(Config(length=(10, 80), method="flossing")).flossing
+    assert flossing
+    assert (flossing.task.sample(jax.random.key(0), 20).lengths == 80).all()
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
@@ -181,6 +196,7 @@ def test_the_weight_of_the_flow_halves_as_told():
         ({"method": "flow", "optimizer": "rmsprop"}, "RMSProp + Ω"),
         ({"method": "carry-clip", "optimizer": "adam"}, "Adam + carry clip"),
         ({"method": "random-step+clip-value"}, "SGD + random step + clip by value"),
+        ({"method": "clip-norm+flossing"}, "SGD + clip + flossing"),
     ],
 )
 def test_titles(fields: dict[str, str], expected: str):

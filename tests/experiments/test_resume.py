@@ -19,9 +19,11 @@ from optax_ltd.experiments.training.runner import Runner
 
 CONFIG = Config(
     length=(10, 12),
-    method="random-step+clip-norm+flow",
+    method="random-step+clip-norm+flow+flossing",
     flow_fraction=0.5,
     flow_decay=2.0,
+    flossing_updates=2,
+    flossing_every=5,  # once more after the state that is saved
     optimizer="adam",
     seeds=2,
     updates=6,

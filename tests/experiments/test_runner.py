@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -240,6 +241,59 @@ def test_the_weight_of_the_flow_follows_its_schedule():
     for decayed, constant in zip(first[0], first[1], strict=True):
         np.testing.assert_array_equal(decayed, constant)
     assert any((a != b).any() for a, b in zip(first[0], first[2], strict=True))
+
+
+FLOSSED = dataclasses.replace(
+    CONFIG,
+    method="flossing",
+    length=60,
+    flossing_share=0.5,
+    flossing_updates=2,
+    flossing_every=2,
+    flossing_phases=2,
+)
+
+
+def test_flossing_by_hand():
+    """Phases of two updates, before the updates 0 and 2 of training."""
+    ours = trainer_of(FLOSSED)
+    theirs = trainer_of(dataclasses.replace(FLOSSED, method="none"))
+    task, tx = make_setup(FLOSSED).task, optax.adam(1e-3)
+    begun = ours.init(1)
+    graphdef, _ = nnx.split(ours.network(begun).rnn.cell)
+
+    def step(cell, h, x):
+        return nnx.merge(graphdef, cell)(h, x)
+
+    def penalty(params, key):
+        x = jnp.swapaxes(task.sample(key, 1).inputs, 0, 1)[:55]
+        start = jnp.zeros((1, 8))
+        cell = nnx.state(ours.network(begun._replace(params=params)).rnn.cell)
+        return ltd.flossing_penalty(step, cell, start, x, 4, warmup=16)
+
+    @jax.jit
+    def update_by_each(member, update):
+        return ours.update(member, update), theirs.update(member, update)
+
+    @jax.jit
+    def floss(params, state, key):
+        step, state = tx.update(jax.grad(penalty)(params, key), state, params)
+        return optax.apply_updates(params, step), state
+
+    member, params, state = begun, begun.params, tx.init(begun.params)
+    key = jax.random.wrap_key_data(begun.data_key)
+    for update in range(4):
+        if update in (0, 2):
+            phase = jax.random.fold_in(jax.random.fold_in(key, 2**31 - 1), update)
+            for i in range(2):
+                params, state = floss(params, state, jax.random.fold_in(phase, i))
+        by_hand = member._replace(params=params)
+        (member, loss), _ = update_by_each(member, update)
+        _, (by_hand, expected) = update_by_each(by_hand, update)
+        params = by_hand.params
+        np.testing.assert_allclose(loss, expected, rtol=1e-4)
+        for got, want in zip(leaves_of(member), leaves_of(by_hand), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,18 @@ class Config:
     flow_fraction: float = _field(
         1.0, "Share of the time steps sampled for Ω.", **_SHARE
     )
+    flossing_share: float = _field(
+        75 / 80, "Share of the Lyapunov exponents, the largest, to floss.", **_SHARE
+    )
+    flossing_updates: int = _field(
+        500, "Updates of a phase of flossing, beside those of training.", **_COUNT
+    )
+    flossing_every: int = _field(
+        100, "Updates of training from one phase of flossing to the next.", **_COUNT
+    )
+    flossing_phases: int = _field(
+        3, "Phases of flossing, the first of them before training.", **_COUNT
+    )
     optimizer: str = _field("sgd", f"{listed(OPTIMIZERS)}.")
     learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
     momentum: float = _field(

@@ -19,7 +19,8 @@ class Part(NamedTuple):
       help: What it does.
       fields: Of a config: those that not every run makes use of, but this one does.
       guard: From a key and the values of these fields, what a gradient meets before
-        the optimiser; None if the part is an option of the recurrent layer.
+        the optimiser; None if the part is an option of the recurrent layer or has
+        updates of its own.
     """
 
     title: str
@@ -84,6 +85,16 @@ PARTS: Mapping[str, Part] = {
         "carry clip",
         "the error signal bounded at each step back",
         ("carry_max_norm",),
+    ),
+    "flossing": Part(
+        "flossing",
+        "Lyapunov exponents driven to 0, before training and now and then",
+        (
+            "flossing_share",
+            "flossing_updates",
+            "flossing_every",
+            "flossing_phases",
+        ),
     ),
 }
 NONE = "none"  # what a method without parts is called

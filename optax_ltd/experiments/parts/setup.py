@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.flossing import Flossing, make_flossing
 from optax_ltd.experiments.parts.methods import flow_options, make_optimizer
 from optax_ltd.experiments.parts.network import Network, make_network
 from optax_ltd.experiments.parts.problem import make_task, make_test_task
@@ -31,6 +32,7 @@ class Setup:
       new_optimizer: Makes the optimiser with what guards it, from a key. If
         `optax_ltd.metrics` finds a count of gradients that are not finite in its
         state, a run shows it.
+      flossing: What is done beside training; None for nothing.
     """
 
     config: Config
@@ -39,6 +41,7 @@ class Setup:
     new_network: Callable[..., Network]
     flow_weight: FlowWeight | None
     new_optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    flossing: Flossing | None
 
 
 @cache
@@ -66,6 +69,7 @@ def make_setup(config: Config) -> Setup:
         new_network,
         _schedule(config, flow["flow_weight"]),
         new_optimizer,
+        make_flossing(config),
     )
 
 

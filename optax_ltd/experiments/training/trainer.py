@@ -15,6 +15,9 @@ from optax_ltd.tasks import Batch, Task
 # all of them, whose outputs stay in memory.
 _TEST_BATCH, _TEST_STEPS = 500, 50_000
 
+# No update has this number, so that flossing draws other sequences than training.
+_NO_UPDATE = 2**31 - 1
+
 
 class Member(NamedTuple):
     """One seed's network in training; a run stacks all of them along axis 0.
@@ -25,6 +28,7 @@ class Member(NamedTuple):
       opt_state: The optimiser's state.
       data_key: Key of the sequences to train on, raw.
       test_key: Key of the sequences to test on, raw.
+      flossing_state: The state of the optimiser of flossing, if there is any.
     """
 
     params: nnx.State
@@ -32,6 +36,7 @@ class Member(NamedTuple):
     opt_state: optax.OptState
     data_key: jax.Array
     test_key: jax.Array
+    flossing_state: optax.OptState
 
 
 class Trainer:
@@ -55,7 +60,10 @@ class Trainer:
         network = self._setup.new_network(rngs=nnx.Rngs(init_key))
         _, params, rest = nnx.split(network, nnx.Param, ...)
         opt_state = self._setup.new_optimizer(noise_key).init(params)
-        return Member(params, rest, opt_state, *map(jax.random.key_data, keys))
+        flossing = self._setup.flossing
+        flossing_state = () if flossing is None else flossing.optimizer.init(params)
+        raw = map(jax.random.key_data, keys)
+        return Member(params, rest, opt_state, *raw, flossing_state=flossing_state)
 
     def network(self, member: Member) -> Network:
         """Returns a member's network."""
@@ -64,6 +72,7 @@ class Trainer:
     def update(self, member: Member, update: jax.Array) -> tuple[Member, jax.Array]:
         """Makes one update; returns the member and its loss before, a scalar."""
         setup = self._setup
+        member = self._flossed(member, update)
         batch = self._spread(
             setup.task.sample(_key(member.data_key, update), self._batch_size)
         )
@@ -82,6 +91,28 @@ class Trainer:
         )
         params = optax.apply_updates(member.params, updates)
         return member._replace(params=params, rest=rest, opt_state=opt_state), loss
+
+    def _flossed(self, member: Member, update: jax.Array) -> Member:
+        """The member after the phase of flossing that comes first, if one does."""
+        flossing = self._setup.flossing
+        if flossing is None:
+            return member
+        key = jax.random.fold_in(_key(member.data_key, _NO_UPDATE), update)
+
+        def network(params: nnx.State) -> Network:
+            return self.network(member._replace(params=params))
+
+        def phase(params: nnx.State, state: optax.OptState) -> Any:
+            return flossing.phase(params, state, key, network)
+
+        params, state = jax.lax.cond(
+            flossing.is_due(update),
+            phase,
+            lambda *as_they_are: as_they_are,
+            member.params,
+            member.flossing_state,
+        )
+        return member._replace(params=params, flossing_state=state)
 
     def train(
         self, members: Member, start: jax.Array, stop: jax.Array
@@ -131,5 +162,5 @@ class Trainer:
         return jax.lax.with_sharding_constraint(batch, spread)
 
 
-def _key(raw: jax.Array, number: jax.Array) -> jax.Array:
+def _key(raw: jax.Array, number: jax.typing.ArrayLike) -> jax.Array:
     return jax.random.fold_in(jax.random.wrap_key_data(raw), number)
