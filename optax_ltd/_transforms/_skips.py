@@ -45,7 +45,7 @@ def init_skips(max_consecutive: int | None) -> SkipRecord:
     counts = [jnp.zeros((), jnp.int32) for _ in range(5)]
     limit = NO_LIMIT if max_consecutive is None else max_consecutive
     last, limit = (jnp.full((), number, jnp.int32) for number in (-1, limit))
-    return SkipRecord(*counts, last, limit)
+    return SkipRecord(*[*counts, last, limit])
 
 
 def update_skips(
@@ -67,4 +67,4 @@ def update_skips(
         skip |= cause
     run = jnp.where(skip, increment(skips.skipped_run), 0)
     last = jnp.where(skip, number, skips.last_skipped_update)
-    return skip, SkipRecord(*counts, run, last, skips.max_consecutive)
+    return skip, SkipRecord(*[*counts, run, last, skips.max_consecutive])
