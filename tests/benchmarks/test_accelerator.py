@@ -186,6 +186,7 @@ def test_cudnn_by_pytorch_ends_when_the_gpu_does(monkeypatch: pytest.MonkeyPatch
     assert torch_layer.contestant(GRU, x, 0.1) == {}
 
 
+@pytest.mark.slow
 def test_tiny_records_are_told_as_those_of_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

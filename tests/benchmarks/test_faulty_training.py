@@ -213,6 +213,7 @@ def test_the_table_says_what_the_record_says():
     assert " were spoilt, from update 101 on: " in rows[10]
 
 
+@pytest.mark.slow
 def test_a_guard_without_a_record_takes_part():
     config = Config(
         method=METHOD, length=10, seeds=1, updates=2, hidden_size=2, batch_size=2

@@ -1,6 +1,7 @@
 """The benchmark of the random step draws by the bits that it names."""
 
 import numpy as np
+import pytest
 
 from benchmarks.updates.random_bits import (
     CONTESTANTS,
@@ -12,6 +13,7 @@ from benchmarks.updates.random_bits import (
 )
 
 
+@pytest.mark.slow
 def test_each_contestant_draws_a_step_of_its_own():
     steps = {}
     for name in CONTESTANTS:

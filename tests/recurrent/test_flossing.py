@@ -12,6 +12,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from tests.recurrent.cells import F, H, case
+from tests.slow import slow_but
 
 Q = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
 START, INPUTS = np.zeros((1, 4)), np.zeros((6, 1))
@@ -105,7 +106,7 @@ def test_a_scaled_rotation_in_closed_form():
         )
 
 
-@pytest.mark.parametrize("rate", [0.8, 0.9, 1.0])
+@pytest.mark.parametrize("rate", slow_but([0.9], [0.8, 0.9, 1.0]))
 def test_exponents_that_cross(rate: float):
     """The first rate passes the second, of .9."""
     rates = np.asarray([rate, 0.9, 0.5, 0.9])
@@ -129,7 +130,7 @@ def saturated(p: Any, h: Any, x: Any) -> Any:
     return jnp.tanh(h @ p["W"] + p["b"]), None
 
 
-@pytest.mark.parametrize("cell", [relu, saturated])
+@pytest.mark.parametrize("cell", slow_but([relu], [relu, saturated]))
 def test_directions_that_are_lost_leave_the_rest_their_gradient(cell: Any):
     """One unit is dead in the first cell, its derivative 0 in the second."""
     bias = np.asarray([0.2, 0.1, 0.3, -50.0])
@@ -165,7 +166,7 @@ def test_no_examples_at_all():
     assert _penalty(linear, Q, np.zeros((0, 4)), np.zeros((5, 0)), 2) == 0
 
 
-@pytest.mark.parametrize("gain", [0.5, 1.0])
+@pytest.mark.parametrize("gain", slow_but([1.0], [0.5, 1.0]))
 def test_over_many_steps_float32_has_the_gradient_of_float64(gain: float):
     size, rng = 12, np.random.default_rng(3)
 

@@ -18,6 +18,7 @@ from tests.second_order.problems import (
     recurrent,
     squared_distance,
 )
+from tests.slow import slow_but
 from tests.transforms.factories import FINITE, NONFINITE, PARAMS, flat, loose, same
 
 NAME = "hessian_free"
@@ -45,7 +46,7 @@ def _unchanged_but_for_counts(state: Any, new: Any, grown: float = 1.5) -> None:
     assert new.search.cg_iterations == 0
 
 
-@pytest.mark.parametrize("mu", [0.0, 0.5])
+@pytest.mark.parametrize("mu", slow_but([0.5], [0.0, 0.5]))
 def test_a_step_is_the_solution_of_the_damped_system(mu: float):
     """With the dense matrices, in float64."""
     with jax.enable_x64(True):

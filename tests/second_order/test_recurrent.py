@@ -13,6 +13,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 import optax_ltd as ltd
+from tests.slow import slow_but
 from tests.transforms.factories import loose
 
 T, B, D, H = 6, 3, 2, 4
@@ -82,7 +83,9 @@ def test_products_through_unroll_are_those_of_scan_without_sums_in_the_loop():
     assert _loops_that_add_up(_by_unroll) == 0
 
 
-@pytest.mark.parametrize("kind", [nnx.SimpleCell, nnx.OptimizedLSTMCell])
+@pytest.mark.parametrize(
+    "kind", slow_but([nnx.SimpleCell], [nnx.SimpleCell, nnx.OptimizedLSTMCell])
+)
 def test_products_through_a_layer_are_those_of_flax(kind: Any):
     def product(layer: Any) -> np.ndarray:
         graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
@@ -110,6 +113,7 @@ def test_with_the_regulariser_on_there_is_no_forward_mode():
         ltd.gauss_newton_product(predict, jnp.sum, pure, pure)
 
 
+@pytest.mark.slow
 def test_a_small_net_learns_to_add_in_a_few_steps():
     """Farther than plain descent comes in ten times as many."""
     hidden, task = 8, ltd.tasks.addition(10)

@@ -49,6 +49,7 @@ def _assert_close(found: Any) -> None:
         np.testing.assert_allclose(x, y, rtol=5e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
 def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
     mesh = gradients.mesh_of((8,), kind)
