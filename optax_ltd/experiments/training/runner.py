@@ -15,11 +15,8 @@ import optax_ltd as ltd
 from optax_ltd.experiments.parts.network import Network
 from optax_ltd.experiments.parts.setup import Setup
 from optax_ltd.experiments.training.run import Evaluation, Run
-from optax_ltd.experiments.training.trainer import Member, Trainer
+from optax_ltd.experiments.training.trainer import NO_UPDATE, Member, Trainer
 from optax_ltd.tasks import Task
-
-# No test while training has this number, so that other tests draw other sequences.
-_NO_UPDATE = 2**31 - 1
 
 
 class Runner:
@@ -135,7 +132,7 @@ class Runner:
             are drawn afresh.
         """
         test = self._compiled_test(task)
-        loss, wrong, _ = test(self.kept, jnp.int32(_NO_UPDATE))
+        loss, wrong, _ = test(self.kept, jnp.int32(NO_UPDATE))
         return np.asarray(loss), np.asarray(wrong) / task.test_size
 
     @property

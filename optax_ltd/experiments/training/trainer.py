@@ -15,8 +15,9 @@ from optax_ltd.tasks import Batch, Task
 # all of them, whose outputs stay in memory.
 _TEST_BATCH, _TEST_STEPS = 500, 50_000
 
-# No update has this number, so that flossing draws other sequences than training.
-_NO_UPDATE = 2**31 - 1
+# No update has this number, so that tests of other lengths draw other sequences than
+# tests while training, and flossing others than training.
+NO_UPDATE = 2**31 - 1
 
 
 class Member(NamedTuple):
@@ -97,7 +98,7 @@ class Trainer:
         flossing = self._setup.flossing
         if flossing is None:
             return member
-        key = jax.random.fold_in(_key(member.data_key, _NO_UPDATE), update)
+        key = jax.random.fold_in(_key(member.data_key, NO_UPDATE), update)
 
         def network(params: nnx.State) -> Network:
             return self.network(member._replace(params=params))
