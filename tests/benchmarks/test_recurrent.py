@@ -68,6 +68,7 @@ def test_contestants_do_the_same(carries, one, other):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("one", "other"), [(ON, OFF), (QUARTER, ON), (QUARTER, OFF), (NAIVE, ON)]
 )
@@ -75,6 +76,7 @@ def test_contestants_that_differ_do(carries, one, other):
     assert np.max(np.abs(_updated(carries, one) - _updated(carries, other))) > 1e-3
 
 
+@pytest.mark.slow
 def test_half_precision_is_close_and_keeps_the_parameters(carries):
     half, single = _updated(carries, ON_HALF), _updated(carries, ON)
     assert half.dtype == np.float32
@@ -88,6 +90,7 @@ def test_every_contestant_learns(carries):
         assert all(np.max(np.abs(a - b)) > 1e-4 for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_both_ways_to_write_the_penalty_give_its_value():
     cell = nnx.SimpleCell(SMALL.inputs, SMALL.hidden, rngs=nnx.Rngs(0))
     x = training_steps.sample(SMALL)

@@ -254,6 +254,7 @@ FLOSSED = dataclasses.replace(
 )
 
 
+@pytest.mark.slow
 def test_flossing_by_hand():
     """Phases of two updates, before the updates 0 and 2 of training."""
     ours = trainer_of(FLOSSED)

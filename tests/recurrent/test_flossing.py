@@ -80,7 +80,7 @@ def assert_is_derivative(cell: Any, *trees: Any, count: int, **options: Any) -> 
     ("name", "count", "options"),
     [
         ("simple", H, {}),
-        ("gru", 2, {"warmup": 2}),
+        pytest.param("gru", 2, {"warmup": 2}, marks=pytest.mark.slow),
         ("lstm", 3, {"qr_every": 2}),  # a carry that is a tree
     ],
 )

@@ -265,7 +265,7 @@ SAMPLED_MEAN = {"flow_fraction": 0.5, "flow_reduction": "mean", "mask": MASK}
     "options",
     [
         pytest.param(SAMPLED_MEAN, marks=pytest.mark.slow),
-        SAMPLED_MEAN | {"remat": True},
+        pytest.param(SAMPLED_MEAN | {"remat": True}, marks=pytest.mark.slow),
         {
             "resets": RESETS,
             "reset_carry": (0.1, ((0.2, 0.3), 0)),

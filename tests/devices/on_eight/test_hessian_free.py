@@ -60,6 +60,7 @@ def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
         _assert_close(jax.jit(_step)(params, x, y))
 
 
+@pytest.mark.slow
 def test_inside_shard_map_with_a_mean_over_all_shards():
     """The loss is the mean of all; JAX adds up the parameters' cotangents by itself."""
     mesh = gradients.mesh_of((8,), AxisType.Auto)
