@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from optax_ltd._numerics.dtypes import is_inexact
+from optax_ltd._numerics.platforms import unless_on_gpu
 from optax_ltd._numerics.shards import Axes, shard_count, sum_over_shards
 from optax_ltd._numerics.tree_norm import (
     ArrayTree,
@@ -23,7 +24,6 @@ from optax_ltd._numerics.tree_norm import (
     lifts,
     sum_of_squares,
     tree_norm,
-    unless_on_gpu,
     vanishing,
 )
 

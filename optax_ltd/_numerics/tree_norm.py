@@ -14,7 +14,6 @@ and one is selected.
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,6 +22,7 @@ import numpy as np
 from jax import lax
 
 from optax_ltd._numerics.dtypes import is_inexact, real_dtype
+from optax_ltd._numerics.platforms import unless_on_gpu
 from optax_ltd._numerics.shards import (
     Axes,
     AxisName,
@@ -33,7 +33,6 @@ from optax_ltd._numerics.shards import (
 
 ArrayTree: TypeAlias = Any
 _Leaves: TypeAlias = tuple[jax.Array, ...]
-_Pass: TypeAlias = Callable[[_Leaves], Any]
 _Measured: TypeAlias = tuple[jax.Array, ...]  # sum of squares, lift, first bad leaf
 
 
@@ -161,14 +160,6 @@ def vanishing(dtype: Any, entries: int) -> float:
     return min(float(info.tiny) / float(info.eps) * entries, cap)
 
 
-def unless_on_gpu(rarely: _Pass, at_once: _Pass, leaves: _Leaves) -> Any:
-    """`rarely(leaves)` with its condition, or on a GPU the same from `at_once`.
-
-    A GPU waits for the host at a condition, but not for two more products a number.
-    """
-    return lax.platform_dependent(leaves, cuda=at_once, rocm=at_once, default=rarely)
-
-
 # Jitted, so that an update outside `jit` compiles the `cond` once, not every time.
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 @functools.partial(jax.jit, static_argnums=0)
@@ -209,6 +200,7 @@ def _lifted_norm(axes: Axes, leaves: _Leaves) -> tuple[jax.Array, jax.Array, jax
             for x, high, low in zip(plain, *ends, strict=True)
         )
 
+    # A GPU waits for the host at a condition, but not for two more products a number.
     square, lift, first = unless_on_gpu(rarely, at_once, leaves)
     return jnp.sqrt(square), lift, first
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.extend.core import JaxprEqn
 
+from optax_ltd._numerics.platforms import unless_on_gpu
 from optax_ltd._recurrent.cell.aliases import inner_jaxprs
 from optax_ltd._recurrent.cell.program import CellProgram
 
@@ -23,9 +24,6 @@ def time_loop(
     reverse: bool = False,
 ) -> tuple[Any, Any]:
     """``jax.lax.scan``, where None stands for what suits the platform and the cell.
-
-    The platform is the one that the program is lowered for, which need not be one of
-    the host that traces it.
 
     Args:
       program: the cell that the body runs or differentiates.
@@ -45,10 +43,7 @@ def time_loop(
     steps = steps_on_gpu(program, length)
     if steps == 1:
         return scan(carry, timed)
-    on_gpu = partial(scan, unroll=steps)
-    return jax.lax.platform_dependent(
-        carry, timed, cuda=on_gpu, rocm=on_gpu, default=scan
-    )
+    return unless_on_gpu(scan, partial(scan, unroll=steps), carry, timed)
 
 
 # On a GPU a turn launches some kernels for its counter and for slices of what is read
