@@ -40,8 +40,12 @@ from optax_ltd._second_order.structural_damping import (
     HiddenDistance,
     hidden_curvature,
 )
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    init_record,
+    update_record,
+)
 
 _Number: TypeAlias = jax.Array | float
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._second_order.levenberg_marquardt import LEAST_DAMPING, MOST_DAMPING
-from optax_ltd._transforms._record import increment
+from optax_ltd._transforms.records.record import increment
 
 
 class SearchRecord(NamedTuple):

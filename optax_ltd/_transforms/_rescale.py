@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.tree_norm import TreeNorm
-from optax_ltd._transforms._record import GradientRecord, update_record
+from optax_ltd._transforms.records.record import GradientRecord, update_record
 
 
 class Rescaling(NamedTuple):

@@ -9,17 +9,17 @@ import optax
 from optax_ltd._numerics.checks import check_nonnegative, check_static_count
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._norm_statistics import (
+from optax_ltd._transforms._one_program import in_one_program
+from optax_ltd._transforms._rescale import clip
+from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.norm_statistics import (
     OUTLIER,
     counted_norm,
     first_moments,
     next_mean,
 )
-from optax_ltd._transforms._one_program import in_one_program
-from optax_ltd._transforms._record import GradientRecord, init_record
-from optax_ltd._transforms._rescale import clip
-from optax_ltd._transforms._transformation import transformation
-from optax_ltd._transforms._window import empty_window, is_full, push
+from optax_ltd._transforms.records.record import GradientRecord, init_record
+from optax_ltd._transforms.records.window import empty_window, is_full, push
 
 
 class ClipByAverageNormState(NamedTuple):

@@ -11,26 +11,26 @@ from optax_ltd._numerics.checks import check_nonnegative, check_static_count
 from optax_ltd._numerics.leaf_norms import LeafNorms, entries, leaf_norms
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import TreeNorm
-from optax_ltd._transforms._leaf_record import (
-    LeafRecord,
-    init_leaf_record,
-    leaf_count,
-)
-from optax_ltd._transforms._norm_statistics import counted_norm, next_mean
 from optax_ltd._transforms._one_program import in_one_program
-from optax_ltd._transforms._record import (
-    GradientRecord,
-    increment,
-    init_record,
-    update_record,
-)
 from optax_ltd._transforms._rescale import (
     map_inexact,
     rescaling,
     threshold_in,
 )
 from optax_ltd._transforms._transformation import transformation
-from optax_ltd._transforms._window import bounded
+from optax_ltd._transforms.records.leaf_record import (
+    LeafRecord,
+    init_leaf_record,
+    leaf_count,
+)
+from optax_ltd._transforms.records.norm_statistics import counted_norm, next_mean
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    increment,
+    init_record,
+    update_record,
+)
+from optax_ltd._transforms.records.window import bounded
 
 
 class ClipByLeafAverageNormState(NamedTuple):

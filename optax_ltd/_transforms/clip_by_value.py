@@ -18,9 +18,13 @@ from optax_ltd._numerics.shards import (
 )
 from optax_ltd._numerics.tree_norm import TreeNorm
 from optax_ltd._transforms._one_program import in_one_program
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, threshold_in
 from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    init_record,
+    update_record,
+)
 
 
 class ClipByValueState(NamedTuple):

@@ -12,9 +12,13 @@ from optax_ltd._numerics.tree_norm import tree_norm
 from optax_ltd._transforms._key import SeedOrKey, check_key, raw_key
 from optax_ltd._transforms._one_program import in_one_program
 from optax_ltd._transforms._random_step import Direction, random_step
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
 from optax_ltd._transforms._rescale import map_inexact, rescaling
 from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    init_record,
+    update_record,
+)
 
 
 class ClipOrRandomStepState(NamedTuple):

@@ -16,15 +16,15 @@ from optax_ltd._numerics.layouts import laid_out, layout
 from optax_ltd._numerics.shards import Axes, AxisName, check_axis_name
 from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
 from optax_ltd._transforms._one_program import in_one_program
-from optax_ltd._transforms._record import (
+from optax_ltd._transforms._rescale import map_inexact, rescaling, threshold_in
+from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.record import (
     GradientRecord,
     init_record,
     leaf_paths,
     path_checksum,
     update_record,
 )
-from optax_ltd._transforms._rescale import map_inexact, rescaling, threshold_in
-from optax_ltd._transforms._transformation import transformation
 
 
 class ClipPerExampleState(NamedTuple):

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from optax_ltd._numerics.checks import check_bool
-from optax_ltd._transforms._leaf_record import LeafRecord, leaf_keys
-from optax_ltd._transforms._record import GradientRecord
-from optax_ltd._transforms._skips import SkipRecord
-from optax_ltd._transforms._window import window_mean, window_percentile
+from optax_ltd._transforms.records.leaf_record import LeafRecord, leaf_keys
+from optax_ltd._transforms.records.record import GradientRecord
+from optax_ltd._transforms.records.skips import SkipRecord
+from optax_ltd._transforms.records.window import window_mean, window_percentile
 
 # A checksum tells a reader nothing, and the windows are summed up.
 _HIDDEN = ("first_bad_path", "recent_norms", "recent_clips", "max_consecutive")

@@ -7,9 +7,13 @@ import jax.core
 import numpy as np
 
 from optax_ltd._numerics.checks import check_count
-from optax_ltd._transforms._record import GradientRecord, leaf_paths, path_checksum
-from optax_ltd._transforms._skips import NO_LIMIT, SkipRecord
 from optax_ltd._transforms.metrics import records
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    leaf_paths,
+    path_checksum,
+)
+from optax_ltd._transforms.records.skips import NO_LIMIT, SkipRecord
 
 
 def raise_if_diverged(opt_state: Any, params: Any, *, patience: int = 1) -> None:

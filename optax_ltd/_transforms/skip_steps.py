@@ -21,19 +21,23 @@ from optax_ltd._numerics.shards import (
     sum_over_shards,
 )
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._accepted import (
+from optax_ltd._transforms._one_program import in_one_program
+from optax_ltd._transforms._rescale import threshold_in
+from optax_ltd._transforms._selected_update import selected_update
+from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.accepted import (
     Accepted,
     accept,
     newest_row,
     nothing_accepted,
     stands_out,
 )
-from optax_ltd._transforms._one_program import in_one_program
-from optax_ltd._transforms._record import GradientRecord, init_record, update_record
-from optax_ltd._transforms._rescale import threshold_in
-from optax_ltd._transforms._selected_update import selected_update
-from optax_ltd._transforms._skips import SkipRecord, init_skips, update_skips
-from optax_ltd._transforms._transformation import transformation
+from optax_ltd._transforms.records.record import (
+    GradientRecord,
+    init_record,
+    update_record,
+)
+from optax_ltd._transforms.records.skips import SkipRecord, init_skips, update_skips
 
 
 class SkipStepsState(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import optax_ltd as ltd
-from optax_ltd._transforms._record import GradientRecord, init_record
+from optax_ltd._transforms.records.record import GradientRecord, init_record
 from tests.transforms.factories import (
     GRADIENTS,
     PARAMS,

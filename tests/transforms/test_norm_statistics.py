@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optax_ltd._numerics.tree_norm import tree_norm
-from optax_ltd._transforms._norm_statistics import (
+from optax_ltd._transforms.records.norm_statistics import (
     counted_norm,
     first_moments,
     next_mean,

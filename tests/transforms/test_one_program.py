@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd._transforms import _record
+from optax_ltd._transforms.records import record
 from tests.slow import slow_but
 from tests.transforms.factories import (
     GRADIENTS,
@@ -33,7 +33,7 @@ def no_body(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -
         raise AssertionError("an update's body was run, by a trace or step by step")
 
     def forbid() -> Any:
-        monkeypatch.setattr(_record, "leaf_paths", ran)
+        monkeypatch.setattr(record, "leaf_paths", ran)
         return jax.log_compiles()
 
     yield forbid

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from optax_ltd._transforms._window import (
+from optax_ltd._transforms.records.window import (
     empty_window,
     is_full,
     push,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optax_ltd._numerics.tree_norm import TreeNorm
-from optax_ltd._transforms._window import empty_window, push
+from optax_ltd._transforms.records.window import empty_window, push
 
 RECENT = 64  # How many gradients the windows of a record span.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from optax_ltd._numerics.tree_norm import TreeNorm
-from optax_ltd._transforms._window import bounded, window_percentile
+from optax_ltd._transforms.records.window import bounded, window_percentile
 
 OUTLIER = 10  # A norm so many times the usual one is no sign of what is usual.
 

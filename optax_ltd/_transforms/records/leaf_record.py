@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.dtypes import is_inexact
-from optax_ltd._transforms._record import key_name, leaf_paths
+from optax_ltd._transforms.records.record import key_name, leaf_paths
 
 
 class Place(NamedTuple):

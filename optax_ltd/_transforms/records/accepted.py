@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from optax_ltd._numerics.tree_norm import TreeNorm
-from optax_ltd._transforms._norm_statistics import counted_norm
+from optax_ltd._transforms.records.norm_statistics import counted_norm
 
 _LEAST_SHARE = 1e-6  # of the mean, that a deviation counts as at least
 

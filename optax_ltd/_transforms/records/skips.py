@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._transforms._record import increment
+from optax_ltd._transforms.records.record import increment
 
 NO_LIMIT = jnp.iinfo(jnp.int32).max
 
