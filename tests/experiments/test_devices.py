@@ -34,8 +34,8 @@ one, eight = Runner(setup), Runner(setup, mesh=make_mesh("2x4", config))
 for runner in (one, eight):
     runner.train()
 for got, want in zip(eight.run.evaluations, one.run.evaluations, strict=True):
-    for found, expected in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    for leaves in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        np.testing.assert_allclose(*leaves, rtol=1e-5)
 assert len(eight.members.data_key.sharding.device_set) == 8
 assert eight.members.data_key.addressable_shards[0].data.shape[0] == 1
 print("alike")
