@@ -1,5 +1,6 @@
 """What is read off a run."""
 
+import dataclasses
 import json
 import math
 
@@ -39,6 +40,25 @@ def test_a_spent_budget_ends_a_run():
     run = new_run(evaluation(100, 0.5, 0.5), seconds=4.0)
     assert (run.solved_at, run.done) == ([None, None], True)
     assert run.updates_per_second == 25
+
+
+def test_sequences_of_flossing_count():
+    config = Config(
+        method="clip-norm+flossing",
+        batch_size=20,
+        flossing_updates=7,
+        flossing_every=30,
+        flossing_phases=2,
+    )
+    for method, updates, expected in (
+        (config.method, 30, 30 * 20 + 7),
+        (config.method, 31, 31 * 20 + 14),
+        (config.method, 90, 90 * 20 + 14),
+        ("clip-norm", 90, 90 * 20),
+    ):
+        run = Run(dataclasses.replace(config, method=method), 0.01)
+        run.evaluations.append(evaluation(updates, 0.5))
+        assert run.sequences == expected
 
 
 def test_a_run_survives_json():

@@ -38,7 +38,8 @@ def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
     configs = STUDIES[name].configs(400)
     assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
     assert len(set(configs.values())) == len(configs)
-    assert {config.updates for config in configs.values()} <= {400, 100}
+    # All of the budget, or the share of a search or of a method with costly updates.
+    assert {config.updates for config in configs.values()} <= {400, 100, 4}
 
 
 def one_run(config: Config, *errors: list[float]) -> Run:

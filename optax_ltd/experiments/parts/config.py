@@ -116,7 +116,9 @@ class Config:
         3, "Phases of flossing, the first of them before training.", **_COUNT
     )
     optimizer: str = _field("sgd", f"{listed(OPTIMIZERS)}.")
-    learning_rate: float = _field(0.05, "Constant step size.", **_NOT_NEGATIVE)
+    learning_rate: float = _field(
+        0.05, f"Constant step size of {_users('learning_rate')}.", **_NOT_NEGATIVE
+    )
     momentum: float = _field(
         0.9, f"Momentum coefficient of {_users('momentum')}.", **_BELOW_ONE
     )
@@ -124,6 +126,21 @@ class Config:
         "constant",
         f"How {_users('momentum_schedule')} come to that momentum: "
         f"{listed(MOMENTUM_SCHEDULES)}.",
+    )
+    damping: float = _field(
+        0.1, f"First λ of {_users('damping')}, which follows the model.", **_POSITIVE
+    )
+    structural_damping: float = _field(
+        1 / 30,
+        f"μ of {_users('structural_damping')}, the damping of hidden states; 0 for "
+        "none.",
+        **_NOT_NEGATIVE,
+    )
+    curvature_batch_size: int | None = _field(
+        None,
+        f"Of the sequences in one update, those that {_users('curvature_batch_size')} "
+        "takes the curvature of, if not all.",
+        **_COUNT,
     )
     cell: str = _field("tanh", f"{listed(CELLS)}.")
     init: str = _field("basic_tanh", f"Initial weights: {listed(INITS)}.")

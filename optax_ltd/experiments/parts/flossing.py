@@ -96,6 +96,19 @@ class Flossing:
         )
 
 
+def flossing_sequences(config: Config, updates: int) -> int:
+    """Sequences that flossing has learned from, one at each of its updates.
+
+    Args:
+      config: of the run.
+      updates: of training so far.
+    """
+    if "flossing" not in parts(config):
+        return 0
+    begun = min(config.flossing_phases, -(-updates // config.flossing_every))
+    return begun * config.flossing_updates
+
+
 def make_flossing(config: Config) -> Flossing | None:
     """The flossing of a run; None if its method has none.
 

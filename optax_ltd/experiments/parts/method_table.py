@@ -34,13 +34,15 @@ class Optimizer(NamedTuple):
 
     Attributes:
       title: What tables and pictures call it.
-      make: From a learning rate and the values of the fields, the optimiser.
+      make: From fields of a config by name, the optimiser.
       fields: As of `Part`.
+      shared: Fields that every run makes use of, and this too.
     """
 
     title: str
     make: Callable[..., optax.GradientTransformation]
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ("learning_rate",)
+    shared: tuple[str, ...] = ()
 
 
 # In the order in which a gradient meets them.
@@ -108,16 +110,30 @@ MOMENTUM_SCHEDULES: Mapping[str, Callable[[float], optax.ScalarOrSchedule]] = {
 
 
 def _sgd(
-    learning_rate: float, momentum: float, schedule: str, *, nesterov: bool
+    *, learning_rate: float, momentum: float, momentum_schedule: str, nesterov: bool
 ) -> optax.GradientTransformation:
     """SGD with a momentum that follows a schedule of this name."""
-    scheduled = MOMENTUM_SCHEDULES[schedule](momentum)
+    scheduled = MOMENTUM_SCHEDULES[momentum_schedule](momentum)
     if callable(scheduled):
         return optax.inject_hyperparams(optax.sgd)(learning_rate, scheduled, nesterov)
     return optax.sgd(learning_rate, scheduled, nesterov)
 
 
-_MOMENTUM_FIELDS = ("momentum", "momentum_schedule")
+def _hessian_free(
+    *, damping: float, structural_damping: float, cell: str, **_: int | None
+) -> optax.GradientTransformation:
+    """Hessian-free, with the distance between hidden states that suits their range.
+
+    The batch of the curvature is not its own: it is handed functions of it.
+    """
+    return ltd.hessian_free(
+        damping,
+        structural_damping=structural_damping,
+        hidden_distance="cross_entropy" if cell == "sigmoid" else "squared",
+    )
+
+
+_MOMENTUM_FIELDS = ("learning_rate", "momentum", "momentum_schedule")
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "sgd": Optimizer("SGD", optax.sgd),
@@ -125,6 +141,12 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
     "nesterov": Optimizer("Nesterov", partial(_sgd, nesterov=True), _MOMENTUM_FIELDS),
     "adam": Optimizer("Adam", optax.adam),
     "rmsprop": Optimizer("RMSProp", optax.rmsprop),
+    "hessian_free": Optimizer(
+        "Hessian-free",
+        _hessian_free,
+        ("damping", "structural_damping", "curvature_batch_size"),
+        shared=("cell",),
+    ),
 }
 
 # What the fields of "flow" that hold a word may hold.

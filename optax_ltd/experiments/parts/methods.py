@@ -83,7 +83,7 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
     """
     named = parts(config)
     makers = [
-        (row.guard, _values(config, row.fields))
+        (row.guard, [getattr(config, field) for field in row.fields])
         for word, row in PARTS.items()
         if word in named and row.guard
     ]
@@ -95,8 +95,10 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
     watched = guards or [ltd.clip_by_global_norm(float("inf"))]
     optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
     choose("momentum_schedule", config.momentum_schedule, MOMENTUM_SCHEDULES)
-    values = _values(config, optimizer.fields)
-    return optax.chain(*watched, optimizer.make(config.learning_rate, *values))
+    asked = {
+        name: getattr(config, name) for name in optimizer.fields + optimizer.shared
+    }
+    return optax.chain(*watched, optimizer.make(**asked))
 
 
 def flow_options(config: Config) -> dict[str, Any]:
@@ -120,7 +122,3 @@ def flow_options(config: Config) -> dict[str, Any]:
         "flow_fraction": config.flow_fraction,
         "carry_clip": clip if "carry-clip" in named else None,
     }
-
-
-def _values(config: Config, fields: Iterable[str]) -> list[Any]:
-    return [getattr(config, field) for field in fields]

@@ -38,9 +38,28 @@ class Network(nnx.Module):
           batch: the sequences.
           flow_weight: of Ω, if another than the layer's.
         """
-        hidden = self.rnn(
+        return self.read(self.hidden(batch, flow_weight), batch)
+
+    def hidden(
+        self, batch: Batch, flow_weight: jax.typing.ArrayLike | None = None
+    ) -> jax.Array:
+        """What the recurrent layer puts out, [batch, time, units].
+
+        Args:
+          batch: the sequences.
+          flow_weight: of Ω, if another than the layer's.
+        """
+        return self.rnn(
             batch.inputs, seq_lengths=batch.lengths, flow_weight=flow_weight
         )
+
+    def read(self, hidden: jax.Array, batch: Batch) -> jax.Array:
+        """What is made of that.
+
+        Args:
+          hidden: that `hidden` returned.
+          batch: the sequences.
+        """
         return self.head(hidden if self.readout == "every" else last(hidden, batch))
 
 

@@ -12,6 +12,7 @@ from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.flossing import Flossing, make_flossing
 from optax_ltd.experiments.parts.methods import flow_options, make_optimizer
 from optax_ltd.experiments.parts.network import Network, make_network
+from optax_ltd.experiments.parts.objective import Objective, make_objective
 from optax_ltd.experiments.parts.problem import make_task, make_test_task
 from optax_ltd.tasks import Task
 
@@ -32,6 +33,7 @@ class Setup:
       new_optimizer: Makes the optimiser with what guards it, from a key. If
         `optax_ltd.metrics` finds a count of gradients that are not finite in its
         state, a run shows it.
+      objective: What the optimiser is told of a batch beside the gradient.
       flossing: What is done beside training; None for nothing.
     """
 
@@ -41,6 +43,7 @@ class Setup:
     new_network: Callable[..., Network]
     flow_weight: FlowWeight | None
     new_optimizer: Callable[[jax.Array], optax.GradientTransformation]
+    objective: Objective
     flossing: Flossing | None
 
 
@@ -69,6 +72,7 @@ def make_setup(config: Config) -> Setup:
         new_network,
         _schedule(config, flow["flow_weight"]),
         new_optimizer,
+        make_objective(config, task),
         make_flossing(config),
     )
 

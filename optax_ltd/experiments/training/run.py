@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.flossing import flossing_sequences
 from optax_ltd.experiments.parts.methods import title
 from optax_ltd.experiments.training.environment import environment
 
@@ -94,7 +95,8 @@ class Run:
     @property
     def sequences(self) -> int:
         """Sequences that each seed has learned from so far."""
-        return self.update * self.config.batch_size
+        flossed = flossing_sequences(self.config, self.update)
+        return self.update * self.config.batch_size + flossed
 
     @property
     def updates_per_second(self) -> float:

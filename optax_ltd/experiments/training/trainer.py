@@ -88,7 +88,12 @@ class Trainer:
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, rest), grads = grad_fn(member.params)
         updates, opt_state = self._optimizer.update(
-            grads, member.opt_state, member.params
+            grads,
+            member.opt_state,
+            member.params,
+            **setup.objective(
+                batch, lambda params: self.network(member._replace(params=params))
+            ),
         )
         params = optax.apply_updates(member.params, updates)
         return member._replace(params=params, rest=rest, opt_state=opt_state), loss
