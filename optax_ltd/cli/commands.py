@@ -15,9 +15,9 @@ from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resum
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.parts.choices import choose
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.methods import refuse_unused
 from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.parts.task_table import TASKS
+from optax_ltd.experiments.parts.unused import refuse_unused
 from optax_ltd.experiments.studies.budget import DEFAULT
 from optax_ltd.experiments.studies.published import RESULTS
 from optax_ltd.experiments.studies.published import reproduce as run_reproduce

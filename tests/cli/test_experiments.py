@@ -215,6 +215,18 @@ def test_an_error_of_training_is_not_one_of_usage(
             ["--method", "none", "--flow-form", "ratio"],
             "--flow-form must be left out without flow",
         ),
+        (
+            ["--optimizer", "hessian_free", "--learning-rate", "0.1"],
+            "--learning-rate must be left out without sgd, momentum, nesterov,",
+        ),
+        (
+            ["--damping", "0.1"],
+            "--damping must be left out without hessian_free; got method clip-norm",
+        ),
+        (
+            ["--forget-bias", "1"],
+            "--forget-bias must be left out without lstm; got method clip-norm",
+        ),
     ],
 )
 def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):

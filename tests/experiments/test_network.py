@@ -139,3 +139,9 @@ def test_the_task_says_when_to_read():
     assert outputs.shape == (2, every.time, every.output_size)
     once = tasks.temporal_order(10)
     assert outputs_of(once).shape == (2, once.output_size)
+
+
+def test_forget_gates_may_begin_open():
+    biases = cell_of(new_network(cell="lstm", forget_bias=3.0)).dense_h.bias
+    gates = np.asarray(biases).reshape(4, UNITS)  # input, forget, cell, output
+    np.testing.assert_array_equal(gates, [[0], [3], [0], [0]] * np.ones(UNITS))

@@ -13,10 +13,10 @@ from optax_ltd.experiments.parts.method_table import (
     NONE,
     OPTIMIZERS,
     PARTS,
-    users,
 )
 from optax_ltd.experiments.parts.network_table import CELLS, INITS
 from optax_ltd.experiments.parts.task_table import CRITERIA, tasks_with
+from optax_ltd.experiments.parts.users import users
 
 Length: TypeAlias = int | tuple[int, int]
 
@@ -143,6 +143,11 @@ class Config:
         **_COUNT,
     )
     cell: str = _field("tanh", f"{listed(CELLS)}.")
+    forget_bias: float = _field(
+        0.0,
+        f"Initial bias of the forget gates of {_users('forget_bias')}.",
+        **_range("a finite number", math.isfinite),
+    )
     init: str = _field("basic_tanh", f"Initial weights: {listed(INITS)}.")
     input_scale: float | None = _field(
         None,

@@ -155,16 +155,3 @@ FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
     "flow_reduction": typing.get_args(FlowReduction),
     "flow_params": typing.get_args(NamedParams),
 }
-
-
-def users(field: str) -> list[str]:
-    """The parts of methods, or the optimisers, that alone make use of a field.
-
-    Args:
-      field: of a config.
-
-    Returns:
-      Their words; none if every run makes use of it.
-    """
-    rows: Mapping[str, Part | Optimizer] = {**PARTS, **OPTIMIZERS}
-    return [word for word, row in rows.items() if field in row.fields]

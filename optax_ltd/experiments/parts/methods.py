@@ -1,6 +1,5 @@
 """The method of a run: what becomes of a gradient."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -8,7 +7,7 @@ import optax
 
 import optax_ltd as ltd
 from optax_ltd.experiments.input_error import refusal
-from optax_ltd.experiments.parts.choices import choose, listed
+from optax_ltd.experiments.parts.choices import choose
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.method_table import (
     FLOW_WORDS,
@@ -16,7 +15,6 @@ from optax_ltd.experiments.parts.method_table import (
     NONE,
     OPTIMIZERS,
     PARTS,
-    users,
 )
 
 
@@ -38,27 +36,6 @@ def parts(config: Config) -> list[str]:
         told = "none, or name each of its parts once"
         raise refusal("method", told, repr(config.method))
     return words
-
-
-def refuse_unused(config: Config, given: Iterable[str]) -> None:
-    """Refuses what the user asked for and would not get.
-
-    Args:
-      config: of the run.
-      given: the fields that the user gave.
-
-    Raises:
-      InputError: if its method or optimiser makes no use of one of them.
-    """
-    words = {*parts(config), config.optimizer}
-    for field in given:
-        using = users(field)
-        if using and not words.intersection(using):
-            raise refusal(
-                field,
-                f"left out without {listed(using)}",
-                f"method {config.method} and optimizer {config.optimizer}",
-            )
 
 
 def title(config: Config) -> str:

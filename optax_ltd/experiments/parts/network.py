@@ -84,12 +84,14 @@ def make_network(
     init = choose("init", config.init, INITS)
     scale = config.input_scale
     from_input = init.other if scale is None else nnx.initializers.normal(scale)
-    cell = choose("cell", config.cell, CELLS)(
+    row = choose("cell", config.cell, CELLS)
+    cell = row.make(
         task.input_size,
         config.hidden_size,
         kernel_init=from_input,
         recurrent_kernel_init=partial(_gate_by_gate, init.recurrent),
         rngs=rngs,
+        **{field: getattr(config, field) for field in row.fields},
     )
     head = nnx.Linear(
         config.hidden_size, task.output_size, kernel_init=init.other, rngs=rngs

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,37 @@ import optax_ltd as ltd
 
 Initializer = Callable[..., jax.Array]
 
-CELLS: Mapping[str, Callable[..., nnx.RNNCellBase]] = {
-    "tanh": partial(nnx.SimpleCell, activation_fn=jnp.tanh),
-    "sigmoid": partial(nnx.SimpleCell, activation_fn=jax.nn.sigmoid),
-    "relu": partial(nnx.SimpleCell, activation_fn=jax.nn.relu),
-    "lstm": nnx.OptimizedLSTMCell,
-    "gru": nnx.GRUCell,
+
+class Cell(NamedTuple):
+    """A recurrent cell.
+
+    Attributes:
+      make: From the numbers of features and of units, options of Flax and the values
+        of the fields by name, the cell.
+      fields: Of a config: those that not every run makes use of, but this one does.
+    """
+
+    make: Callable[..., nnx.RNNCellBase]
+    fields: tuple[str, ...] = ()
+
+
+def _simple(activation: Callable[[jax.Array], jax.Array]) -> Cell:
+    return Cell(partial(nnx.SimpleCell, activation_fn=activation))
+
+
+def _lstm(
+    features: int, units: int, *, forget_bias: float, **options: Any
+) -> nnx.OptimizedLSTMCell:
+    bias_init = ltd.initializers.forget_gate_bias(units, forget_bias)
+    return nnx.OptimizedLSTMCell(features, units, bias_init=bias_init, **options)
+
+
+CELLS: Mapping[str, Cell] = {
+    "tanh": _simple(jnp.tanh),
+    "sigmoid": _simple(jax.nn.sigmoid),
+    "relu": _simple(jax.nn.relu),
+    "lstm": Cell(_lstm, ("forget_bias",)),
+    "gru": Cell(nnx.GRUCell),
 }
 
 
