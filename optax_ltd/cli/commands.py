@@ -187,7 +187,7 @@ def sweep(
 ) -> None:
     """Make all runs of a grid, and write a record of each as it ends.
 
-    Started again it goes on where it stopped: only the run in flight is lost.
+    Started again it goes on where it stopped; a kill loses a minute at most.
     """
     with _usage_errors():
         configs = read_sweep(config)

@@ -109,7 +109,8 @@ def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     runs = runs_of(name)
     page = STUDIES[name].describe(runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
-    budget = "100 or 400" if name == "recipe" else "400"
+    shares = {"recipe": "100 or ", "predecessors": "4 or "}
+    budget = f"{shares.get(name, '')}400"
     assert f"Budget: {budget} updates a run. " in page
     assert len(STUDIES[name].figure(runs).axes) >= 1
 

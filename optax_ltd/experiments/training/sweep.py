@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from optax_ltd.experiments.parts.methods import title
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.training.evaluate import reaches
+from optax_ltd.experiments.training.in_flight import saved_in_flight
 from optax_ltd.experiments.training.json_files import read_json, write_json
 from optax_ltd.experiments.training.observer import Observer, Watch, train_observed
 from optax_ltd.experiments.training.run import Run
@@ -68,11 +70,13 @@ def sweep(
 ) -> Iterator[tuple[str, Run]]:
     """Makes the runs that a folder does not hold yet.
 
-    What an observer raises ends the sweep, and the run in flight is lost.
+    What an observer raises ends the sweep. Of the run in flight no more is lost than
+    its last minute, and nothing if it was Ctrl-C.
 
     Args:
       configs: by name.
-      folder: where each run's record is written when the run ends.
+      folder: where each run's record is written when the run ends, and until then,
+        in a folder of its name, its states.
       watch: of the runs, each in its turn.
       seconds: how long all of it may take; each run gets its part of what is left,
         and when nothing is left, those not yet begun are left for another time.
@@ -103,15 +107,25 @@ def sweep(
             heading = f"{name}, {len(configs) - missing + 1} of {len(configs)}"
             with watch.run(heading, title(config)) as observer:
                 runs[name] = make_run(
-                    config, observer, seconds=left / missing, lengths=lengths
+                    config,
+                    observer,
+                    seconds=left / missing,
+                    lengths=lengths,
+                    states=folder / name,
                 )
             write_json(_path(folder, name), runs[name].record())
+            shutil.rmtree(folder / name, ignore_errors=True)
             missing -= 1
         yield name, runs[name]
 
 
 def make_run(
-    config: Config, observer: Observer, *, seconds: float, lengths: Sequence[int]
+    config: Config,
+    observer: Observer,
+    *,
+    seconds: float,
+    lengths: Sequence[int],
+    states: Path,
 ) -> Run:
     """Makes one run, from its config to the last of its tests.
 
@@ -120,9 +134,14 @@ def make_run(
       observer: of the run; what it raises ends it.
       seconds: how long the training may take; the test then reached is the last.
       lengths: at which the trained networks are tested, beside their own.
+      states: the folder of the run in flight; if it is there, the run goes on from it.
+
+    Raises:
+      InputError: if that is the folder of another run.
     """
     runner = Runner(make_setup(config), time_limit=seconds)
-    train_observed(runner, observer)
+    with saved_in_flight(runner, states, observer) as saving:
+        train_observed(runner, saving)
     tasks = {length: make_test_task(config, length) for length in lengths}
     tested = reaches(runner, tasks, observer)
     runner.run.reach = {reach.length: reach.error.tolist() for reach in tested}
