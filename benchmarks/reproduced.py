@@ -1,5 +1,7 @@
 """Writes `benchmarks/reproduced/README.md`: what the records of `reproduce` say.
 
+So does it write what `docs/older_answers.md` tells of them.
+
 A folder holds what `optax-ltd reproduce NAME --output benchmarks/reproduced/NAME`
 wrote: all of its runs, or those that were made so far.
 
@@ -11,10 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import marks
+from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
+from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
+from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
 from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 
 FOLDER = Path(__file__).parent / "reproduced"
 PAGE = FOLDER / "README.md"
+OLDER_ANSWERS = Path(__file__).parent.parent / "docs" / "older_answers.md"
 HEADER = """\
 # Results
 
@@ -41,6 +48,22 @@ def page(folder: Path = FOLDER) -> str:
         else:
             sections.append(f"## {result.title}\n\nNot run yet.\n")
     return "\n".join(sections)
+
+
+def older_answers(text: str, folder: Path = FOLDER) -> str:
+    """The page of the older answers with what the records say between its marks.
+
+    Args:
+      text: the page.
+      folder: of the folders of records.
+
+    Returns:
+      The new text.
+    """
+    runs = PREDECESSORS.runs(folder / "predecessors")
+    told = side_by_side(runs) + "\n\n" + verdicts(runs) if runs else "Nothing yet."
+    mark = marks.begin("The older answers", "benchmarks.reproduced")
+    return marks.between(text, mark, told)
 
 
 def _entries(folder: Path) -> list[Mapping[str, Any]]:
@@ -75,7 +98,8 @@ def main() -> None:
         if runs:
             study.figure(runs).savefig(FOLDER / name / f"{name}.png")
     PAGE.write_text(page())
-    print(f"Wrote {PAGE.name}")
+    OLDER_ANSWERS.write_text(older_answers(OLDER_ANSWERS.read_text()))
+    print(f"Wrote {PAGE.name} and {OLDER_ANSWERS.name}")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 import benchmarks
+from benchmarks import marks
 from benchmarks.benchmark import Measurement, find, measurements
 from benchmarks.records import RESULTS, Entry
 
 PAGE = Path(__file__).parent / "README.md"
 README = Path(__file__).parent.parent / "README.md"
-BEGIN = "<!-- {}: written by `python -m benchmarks.tables`. -->\n"
-END = "<!-- End of what the records say. -->\n"
 HEADER = """\
 # Benchmarks
 
@@ -68,10 +67,8 @@ def readme(text: str, folder: Path = RESULTS, package: ModuleType = benchmarks) 
     found = _records(folder, package)
     for benchmark in find(package):
         for heading, tell in benchmark.readme.items():
-            begin = BEGIN.format(heading)
-            before, rest = text.split(begin)
-            _, after = rest.split(END, maxsplit=1)
-            text = f"{before}{begin}\n{tell(found)}\n\n{END}{after}"
+            mark = marks.begin(heading, "benchmarks.tables")
+            text = marks.between(text, mark, tell(found))
     return text
 
 

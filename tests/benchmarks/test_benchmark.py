@@ -12,7 +12,7 @@ import pytest
 
 import benchmarks
 from benchmarks import __main__ as runner
-from benchmarks import tables
+from benchmarks import marks, tables
 from benchmarks.benchmark import find, measurements
 
 OBJECT = """
@@ -48,9 +48,9 @@ def test_a_new_folder_is_on_the_pages(package: ModuleType, tmp_path: Path):
     assert tables.page(results, package).endswith(
         "\n## New\n\nIt measures.\n\n1 seen\n"
     )
-    begin = tables.BEGIN.format("What is new")
-    text = tables.readme(f"a\n{begin}old\n{tables.END}b\n", results, package)
-    assert text == f"a\n{begin}\n1 found\n\n{tables.END}b\n"
+    begin = marks.begin("What is new", "benchmarks.tables")
+    text = tables.readme(f"a\n{begin}old\n{marks.END}b\n", results, package)
+    assert text == f"a\n{begin}\n1 found\n\n{marks.END}b\n"
 
 
 def test_a_record_of_no_benchmark_is_seen(package: ModuleType, tmp_path: Path):

@@ -35,3 +35,15 @@ def test_each_record_is_of_a_run_that_its_study_has():
             config = Config.from_dict(json.loads(path.read_text())["config"])
             asked = study.configs(1)[path.stem]
             assert dataclasses.replace(config, updates=asked.updates) == asked
+
+
+def test_the_page_of_the_older_answers_says_what_the_records_say():
+    text = reproduced.OLDER_ANSWERS.read_text()
+    assert text == reproduced.older_answers(text), (
+        "run `python -m benchmarks.reproduced`"
+    )
+
+
+def test_the_page_of_the_older_answers_waits_for_records(tmp_path: Path):
+    text = reproduced.OLDER_ANSWERS.read_text()
+    assert "\nNothing yet.\n" in reproduced.older_answers(text, tmp_path)

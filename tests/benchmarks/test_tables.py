@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks import markdown, sections, tables
+from benchmarks import markdown, marks, sections, tables
 from benchmarks.recurrent import readme
 from benchmarks.recurrent import tables as recurrent_tables
 from benchmarks.recurrent.settings import (
@@ -169,8 +169,8 @@ def test_length_counts_the_loops_over_time():
 
 
 def test_the_page_of_no_gpu_says_so(tmp_path):
-    begin = tables.BEGIN.format("What Ω costs")
-    text = f"before\n{begin}old\n{tables.END}after\n"
+    begin = marks.begin("What Ω costs", "benchmarks.tables")
+    text = f"before\n{begin}old\n{marks.END}after\n"
     for platform, expected in (("cpu", True), ("gpu", False)):
         (record,) = tables.RESULTS.glob("recurrent_cost-SimpleCell-200-*-cpu.json")
         entry = json.loads(record.read_text())

@@ -1,6 +1,7 @@
 """The study of the chapter's older answers."""
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from optax_ltd.experiments.parts.method_table import OPTIMIZERS, PARTS
 from optax_ltd.experiments.studies.predecessors import ways
+from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.predecessors.table_5 import COLUMNS, PUBLISHED
 from optax_ltd.experiments.studies.predecessors.verdicts import _counted, verdicts
@@ -73,13 +75,49 @@ def test_verdicts_compare_what_both_have_run():
     for name in list(runs):
         if name.startswith("addition") and name.endswith("lstm"):
             del runs[name]
-    assert verdicts(runs) == (
+    assert verdicts(runs).startswith(
         "Seeds that solved their task: Nesterov, the recipe 27 of 45; LSTM, SGD 30 of "
-        "30."
+        "30. "
     )
-    counted = _counted([LSTM, NESTEROV], runs)
-    assert counted == "LSTM, SGD 30 of 30, Nesterov, the recipe 18 of 30"
-    assert not _counted([LSTM, CLIP], runs)
+    assert _counted([LSTM, NESTEROV], runs) == ([30, 18], 30)
+    assert _counted([LSTM, CLIP], runs) == ([0, 0], 0)
+
+
+@pytest.mark.parametrize(
+    ("structural", "plain", "nesterov", "lstm", "answers"),
+    [
+        (5, 0, 5, 5, ["yes", "yes", "no"]),
+        (4, 4, 3, 5, ["no", "no", "yes"]),
+    ],
+)
+def test_each_sentence_of_the_chapter_gets_a_verdict(
+    structural: int, plain: int, nesterov: int, lstm: int, answers: list[str]
+):
+    solved = {
+        "structural": structural,
+        "hessian-free": plain,
+        "nesterov": nesterov,
+        "lstm": lstm,
+    }
+    told = verdicts(runs_of(**solved))
+    assert re.findall(r"\*: (\w+) \(", told) == answers
+    # 5-bit strings over 200 steps and 20-bit strings over 100.
+    assert (
+        f"beyond lag 50*: {answers[0]} (Hessian-free, structural damping "
+        f"{2 * structural} of 10, Hessian-free {2 * plain} of 10)."
+    ) in told
+    assert verdicts(runs_of(lstm=1)).count("not run yet") == 3
+
+
+def test_ways_stand_side_by_side():
+    rows = side_by_side(runs_of(nesterov=4, lstm=5)).splitlines()
+    assert len(rows) == 2 + sum(map(len, ways.LENGTHS.values()))
+    cells = [cell.strip() for cell in rows[2].strip("|").split("|")]
+    expected = dict.fromkeys(ways.WAYS, "not run") | {
+        "nesterov": "4 of 5 (0.0167 min)",
+        "lstm": "5 of 5 (0.0167 min)",
+    }
+    assert cells == ["addition, T = 100", *expected.values()]
 
 
 def test_numbers_stand_by_both_criteria_and_strings_with_their_wrong_symbols():
@@ -102,7 +140,7 @@ def test_table_5_stands_beside_the_same_measures_of_the_runs():
     lengths = [*ways.LENGTHS.items(), *ways.PUBLISHED_LENGTHS.items()]
     assert set(PUBLISHED) <= {(task, n) for task, of in lengths for n in of}
     table = PREDECESSORS.table(runs_of(nesterov=4))
-    rows = table.partition("\n\n")[2].splitlines()
+    rows = table.split("\n\n")[2].splitlines()
     assert rows[0].count(", published |") == len(COLUMNS)
     assert rows[0].endswith(
         " | ".join(f"{way.label}, here" for way in ways.WAYS.values()) + " |"

@@ -1,0 +1,35 @@
+"""The ways in columns and the tasks in rows: which solved what, and how soon."""
+
+from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies.predecessors.table_5 import title
+from optax_ltd.experiments.studies.predecessors.ways import LENGTHS, WAYS, way_of
+from optax_ltd.experiments.studies.study import Runs
+from optax_ltd.experiments.training.run import Run
+
+
+def side_by_side(runs: Runs) -> str:
+    """Seeds that solved each task by each way, and the minutes of all seeds' updates.
+
+    Args:
+      runs: of the study, by name.
+    """
+    made = {
+        (run.config.task, run.config.length, way_of(run.config).label): run
+        for run in runs.values()
+    }
+    labels = [way.label for way in WAYS.values()]
+    rows = [
+        [
+            f"{title(task)}, T = {length}",
+            *(_told(made.get((task, length, label))) for label in labels),
+        ]
+        for task, lengths in LENGTHS.items()
+        for length in lengths
+    ]
+    return markdown.table(["", *labels], rows)
+
+
+def _told(run: Run | None) -> str:
+    if run is None:
+        return "not run"
+    return f"{run.num_solved} of {run.config.seeds} ({run.seconds / 60:.3g} min)"
