@@ -37,12 +37,14 @@ class Optimizer(NamedTuple):
       make: From fields of a config by name, the optimiser.
       fields: As of `Part`.
       shared: Fields that every run makes use of, and this too.
+      searches: Whether an update is a search, longer for one seed than for another.
     """
 
     title: str
     make: Callable[..., optax.GradientTransformation]
     fields: tuple[str, ...] = ("learning_rate",)
     shared: tuple[str, ...] = ()
+    searches: bool = False
 
 
 # In the order in which a gradient meets them.
@@ -146,6 +148,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
         _hessian_free,
         ("damping", "structural_damping", "curvature_batch_size"),
         shared=("cell",),
+        searches=True,
     ),
 }
 

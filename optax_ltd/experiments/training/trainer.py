@@ -124,18 +124,25 @@ class Trainer:
         self, members: Member, start: jax.Array, stop: jax.Array
     ) -> tuple[Member, jax.Array]:
         """Makes the updates start, ..., stop - 1; returns their mean losses [seeds]."""
-        # Both ends are traced, so that one program serves from every test to the next.
-        axis = None if self._mesh is None else "seeds"
-        update = jax.vmap(self.update, in_axes=(0, None), spmd_axis_name=axis)
 
+        # Both ends are traced, so that one program serves from every test to the next.
         def body(i: jax.Array, state: tuple[Member, jax.Array]) -> Any:
             members, total = state
-            members, loss = update(members, i)
+            members, loss = self._updates(members, i)
             return members, total + loss
 
         zeros = jnp.zeros(members.data_key.shape[0])
         members, total = jax.lax.fori_loop(start, stop, body, (members, zeros))
         return members, total / (stop - start)
+
+    def _updates(self, members: Member, update: jax.Array) -> tuple[Member, jax.Array]:
+        """The next update of every member, and their losses before [seeds]."""
+        if self._setup.by_turns and self._mesh is None:
+            # Side by side all would wait for the one that searches longest.
+            return jax.lax.map(lambda member: self.update(member, update), members)
+        axis = None if self._mesh is None else "seeds"
+        side_by_side = jax.vmap(self.update, in_axes=(0, None), spmd_axis_name=axis)
+        return side_by_side(members, update)
 
     def test(
         self, member: Member, update: jax.Array, task: Task
