@@ -19,6 +19,8 @@ def test_it_tells_lengths_seeds_and_chance():
     ]
     told = words(Config(length=20, seeds=1, first_seed=7, cell="gru"))
     assert "20 steps; 50 gru units, seed 7, at most" in told
+    told = words(Config(length=(10, 100), test_length=80, grow_from=30))
+    assert "10 to 100 steps growing from 30, tested at 80;" in told
 
 
 def test_text_is_never_solved():

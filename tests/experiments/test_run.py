@@ -65,7 +65,7 @@ def test_a_run_survives_json():
     made = evaluation(10, 0.5, 0.25)
     made = made._replace(train_loss=np.array([np.nan, 1.5]), nonfinite=np.array([7, 0]))
     measures = {"symbols": np.array([1.5, 0])}
-    made = made._replace(measures=measures)
+    made = made._replace(measures=measures, stage=3)
     run = new_run(made, seconds=2.0)
     back = Run.from_dict(json.loads(json.dumps(run.record(), allow_nan=False)))
     assert back.time_limit == math.inf
@@ -75,10 +75,11 @@ def test_a_run_survives_json():
     assert (back.solved_below, back.seconds) == (0.01, 2.0)
     (got,) = back.evaluations
     assert got.update == 10
-    for values, expected in zip(got[1:-1], made[1:-1], strict=True):
-        np.testing.assert_array_equal(values, expected)
-        assert values.dtype == expected.dtype
+    for name, expected in made.arrays.items():
+        np.testing.assert_array_equal(got.arrays[name], expected)
+        assert got.arrays[name].dtype == expected.dtype
     np.testing.assert_array_equal(got.measures["symbols"], measures["symbols"])
+    assert got.stage == 3
     old = made.to_dict()
-    del old["measures"]
-    assert Evaluation.from_dict(old).measures == {}
+    del old["measures"], old["stage"]
+    assert Evaluation.from_dict(old)[-2:] == ({}, 0)

@@ -62,7 +62,7 @@ def test_it_advances_from_test_to_test_up_to_the_budget(finished: Runner):
     assert [e.update for e in run.evaluations] == [2, 4, 5]
     assert run.update == 5
     for evaluation in run.evaluations:
-        for values in evaluation[1:-1]:
+        for values in evaluation.arrays.values():
             assert values.shape == (2,)
         np.testing.assert_array_equal(evaluation.nonfinite, [0, 0])
         # A whole number of the sequences is wrong, up to rounding.

@@ -62,6 +62,23 @@ class Config:
     test_length: int | None = _field(
         None, "Length to test at, if not that of training."
     )
+    grow_from: int | None = _field(
+        None,
+        "Begin with sequences no longer than this, and let them grow whenever every "
+        "seed has once been good enough at the longest.",
+        **_COUNT,
+    )
+    grow_factor: float = _field(
+        2.0,
+        "How many times as long they then are.",
+        **_range("a finite number > 1", lambda x: 1 < x < math.inf),
+    )
+    grow_below: float = _field(
+        0.01, "What is good enough: a smaller share of wrong answers.", **_SHARE
+    )
+    grow_rate: float = _field(
+        1.0, "Factor of the learning rate whenever they grow.", **_SHARE
+    )
     criterion: str | None = _field(
         None,
         f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "

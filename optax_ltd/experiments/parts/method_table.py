@@ -117,7 +117,9 @@ def _sgd(
     """SGD with a momentum that follows a schedule of this name."""
     scheduled = MOMENTUM_SCHEDULES[momentum_schedule](momentum)
     if callable(scheduled):
-        return optax.inject_hyperparams(optax.sgd)(learning_rate, scheduled, nesterov)
+        # Else its state would hold the learning rate, from one stage to the next.
+        inject = optax.inject_hyperparams(optax.sgd, static_args="learning_rate")
+        return inject(learning_rate, scheduled, nesterov)
     return optax.sgd(learning_rate, scheduled, nesterov)
 
 

@@ -12,6 +12,7 @@ def headline(setup: Setup) -> str:
     config, task = setup.config, setup.test_task
     shortest, longest = config.lengths
     lengths = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
+    grown = f" growing from {config.grow_from}" if config.grow_from else ""
     tested = f", tested at {config.test_length}" if config.test_length else ""
     first, last = config.first_seed, config.first_seed + config.seeds - 1
     seeds = f"seeds {first} to {last} together" if first < last else f"seed {first}"
@@ -23,6 +24,6 @@ def headline(setup: Setup) -> str:
         else f"Nothing counts as solved; {chance}."
     )
     return (
-        f"[bold]{task.name}[/], {lengths} steps{tested}; {config.hidden_size} "
+        f"[bold]{task.name}[/], {lengths} steps{grown}{tested}; {config.hidden_size} "
         f"{config.cell} units, {seeds}, at most {config.updates:,} updates.\n{solved}"
     )

@@ -72,7 +72,8 @@ class Bars:
 
 def _told(run: Run) -> str:
     last = run.evaluations[-1]
+    grown = f"length {run.longest:,}  " if run.config.grow_from else ""
     return (
-        f"loss {last.train_loss.mean():.3f}  error {last.error.mean():5.1%}  "
+        f"{grown}loss {last.train_loss.mean():.3f}  error {last.error.mean():5.1%}  "
         f"{run.updates_per_second:,.0f}/s"
     )

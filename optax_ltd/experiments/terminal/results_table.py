@@ -54,6 +54,9 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
     )
     for column in ("Updates", "Solved", "Solved after", "Final error, %", "Inf/NaN"):
         table.add_column(column, justify="right")
+    grows = any(run.config.grow_from for _, run in runs)
+    if grows:
+        table.add_column("Grown to", justify="right")
     for name, run in runs:
         if not run.evaluations:
             continue
@@ -65,6 +68,7 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
             solved_after(run),
             wrong_at_the_end(run),
             " ".join(f"{count:,}" for count in nonfinite),
+            *([f"{run.longest:,}"] if grows else []),
         )
     return table
 

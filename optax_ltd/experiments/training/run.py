@@ -9,8 +9,11 @@ import numpy as np
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.flossing import flossing_sequences
+from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.methods import title
 from optax_ltd.experiments.training.environment import environment
+
+_ARRAYS = ("train_loss", "test_loss", "error", "nonfinite")
 
 
 class Evaluation(NamedTuple):
@@ -24,6 +27,7 @@ class Evaluation(NamedTuple):
       nonfinite: Gradients with an Inf or a NaN so far, int [seeds].
       measures: Means of the task's own measures of the same answers, float [seeds], by
         name.
+      stage: How many times the sequences had grown.
     """
 
     update: int
@@ -32,14 +36,20 @@ class Evaluation(NamedTuple):
     error: np.ndarray
     nonfinite: np.ndarray
     measures: Mapping[str, np.ndarray] = {}
+    stage: int = 0
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What every seed has one number of, by name."""
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     def to_dict(self) -> dict[str, Any]:
         """The same in lists; null is what no number is."""
-        update, *arrays, measures = self
         return {
-            "update": update,
-            **dict(zip(self._fields[1:-1], map(plain, arrays), strict=True)),
-            "measures": {name: plain(values) for name, values in measures.items()},
+            "update": self.update,
+            "stage": self.stage,
+            **{name: plain(values) for name, values in self.arrays.items()},
+            "measures": {name: plain(values) for name, values in self.measures.items()},
         }
 
     @classmethod
@@ -51,13 +61,15 @@ class Evaluation(NamedTuple):
         """
         arrays = {
             name: np.array(values[name], int if name == "nonfinite" else float)
-            for name in cls._fields[1:-1]
+            for name in _ARRAYS
         }
-        measures = values.get("measures", {})  # which older records lack
+        # Older records lack these two.
+        measures, stage = values.get("measures", {}), values.get("stage", 0)
         return cls(
             values["update"],
             **arrays,
             measures={name: np.array(x, float) for name, x in measures.items()},
+            stage=stage,
         )
 
 
@@ -104,11 +116,33 @@ class Run:
         return self.update / self.seconds if self.seconds else 0.0
 
     @property
+    def stage(self) -> int:
+        """How many times its sequences have grown by now."""
+        if not self.evaluations:
+            return 0
+        stage = self.evaluations[-1].stage
+        passed = self._first_below(self.config.grow_below, stage)
+        is_last = stage + 1 >= len(stages(self.config))
+        return stage if is_last or None in passed else stage + 1
+
+    @property
+    def longest(self) -> int:
+        """Steps of the longest sequences that it learns from by now."""
+        return stages(self.config)[self.stage].lengths[1]
+
+    @property
     def solved_at(self) -> list[int | None]:
-        """Per seed, updates made when a test first found the task solved."""
-        below = self.solved_below
+        """Per seed, updates made when a test first found the task solved.
+
+        As long as sequences grow it is not the task yet.
+        """
+        return self._first_below(self.solved_below, len(stages(self.config)) - 1)
+
+    def _first_below(self, error: float, stage: int) -> list[int | None]:
+        """Per seed, updates made when a test at a stage first was below an error."""
+        tests = [test for test in self.evaluations if test.stage == stage]
         return [
-            next((e.update for e in self.evaluations if e.error[i] < below), None)
+            next((test.update for test in tests if test.error[i] < error), None)
             for i in range(self.config.seeds)
         ]
 

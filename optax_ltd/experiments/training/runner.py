@@ -12,8 +12,9 @@ import numpy as np
 import optax
 
 import optax_ltd as ltd
+from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.network import Network
-from optax_ltd.experiments.parts.setup import Setup
+from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.trainer import NO_UPDATE, Member, Trainer
 from optax_ltd.tasks import Task
@@ -42,7 +43,8 @@ class Runner:
         self.run = Run(config, setup.test_task.solved_below, time_limit=time_limit)
         self.has_tested = False
         self._began = time.monotonic()
-        self._trainer = Trainer(setup, config.batch_size, mesh)
+        self._mesh, self._stage = mesh, 0
+        self._begin_stage()
         seeds = config.first_seed + jnp.arange(config.seeds)
         # One by one, as the random bits of some initial weights differ under vmap.
         members = [jax.jit(self._trainer.init)(seed) for seed in seeds]
@@ -54,7 +56,15 @@ class Runner:
         self.kept = self.members
 
     def compile(self) -> None:
-        """Compiles what `advance` runs, which else is done by its first call."""
+        """Compiles what `advance` runs, which else is done by its first call.
+
+        Where sequences have grown since then, it is another program.
+        """
+        if self._stage != self.run.stage:
+            self._stage = self.run.stage
+            self._begin_stage()
+            self.__dict__.pop("_train", None)
+            self.__dict__.pop("_test", None)
         _ = self._train, self._test
 
     def train(
@@ -112,9 +122,10 @@ class Runner:
             stop,
             train_loss,
             np.asarray(loss),
-            np.asarray(wrong) / self.setup.test_task.test_size,
+            np.asarray(wrong) / self._stage_setup.test_task.test_size,
             _nonfinite_counts(self.members),
             jax.tree.map(np.asarray, measures),
+            self._stage,
         )
         run.evaluations.append(evaluation)
         self.has_tested = True
@@ -161,7 +172,14 @@ class Runner:
 
     @cached_property
     def _test(self) -> Any:
-        return self._compiled_test(self.setup.test_task)
+        return self._compiled_test(self._stage_setup.test_task)
+
+    def _begin_stage(self) -> None:
+        """Makes the trainer of a stage, whose network and optimiser have one form."""
+        config = stages(self.run.config)[self._stage]
+        is_whole = config == self.run.config
+        self._stage_setup = self.setup if is_whole else make_setup(config)
+        self._trainer = Trainer(self._stage_setup, config.batch_size, self._mesh)
 
     def _compiled_test(self, task: Task) -> Any:
         def test(members: Member, update: jax.Array) -> Any:

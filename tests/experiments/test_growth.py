@@ -1,0 +1,108 @@
+"""Runs whose sequences grow."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.growth import stages
+from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trainer import Trainer
+from tests.experiments.test_run import evaluation
+
+GROWING = Config(
+    length=(10, 70),
+    test_length=100,
+    grow_from=20,
+    grow_factor=1.8,
+    grow_rate=0.5,
+    learning_rate=1.0,
+    seeds=2,
+)
+
+
+def told(config: Config) -> list[tuple[object, object, float]]:
+    return [(c.length, c.test_length, c.learning_rate) for c in stages(config)]
+
+
+def test_lengths_grow_to_that_of_the_run_and_the_rate_falls():
+    assert told(GROWING) == [
+        ((10, 20), 20, 1.0),
+        ((10, 36), 36, 0.5),
+        ((10, 65), 65, 0.25),
+        ((10, 70), 100, 0.125),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "longest"),
+    [
+        ({"length": 40}, [20, 36, 40]),
+        ({"grow_from": None}, [70]),
+        ({"grow_from": 70}, [70]),
+        ({"grow_from": 80}, [70]),
+        ({"grow_from": 1}, [10, 18, 32, 58, 70]),
+        ({"length": 13, "grow_from": 10, "grow_factor": 1.001}, [10, 11, 12, 13]),
+    ],
+)
+def test_where_growth_begins_and_ends(fields: dict, longest: list[int]):
+    made = stages(dataclasses.replace(GROWING, **fields))
+    assert [config.lengths[1] for config in made] == longest
+    fixed = "length" in fields
+    assert all((config.lengths[0] == config.lengths[1]) == fixed for config in made[1:])
+
+
+def test_it_grows_when_every_seed_has_once_been_good_enough():
+    run = Run(dataclasses.replace(GROWING, grow_below=0.1), 0.01)
+    grown = []
+    for update, stage, errors in (
+        (1, 0, (0.5, 0.09)),
+        (2, 0, (0.1, 0.5)),
+        (3, 0, (0.09, 0.5)),  # the other was, in the first test
+        (4, 1, (0.001, 0.001)),
+        (5, 2, (0.001, 0.09)),
+        (6, 3, (0.5, 0.005)),
+        (7, 3, (0.02, 0.5)),  # there is no length to come
+    ):
+        run.evaluations.append(evaluation(update, *errors)._replace(stage=stage))
+        grown.append(run.stage)
+    assert grown == [0, 0, 1, 2, 3, 3, 3]
+    assert run.longest == 70
+    assert run.solved_at == [None, 6]
+    assert run.num_solved == 1
+
+
+def test_a_run_goes_through_its_stages():
+    config = Config(
+        length=(10, 14),
+        grow_from=12,
+        grow_below=1.0,  # so that every test lets them grow
+        grow_rate=0.5,
+        method="none",
+        optimizer="nesterov",
+        momentum_schedule="hold",
+        hidden_size=3,
+        batch_size=4,
+        updates=3,
+        test_every=1,
+        test_size=30,
+        seeds=1,
+    )
+    runner = Runner(make_setup(config))
+    runner.train(until=3)
+    assert [test.stage for test in runner.run.evaluations] == [0, 1, 1]
+    # By hand: a trainer for each stage, which takes over what the last one made.
+    trainers = [Trainer(make_setup(stage), 4, None) for stage in stages(config)]
+    member = trainers[0].init(0)
+    for update, stage in enumerate([0, 1, 1]):
+        member, _ = jax.jit(trainers[stage].update)(member, update)
+    for got, want in zip(
+        jax.tree.leaves(runner.members.params),
+        jax.tree.leaves(member.params),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got[0], want, rtol=1e-5, atol=1e-6)
