@@ -29,6 +29,7 @@ from optax_ltd._recurrent.carry_clip import CarryClip, check_carry_clip
 from optax_ltd._recurrent.groups import check_flow_groups
 
 FlowForm = Literal["ratio", "squared_ratio"]
+FlowSlopes = Literal["moving", "held"]
 FlowReduction = Literal["sum", "mean"]
 NamedParams = Literal["all", "recurrent"]
 
@@ -95,9 +96,16 @@ class Options:
     flow_form: FlowForm = _field(
         "ratio",
         '``"ratio"``, the paper\'s (g − 1)², or ``"squared_ratio"``, the authors\' '
-        "code's (g² − 1)². The code also holds the unit's slope constant; here ∇Ω "
-        "follows it.",
+        "code's (g² − 1)².",
         _check_word(FlowForm),
+    )
+    flow_slopes: FlowSlopes = _field(
+        "moving",
+        'whether ∇Ω follows the slopes of the cell: ``"moving"`` with the parameters, '
+        'or ``"held"`` constant like the carry, as in the paper, whose state is the '
+        "pre-activation, and in the authors' code. Then parameters are followed only "
+        "where they stand in the Jacobian beside these slopes.",
+        _check_word(FlowSlopes),
     )
     flow_reduction: FlowReduction = _field(
         "sum",
@@ -215,6 +223,7 @@ class OptionKeywords(TypedDict, total=False):
 
     flow_weight: jax.typing.ArrayLike
     flow_form: FlowForm
+    flow_slopes: FlowSlopes
     flow_reduction: FlowReduction
     flow_params: Any
     flow_groups: Any

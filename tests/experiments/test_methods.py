@@ -147,6 +147,7 @@ def test_the_layer_gets_the_options_of_the_flow():
     fields = {
         "flow_weight": 3.0,
         "flow_form": "ratio",
+        "flow_slopes": "held",
         "flow_reduction": "sum",
         "flow_params": "all",
         "flow_fraction": 0.5,

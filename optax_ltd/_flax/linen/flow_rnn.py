@@ -30,6 +30,7 @@ from optax_ltd._recurrent.cell.resets import begin_anew
 from optax_ltd._recurrent.options import (
     FlowForm,
     FlowReduction,
+    FlowSlopes,
     Options,
     takes_options,
 )
@@ -95,6 +96,7 @@ class FlowRNN(nn.RNN):
     unroll: int | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     flow_weight: jax.typing.ArrayLike = 0.0
     flow_form: FlowForm = "ratio"
+    flow_slopes: FlowSlopes = "moving"
     flow_reduction: FlowReduction = "sum"
     flow_params: Any = "all"
     flow_groups: Any = None

@@ -7,15 +7,18 @@ large one.
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Literal, Var
 
+from optax_ltd._numerics.dtypes import is_inexact
 from optax_ltd._numerics.leaves import Leaves, combine, partition
 from optax_ltd._recurrent.cell import known_values
 from optax_ltd._recurrent.cell.aliases import inner_jaxprs, origins
+from optax_ltd._recurrent.cell.held_slopes import held_slopes
 
 _JIT_NAMES = ("jit", "pjit")
 
@@ -46,6 +49,7 @@ def evaluate_over_time(
     outputs: Sequence[Any],
     over_time: Collection[Any],
     known: Mapping[Var, Any] | None = None,
+    held: Collection[Any] = (),
 ) -> Leaves:
     """As :func:`evaluate`, for all time steps at once.
 
@@ -55,13 +59,15 @@ def evaluate_over_time(
       outputs: as in :func:`evaluate`.
       over_time: the variables whose values have a leading time axis.
       known: as in :func:`evaluate`, with a leading time axis.
+      held: variables that derivatives of equations do not follow, nor what is computed
+        of them, though values do; see :func:`held_slopes`.
 
     Returns:
       The values of ``outputs``, each with a leading time axis.
     """
     timed = set(over_time)
     length = next(environment[v].shape[0] for v in over_time)
-    values = _evaluate(equations, environment, outputs, known or {}, timed)
+    values = _evaluate(equations, environment, outputs, known or {}, timed, held)
     return [
         value
         if not isinstance(v, Literal) and v in timed
@@ -76,27 +82,52 @@ def _evaluate(
     outputs: Sequence[Any],
     known: Mapping[Var, Any],
     timed: set[Any],
+    held: Collection[Any] = (),
 ) -> Leaves:
-    values = dict(environment)
+    values, still = dict(environment), set(held)
     for equation in equations:
         args = [_read(values, v) for v in equation.invars]
-        flags = tuple(
-            not isinstance(v, Literal) and v in timed for v in equation.invars
-        )
+        flags = _among(timed, equation.invars)
         given = [known[v] for v in equation.outvars if v in known]
-        if given:
 
-            def again(*args: Any, equation: Any = equation, flags: Any = flags) -> Any:
-                return _apply(equation, args, flags)[0]
-
-            name = equation.primitive.name
-            outs = [known_values.known(name, again, args, *given)]
-        else:
-            outs = _apply(equation, args, flags)
+        run = partial(_at, equation, flags, len(given))
+        holds = _among(still, equation.invars)
+        if any(holds):
+            _check_open(equation, holds)
+            run = held_slopes(run, (*(False for _ in given), *holds))
+        outs = run(*given, *args)
         values.update(zip(equation.outvars, outs, strict=True))
-        if any(flags):
-            timed.update(equation.outvars)
+        for marked, flagged in ((timed, flags), (still, holds)):
+            if any(flagged):
+                marked.update(equation.outvars)
     return [jnp.asarray(_read(values, v)) for v in outputs]
+
+
+def _among(variables: Collection[Any], atoms: Sequence[Any]) -> tuple[bool, ...]:
+    return tuple(not isinstance(a, Literal) and a in variables for a in atoms)
+
+
+def _check_open(equation: JaxprEqn, holds: tuple[bool, ...]) -> None:
+    """Refuses an equation whose inner slopes would move with what is not held."""
+    _, free = partition(holds, equation.invars)
+    moves = [v for v in free if not isinstance(v, Literal) and is_inexact(v.aval)]
+    if has_custom_vjp(equation) or (moves and inner_jaxprs(equation)):
+        raise NotImplementedError(
+            f"flow_slopes='held' cannot hold the slopes inside of "
+            f"{equation.primitive.name!r}, which the cell applies to parameters and "
+            "carry; use flow_slopes='moving'."
+        )
+
+
+def _at(
+    equation: JaxprEqn, over_time: tuple[bool, ...], num_known: int, *operands: Any
+) -> Leaves:
+    """What an equation writes; its value may be known and come before its operands."""
+    known, args = operands[:num_known], operands[num_known:]
+    if not known:
+        return _apply(equation, args, over_time)
+    again = lambda *args: _apply(equation, args, over_time)[0]
+    return [known_values.known(equation.primitive.name, again, args, *known)]
 
 
 def run_inlined(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> Leaves:

@@ -58,12 +58,18 @@ class _Stage(NamedTuple):
         return evaluate(self.equations, environment, self.outputs, known)
 
     def over_time(
-        self, constants: Leaves, timed: Leaves, known: dict[Var, Any] | None = None
+        self,
+        constants: Leaves,
+        timed: Leaves,
+        known: dict[Var, Any] | None = None,
+        num_held: int = 0,
     ) -> Leaves:
+        """All steps at once; derivatives hold so many of the first timed values."""
         environment = dict(zip(self.inputs, [*constants, *timed], strict=True))
         at_each_step = self.inputs[len(constants) :]
+        held = at_each_step[:num_held]
         return evaluate_over_time(
-            self.equations, environment, self.outputs, at_each_step, known
+            self.equations, environment, self.outputs, at_each_step, known, held
         )
 
 
@@ -139,11 +145,21 @@ class CellProgram:
         return self._parted(self._step([*constants, *carry, *ahead], known))
 
     def over_time(
-        self, constants: Leaves, carries: Leaves, ahead: Leaves, saved: Leaves
+        self,
+        constants: Leaves,
+        carries: Leaves,
+        ahead: Leaves,
+        saved: Leaves,
+        *,
+        hold_slopes: bool = False,
     ) -> tuple[Leaves, Leaves]:
-        """As :meth:`step`, for all time steps at once; all but constants over time."""
-        timed = [*carries, *ahead]
-        return self._parted(self._step.over_time(constants, timed, self._known(saved)))
+        """As :meth:`step`, for all time steps at once; all but constants over time.
+
+        With `hold_slopes` derivatives do not move with the carry; see `held_slopes`.
+        """
+        timed, known = [*carries, *ahead], self._known(saved)
+        num_held = len(carries) if hold_slopes else 0
+        return self._parted(self._step.over_time(constants, timed, known, num_held))
 
     def step_and_save(
         self, constants: Leaves, carry: Leaves, ahead: Leaves

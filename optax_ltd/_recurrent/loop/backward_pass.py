@@ -179,6 +179,7 @@ def loop_cotangents(
     penalty: Penalty | None = None,
     *,
     with_loss: bool = True,
+    hold_slopes: bool = False,
 ) -> tuple[Stream, Stream]:
     """Cotangents of what the loop read, for all time steps at once.
 
@@ -187,6 +188,7 @@ def loop_cotangents(
       signals: from :func:`error_signals`.
       penalty: what of Ω to add, or None.
       with_loss: whether the second result contains L.
+      hold_slopes: whether Ω reads the slopes of the cell as constants.
 
     Returns:
       The cotangents of L, and of L + weight · Ω or of weight · Ω alone; None for leaves
@@ -207,6 +209,7 @@ def loop_cotangents(
                 combine(is_hidden, hidden, rest),
                 combine(flags[1], ahead, held_ahead),
                 saved,
+                hold_slopes=hold_slopes and penalty is not None,
             )
             return trajectory.moving(*stepped)
 

@@ -9,6 +9,7 @@ though both come out of one backward pass.
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -274,7 +275,13 @@ def _backward(
     flows = [measure(*part, arrays.counts, num_batch_dims) for part in of_groups]
     penalty = _penalty(groups, flows, arrays, options)
     each = penalty.apart() if apart and penalty is not None else [penalty]
-    plain, regularised = _cotangents(trajectory, signals, each, arrays.steps)
+    plain, regularised = _cotangents(
+        trajectory,
+        signals,
+        each,
+        arrays.steps,
+        hold_slopes=options.flow_slopes == "held",
+    )
     carry = combine(is_hidden, initial, [None] * is_hidden.count(False))
     seen = None
     if arrays.records is not None:
@@ -316,21 +323,28 @@ def _cotangents(
     signals: Signals,
     penalties: Sequence[Penalty | None],
     steps: jax.Array | None,
+    *,
+    hold_slopes: bool,
 ) -> tuple[Stream, list[Stream]]:
     """Cotangents of L; of L + weight · Ω, and of each further weight · Ω alone."""
     first, *others = penalties
+    of_penalty = partial(
+        _of_penalty, trajectory, signals, steps=steps, hold_slopes=hold_slopes
+    )
     if first is None or steps is None:
-        plain, regularised = loop_cotangents(trajectory, signals, first)
+        plain, regularised = loop_cotangents(
+            trajectory, signals, first, hold_slopes=hold_slopes
+        )
     else:
         plain, _ = loop_cotangents(trajectory, signals)
-        extra = _of_penalty(trajectory, signals, first, steps)
+        extra = of_penalty(first)
         regularised = Stream(
             jax.tree.map(jnp.add, plain.constants, extra.constants),
             jax.tree.map(lambda p, e: p.at[steps].add(e), plain.ahead, extra.ahead),
         )
     # Where there are others nothing of AHEAD depends on parameters.
     ahead = jax.tree.map(jnp.zeros_like, plain.ahead)
-    extras = (_of_penalty(trajectory, signals, p, steps) for p in others)
+    extras = map(of_penalty, others)
     return plain, [regularised, *(Stream(e.constants, ahead) for e in extras)]
 
 
@@ -338,7 +352,9 @@ def _of_penalty(
     trajectory: Trajectory,
     signals: Signals,
     penalty: Penalty | None,
+    *,
     steps: jax.Array | None,
+    hold_slopes: bool,
 ) -> Stream:
     """Cotangents of weight · Ω alone, at some steps or at all."""
     if penalty is not None and steps is not None:
@@ -347,4 +363,6 @@ def _of_penalty(
             signals.at(steps),
             penalty.at(steps),
         )
-    return loop_cotangents(trajectory, signals, penalty, with_loss=False)[1]
+    return loop_cotangents(
+        trajectory, signals, penalty, with_loss=False, hold_slopes=hold_slopes
+    )[1]

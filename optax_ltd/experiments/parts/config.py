@@ -113,6 +113,11 @@ class Config:
         **_NOT_NEGATIVE,
     )
     flow_form: str = _field("squared_ratio", _flow_words("flow_form"))
+    flow_slopes: str = _field(
+        "moving",
+        "Whether the gradient of Ω follows the slopes of the cell: "
+        + _flow_words("flow_slopes"),
+    )
     flow_reduction: str = _field("mean", _flow_words("flow_reduction", ", over time"))
     flow_params: str = _field(
         "recurrent", f"What Ω acts on: {_flow_words('flow_params')}"

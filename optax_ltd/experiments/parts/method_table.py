@@ -8,7 +8,12 @@ from typing import NamedTuple
 import optax
 
 import optax_ltd as ltd
-from optax_ltd._recurrent.options import FlowForm, FlowReduction, NamedParams
+from optax_ltd._recurrent.options import (
+    FlowForm,
+    FlowReduction,
+    FlowSlopes,
+    NamedParams,
+)
 
 
 class Part(NamedTuple):
@@ -80,6 +85,7 @@ PARTS: Mapping[str, Part] = {
             "flow_weight",
             "flow_decay",
             "flow_form",
+            "flow_slopes",
             "flow_reduction",
             "flow_params",
             "flow_fraction",
@@ -157,6 +163,7 @@ OPTIMIZERS: Mapping[str, Optimizer] = {
 # What the fields of "flow" that hold a word may hold.
 FLOW_WORDS: Mapping[str, tuple[str, ...]] = {
     "flow_form": typing.get_args(FlowForm),
+    "flow_slopes": typing.get_args(FlowSlopes),
     "flow_reduction": typing.get_args(FlowReduction),
     "flow_params": typing.get_args(NamedParams),
 }

@@ -94,6 +94,7 @@ def flow_options(config: Config) -> dict[str, Any]:
     return {
         "flow_weight": config.flow_weight if "flow" in named else 0.0,
         "flow_form": config.flow_form,
+        "flow_slopes": config.flow_slopes,
         "flow_reduction": config.flow_reduction,
         "flow_params": config.flow_params,
         "flow_fraction": config.flow_fraction,
