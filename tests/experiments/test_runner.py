@@ -345,3 +345,22 @@ def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
     _, wrong, measures = trainer.test(trainer.init(0), jnp.int32(0), task)
     assert int(wrong) == 3
     np.testing.assert_allclose(measures["three"], 9 / 7, rtol=ROUNDING)
+
+
+def test_tests_of_many_seeds_are_made_in_smaller_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The same number of sequences, whatever the pieces."""
+    monkeypatch.setattr(module, "_TEST_STEPS_OF_ALL", 2 * 3 * TASK.time)
+    drawn: list[int] = []
+
+    def sample(key: jax.Array, batch_size: int) -> Batch:
+        drawn.append(batch_size)
+        return TASK.sample(key, batch_size)
+
+    trainer = trainer_of(CONFIG)
+    task = dataclasses.replace(TASK, sample=sample, test_size=7)
+    member = trainer.init(0)
+    _, wrong, _ = jax.eval_shape(lambda: trainer.test(member, jnp.int32(0), task))
+    assert drawn == [3]
+    assert wrong.shape == ()

@@ -11,9 +11,9 @@ from optax_ltd.experiments.parts.network import Network
 from optax_ltd.experiments.parts.setup import Setup
 from optax_ltd.tasks import Batch, Task
 
-# What is tested at once: sequences whose carries stay in the cache, and time steps of
-# all of them, whose outputs stay in memory.
-_TEST_BATCH, _TEST_STEPS = 500, 50_000
+# What is tested at once: sequences of a seed whose carries stay in the cache, and time
+# steps of all of them, and of those of all seeds, whose outputs stay in memory.
+_TEST_BATCH, _TEST_STEPS, _TEST_STEPS_OF_ALL = 500, 50_000, 250_000
 
 # No update has this number, so that tests of other lengths draw other sequences than
 # tests while training, and flossing others than training.
@@ -148,7 +148,8 @@ class Trainer:
         self, member: Member, update: jax.Array, task: Task
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """Returns loss, count of wrong answers and mean measures on fresh sequences."""
-        size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
+        steps = min(_TEST_STEPS, _TEST_STEPS_OF_ALL // self._setup.config.seeds)
+        size = min(task.test_size, _TEST_BATCH, max(1, steps // task.time))
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
             batch = task.sample(key, size)
