@@ -32,11 +32,23 @@ def colors(*, skip: int = 0) -> Iterator[str]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; width and height in inches."""
-    from matplotlib.figure import Figure
+    """An empty figure; width and height in inches.
+
+    Raises ModuleNotFoundError, with the extra that brings it, without Matplotlib.
+    """
+    try:
+        from optax_ltd.plots._picture import Picture
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] != "matplotlib":
+            raise
+        raise ModuleNotFoundError(
+            "pictures need matplotlib, which comes with an extra; in a checkout: "
+            "pip install '.[experiments]'",
+            name=error.name,
+        ) from error
 
     # Not by pyplot: no global state, no display, nothing to close.
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return Picture(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def check_report(name: str, report: Any) -> None:

@@ -1,10 +1,5 @@
-"""Initial weights that keep a recurrent net's memory alive.
+"""Sparse Gaussian recurrent weights of a given spectral radius."""
 
-Callables ``(key, shape, dtype) -> array``, as those of ``jax.nn.initializers``, which
-has the dense ones (``normal``, ``orthogonal``).
-"""
-
-from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -12,11 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from optax_ltd._numerics.checks import check_count, check_number
-
-__all__ = ["forget_gate_bias", "identity", "sparse"]
-
-# (key, shape, dtype=float32) -> array
-Initializer = Callable[..., jax.Array]
+from optax_ltd.initializers._initializer import Initializer, square_size
 
 _SQUARINGS = 24
 
@@ -71,7 +62,7 @@ def sparse(
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
     ) -> jax.Array:
-        n = _square_size(shape)
+        n = square_size(shape)
         value_key, place_key = jax.random.split(key)
         values = jax.random.normal(value_key, (n, n), jnp.float32)
         mask = jnp.broadcast_to(jnp.arange(n) < num_nonzero, (n, n))
@@ -82,100 +73,6 @@ def sparse(
         return (weights * (spectral_radius / _spectral_radius(weights))).astype(dtype)
 
     return init
-
-
-def identity(scale: ArrayLike = 1.0) -> Initializer:
-    """The identity matrix times ``scale``: every unit starts as a perfect memory.
-
-    Args:
-      scale: Factor of the identity.
-
-    Returns:
-      An initializer of square matrices ``[n, n]``.
-
-    Raises:
-      ValueError: If ``scale`` is no finite number, or, when called, if the shape is
-        not square.
-
-    Examples:
-      >>> import jax
-      >>> import optax_ltd as ltd
-      >>> print(ltd.initializers.identity(0.5)(jax.random.key(0), (2, 2)))
-      [[0.5 0. ]
-       [0.  0.5]]
-
-    References:
-      Le, Jaitly and Hinton, *A simple way to initialize recurrent networks of
-      rectified linear units*, 2015.
-    """
-    scale = check_number("scale", scale)
-
-    def init(
-        key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
-    ) -> jax.Array:
-        del key
-        return scale * jnp.eye(_square_size(shape), dtype=dtype)
-
-    return init
-
-
-def forget_gate_bias(hidden_features: int, value: ArrayLike = 1.0) -> Initializer:
-    """Zero biases, but ``value`` at the forget gates: an LSTM that starts by keeping.
-
-    For ``flax.nnx.OptimizedLSTMCell``, which holds the biases of its input, forget,
-    cell and output gates, in this order, in one vector.
-
-    Args:
-      hidden_features: Units of the LSTM.
-      value: Bias of the forget gates.
-
-    Returns:
-      An initializer of vectors ``[4 * hidden_features]``.
-
-    Raises:
-      ValueError: If ``hidden_features`` is no int of at least 1 or ``value`` no finite
-        number, or, when called, if the shape is another one: a cell with a bias
-        vector per gate would be filled wrongly without a word.
-
-    Examples:
-      >>> import jax
-      >>> import optax_ltd as ltd
-      >>> from flax import nnx
-      >>> bias_init = ltd.initializers.forget_gate_bias(2)
-      >>> print(bias_init(jax.random.key(0), (8,)))
-      [0. 0. 1. 1. 0. 0. 0. 0.]
-      >>> cell = nnx.OptimizedLSTMCell(3, 2, bias_init=bias_init, rngs=nnx.Rngs(0))
-
-    References:
-      Gers, Schmidhuber and Cummins, *Learning to forget*, 2000; Jozefowicz, Zaremba
-      and Sutskever, *An empirical exploration of recurrent network architectures*,
-      2015.
-    """
-    hidden_features = check_count("hidden_features", hidden_features, at_least=1)
-    value = check_number("value", value)
-
-    def init(
-        key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
-    ) -> jax.Array:
-        del key
-        if tuple(shape) != (4 * hidden_features,):
-            raise ValueError(
-                f"`shape` must be ({4 * hidden_features},), one vector for all four "
-                f"gates; got {tuple(shape)}."
-            )
-        gates = jnp.zeros((4, hidden_features), dtype)
-        return gates.at[1].set(value).reshape(shape)
-
-    return init
-
-
-def _square_size(shape: tuple[int, ...]) -> int:
-    """The n of a shape (n, n)."""
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(
-            f"`shape` must be that of a square matrix; got {tuple(shape)}."
-        )
-    return shape[0]
 
 
 def _spectral_radius(matrix: jax.Array) -> jax.Array:
