@@ -142,7 +142,8 @@ def train(
             (rewrite_config if resume else write_config)(checkpoint, chosen)
     console = Console(stderr=as_json)
     console.print(headline(setup))
-    runner, ended = run_train(setup, console, mesh=mesh, folder=checkpoint)
+    with _usage_errors(("checkpoint",)):
+        runner, ended = run_train(setup, console, mesh=mesh, folder=checkpoint)
     if as_json:
         typer.echo(json_text(runner.run.record()))
     else:

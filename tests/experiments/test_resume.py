@@ -111,6 +111,50 @@ def test_the_networks_that_solved_come_back_too(
         np.testing.assert_array_equal(got, want)
 
 
+def damage(folder: Path, update: int) -> None:
+    """Cuts every file of a state short, as a full disk does."""
+    for path in (folder / "states" / str(update)).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+
+
+def test_a_damaged_state_is_set_aside_and_the_one_before_goes_on(
+    tmp_path: Path, untrained: Runner, caplog: pytest.LogCaptureFixture
+):
+    begun, resumed = once_more(untrained), once_more(untrained)
+    with Checkpoints(tmp_path) as saved:
+        for update in (2, 4):
+            begun.train(until=update)
+            saved.save(begun)
+    damage(tmp_path, 4)
+    with Checkpoints(tmp_path) as saved:
+        saved.restore(resumed)
+        assert resumed.run.update == 2
+        assert "The state of update 4 in" in caplog.text
+        assert (tmp_path / "states" / "4").is_dir()
+        resumed.advance()
+        saved.save(resumed)  # to the place of the one that was damaged
+    assert (tmp_path / "states" / "damaged-4").is_dir()
+    for got, want in zip(numbers(resumed.members), numbers(begun.members), strict=True):
+        np.testing.assert_array_equal(got, want)
+    again = once_more(untrained)
+    with Checkpoints(tmp_path) as saved:
+        saved.restore(again)
+    assert again.run.update == 4
+    damage(tmp_path, 2)
+    damage(tmp_path, 4)
+    with (
+        Checkpoints(tmp_path) as saved,
+        pytest.raises(ValueError, match=r"where none of 2 can be\.$"),
+    ):
+        saved.restore(once_more(untrained))
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
+        "2",
+        "4",
+        "damaged-4",
+    ]
+
+
 def test_sampled_steps_are_drawn_anew_in_every_update(
     untrained: Runner, runner: Runner
 ):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from optax_ltd.experiments.input_error import refusal
@@ -14,6 +15,7 @@ from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
 from optax_ltd.experiments.training.trainer import Member
 
+_LOGGER = logging.getLogger(__name__)
 _CONFIG = "config.json"
 _KEPT = 2
 
@@ -29,10 +31,16 @@ class Checkpoints:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every save
+        # Orbax tells of every save, and of what this class raises or goes around.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._damaged: list[int] = []
+        self._states = folder.absolute() / "states"
         self._manager = ocp.CheckpointManager(
-            folder.absolute() / "states",
-            item_names=("states", "run"),
+            self._states,
+            item_handlers={
+                "states": ocp.StandardCheckpointHandler(),
+                "run": ocp.JsonCheckpointHandler(),
+            },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(_KEPT),
                 cleanup_tmp_directories=True,
@@ -56,6 +64,7 @@ class Checkpoints:
         Args:
           runner: whose config the folder has.
         """
+        self._set_aside_damaged()
         self._manager.save(
             runner.run.update,
             args=ocp.args.Composite(
@@ -65,15 +74,46 @@ class Checkpoints:
         )
 
     def restore(self, runner: Runner) -> None:
-        """Brings a new runner to the latest complete checkpoint, if there is one.
+        """Brings a new runner to the latest state that can be read, if there is one.
+
+        A later one that cannot be is told of, and set aside in the folder when the
+        runner is saved again.
 
         Args:
           runner: of the folder's config; its budget of updates may be another.
+
+        Raises:
+          InputError: if there are states, and none can be read.
         """
-        step = self._manager.latest_step()
-        if step is None:
-            return
+        damaged: dict[int, Exception] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                self._bring(runner, step)
+            # A file that is damaged, or of another config, makes Orbax raise anything.
+            except Exception as error:
+                damaged[step] = error
+            else:
+                break
+        else:
+            if damaged:
+                told = "a folder with a state of its config that can be read"
+                came = f"{str(self.folder)!r}, where none of {len(damaged)} can be"
+                raise refusal("checkpoint", told, came) from damaged[max(damaged)]
+        for step in damaged:
+            _LOGGER.warning(
+                "The state of update %d in %r cannot be read; one before it is taken.",
+                step,
+                str(self.folder),
+            )
+        self._damaged = list(damaged)
+
+    def _bring(self, runner: Runner, step: int) -> None:
         now = _by_path(_states(runner))
+        metadata: Any = self._manager.item_metadata(step)
+        # Orbax finds this out when it has begun to read, and leaves a mess behind.
+        saved = {path: leaf.shape for path, leaf in metadata["states"].tree.items()}
+        if saved != {path: _saved_shape(leaf) for path, leaf in now.items()}:
+            raise ValueError("This is a state of another config.")
         restored: Any = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -86,10 +126,18 @@ class Checkpoints:
         structure = jax.tree.structure(_states(runner))
         leaves = [restored.states[path] for path in now]
         states = jax.tree.unflatten(structure, leaves)
-        runner.members, runner.kept = states["members"], states["kept"]
         before = Run.from_dict(restored.run)
+        runner.members, runner.kept = states["members"], states["kept"]
         runner.run.evaluations = before.evaluations
         runner.run.seconds = before.seconds
+
+    def _set_aside_damaged(self) -> None:
+        """Makes room for states after as many updates as those that were damaged."""
+        for step in self._damaged:
+            (self._states / str(step)).rename(self._states / f"damaged-{step}")
+        if self._damaged:
+            self._manager.reload()
+        self._damaged = []
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -146,3 +194,10 @@ def _by_path(tree: Any) -> dict[str, jax.Array]:
         jax.tree_util.keystr(path, simple=True, separator="/"): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
+
+
+def _saved_shape(leaf: jax.Array) -> tuple[int, ...]:
+    """The shape under which Orbax has a leaf: of a key, that of its numbers."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key_data(leaf).shape
+    return leaf.shape
