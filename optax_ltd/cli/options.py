@@ -80,8 +80,9 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     # None tells that the user did not give it, so that a file may.
     default = field.default
     option = typer.Option(
-        help=field.metadata["help"],
-        show_default=False if default is None else str(default),
+        help=field.metadata["help"] + _told(default),
+        rich_help_panel=field.metadata["group"],
+        show_default=False,
         **_parsing(field),
     )
     kinds: dict[Any, type] = {int | None: int, float | None: float}
@@ -91,6 +92,16 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
+
+
+def _told(default: Any) -> str:
+    """A default at the end of a help; none where leaving it out is a choice."""
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return f" Default: {'yes' if default else 'no'}."
+    form = {int: ",", float: ".4g"}.get(type(default), "")
+    return f" Default: {default:{form}}."
 
 
 def _parsing(field: dataclasses.Field[Any]) -> dict[str, Any]:

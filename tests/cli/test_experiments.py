@@ -255,10 +255,15 @@ def test_a_bad_argument_is_named(arguments: list[str], reason: str):
 
 
 def test_every_field_is_an_option():
-    shown = invoke("train", "--help").output
+    result = invoke("train", "--help")
+    shown = result.output
     for field in dataclasses.fields(Config):
         option = field.name if field.name == "task" else f"--{field.name}"
         assert option.replace("_", "-") in shown
+        assert f"─ {field.metadata['group']} ─" in shown
+    words = words_of(result)
+    for default in ("10,000", "0.05", "0.03333", "no", "clip-norm+flow"):
+        assert f" Default: {default}." in words
     for command, words in (
         ("evaluate", ("--lengths", "--sequences", "--json")),
         ("sweep", ("config", "--output")),
