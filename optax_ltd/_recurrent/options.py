@@ -104,7 +104,9 @@ class Options:
         'whether ∇Ω follows the slopes of the cell: ``"moving"`` with the parameters, '
         'or ``"held"`` constant like the carry, as in the paper, whose state is the '
         "pre-activation, and in the authors' code. Then parameters are followed only "
-        "where they stand in the Jacobian beside these slopes.",
+        "where they stand in the Jacobian beside these slopes; a factor computed of "
+        "the carry counts as a slope, with every parameter in it. A loop, a branch, a "
+        "checkpoint or a custom VJP over both is refused.",
         _check_word(FlowSlopes),
     )
     flow_reduction: FlowReduction = _field(

@@ -188,7 +188,8 @@ def sweep(
 ) -> None:
     """Make all runs of a grid, and write a record of each as it ends.
 
-    Started again it goes on where it stopped; a kill loses a minute at most.
+    Started again it goes on where it stopped; a run in flight is
+    saved at the first test after each minute, and at Ctrl-C.
     """
     with _usage_errors():
         configs = read_sweep(config)

@@ -216,13 +216,42 @@ def test_an_error_of_training_is_not_one_of_usage(
             "--flow-form must be left out without flow",
         ),
         (
-            ["--optimizer", "hessian_free", "--learning-rate", "0.1"],
+            [
+                "--method",
+                "none",
+                "--optimizer",
+                "hessian_free",
+                "--learning-rate",
+                ".1",
+            ],
             "--learning-rate must be left out without sgd, momentum, nesterov,",
         ),
         (
             ["--damping", "0.1"],
             "--damping must be left out without hessian_free; got method clip-norm",
         ),
+        (
+            ["--optimizer", "hessian_free"],
+            "`method` must be none with optimizer hessian_free; got 'clip-norm+flow'",
+        ),
+        (
+            ["--grow-factor", "3"],
+            "--grow-factor must be left out without grow_from",
+        ),
+        (
+            [
+                "--method",
+                "none",
+                "--optimizer",
+                "hessian_free",
+                "--grow-from",
+                "20",
+                "--grow-rate",
+                ".5",
+            ],
+            "--grow-rate must be left out where there is no learning rate",
+        ),
+        (["--grow-from", "5"], "--grow-from must be a length of the task; got 5"),
         (
             ["--forget-bias", "1"],
             "--forget-bias must be left out without lstm; got method clip-norm",

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.setup import make_setup
@@ -43,9 +44,8 @@ def test_lengths_grow_to_that_of_the_run_and_the_rate_falls():
     [
         ({"length": 40}, [20, 36, 40]),
         ({"grow_from": None}, [70]),
-        ({"grow_from": 70}, [70]),
-        ({"grow_from": 80}, [70]),
-        ({"grow_from": 1}, [10, 18, 32, 58, 70]),
+        ({"grow_from": 10}, [10, 18, 32, 58, 70]),
+        ({"grow_factor": 1e308}, [20, 70]),
         ({"length": 13, "grow_from": 10, "grow_factor": 1.001}, [10, 11, 12, 13]),
     ],
 )
@@ -54,6 +54,19 @@ def test_where_growth_begins_and_ends(fields: dict, longest: list[int]):
     assert [config.lengths[1] for config in made] == longest
     fixed = "length" in fields
     assert all((config.lengths[0] == config.lengths[1]) == fixed for config in made[1:])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"grow_from": 9}, "from 10 to below the longest length, 70; got 9"),
+        ({"grow_from": 70}, "from 10 to below the longest length, 70; got 70"),
+        ({"length": 50, "grow_from": 5}, "a length of the task; got 5"),
+    ],
+)
+def test_lengths_that_cannot_grow_are_refused(fields: dict, reason: str):
+    with pytest.raises(InputError, match=f"`grow_from` must be {reason}"):
+        make_setup(dataclasses.replace(GROWING, **fields))
 
 
 def test_it_grows_when_every_seed_has_once_been_good_enough():

@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from optax_ltd.experiments.training import in_flight
+from optax_ltd.experiments.training import in_flight, sweep
 from optax_ltd.experiments.training.checkpoints import Checkpoints
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
@@ -77,3 +78,44 @@ def test_what_was_saved_in_time_is_there_after_a_kill(
     with Checkpoints(tmp_path / "run") as saved:
         assert saved.update == 4
     check_same(made(tmp_path / "run"), whole)
+
+
+def test_ctrl_c_in_the_tests_at_other_lengths_loses_nothing(
+    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "run"
+    reaches = sweep.reaches
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "reaches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        made(folder)
+    monkeypatch.setattr(sweep, "reaches", reaches)
+    with Checkpoints(folder) as saved:
+        assert saved.update == 6
+    check_same(made(folder), whole)
+
+
+def test_a_folder_that_was_only_begun_holds_nothing(tmp_path: Path):
+    """As a kill leaves it that comes before the config is written."""
+    (tmp_path / "run").mkdir()
+    assert made(tmp_path / "run").update == 6
+
+
+def test_a_damaged_state_is_set_aside_when_the_next_is_saved(
+    tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "run"
+    monkeypatch.setattr(in_flight, "_SECONDS", 0.0)
+    with pytest.raises(StopError):
+        made(folder, StopError)
+    for path in (folder / "states" / "4").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(KeyboardInterrupt):
+        made(folder, KeyboardInterrupt)
+    names = sorted(path.name for path in (folder / "states").iterdir())
+    assert names == ["2", "4", "damaged-4-1"]
+    check_same(made(folder), whole)

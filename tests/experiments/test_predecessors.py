@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optax_ltd.experiments.parts.method_table import OPTIMIZERS, PARTS
 from optax_ltd.experiments.studies.predecessors import ways
 from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
@@ -49,21 +48,6 @@ def test_the_recipe_is_that_of_the_paper():
         assert config.centred
 
 
-@pytest.mark.parametrize(
-    ("way", "is_known"),
-    [
-        (CLIP, True),
-        (LSTM, True),
-        (ways.FLOSSING, "flossing" in PARTS),
-        (ways.STRUCTURAL, "hessian_free" in OPTIMIZERS),
-        (CLIP._replace(fields={"method": "clip-norm", "speed": 1}), False),
-    ],
-)
-def test_what_a_run_cannot_be_asked_for_is_left_out(way: ways.Way, is_known: bool):
-    assert way.is_known == is_known
-    assert (way in ways.WAYS.values()) == is_known
-
-
 def test_the_budget_of_a_costly_update_is_divided():
     way: Any = CLIP._replace(share=100)
     assert ways._config(way, "xor", 50, 400).updates == 4
@@ -88,6 +72,7 @@ def test_verdicts_compare_what_both_have_run():
     [
         (5, 0, 5, 5, ["yes", "yes", "no"]),
         (4, 4, 3, 5, ["no", "no", "yes"]),
+        (0, 0, 0, 0, ["undecided", "undecided", "undecided"]),
     ],
 )
 def test_each_sentence_of_the_chapter_gets_a_verdict(

@@ -134,7 +134,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_goes_on(
         assert (tmp_path / "states" / "4").is_dir()
         resumed.advance()
         saved.save(resumed)  # to the place of the one that was damaged
-    assert (tmp_path / "states" / "damaged-4").is_dir()
+    assert (tmp_path / "states" / "damaged-4-1").is_dir()
     for got, want in zip(numbers(resumed.members), numbers(begun.members), strict=True):
         np.testing.assert_array_equal(got, want)
     again = once_more(untrained)
@@ -151,7 +151,7 @@ def test_a_damaged_state_is_set_aside_and_the_one_before_goes_on(
     assert sorted(path.name for path in (tmp_path / "states").iterdir()) == [
         "2",
         "4",
-        "damaged-4",
+        "damaged-4-1",
     ]
 
 

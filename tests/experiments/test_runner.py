@@ -14,6 +14,7 @@ from flax import nnx
 import optax_ltd as ltd
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.setup import Setup, make_setup
+from optax_ltd.experiments.training import runner as runner_module
 from optax_ltd.experiments.training import trainer as module
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
@@ -347,20 +348,34 @@ def test_every_sequence_of_a_test_counts_once(monkeypatch: pytest.MonkeyPatch):
     np.testing.assert_allclose(measures["three"], 9 / 7, rtol=ROUNDING)
 
 
-def test_tests_of_many_seeds_are_made_in_smaller_pieces(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    """The same number of sequences, whatever the pieces."""
-    monkeypatch.setattr(module, "_TEST_STEPS_OF_ALL", 2 * 3 * TASK.time)
-    drawn: list[int] = []
+def test_tests_of_many_seeds_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch):
+    """Each seed meets the sequences that it meets alone."""
+    runner = Runner(make_setup(dataclasses.replace(CONFIG, seeds=3)))
+    loss, wrong = runner.test(TASK)
+    monkeypatch.setattr(runner_module, "_TESTED_TOGETHER", 2)
+    in_pieces = runner.test(TASK)
+    np.testing.assert_allclose(in_pieces[0], loss, rtol=ROUNDING)
+    np.testing.assert_array_equal(in_pieces[1], wrong)
 
-    def sample(key: jax.Array, batch_size: int) -> Batch:
-        drawn.append(batch_size)
-        return TASK.sample(key, batch_size)
 
-    trainer = trainer_of(CONFIG)
-    task = dataclasses.replace(TASK, sample=sample, test_size=7)
-    member = trainer.init(0)
-    _, wrong, _ = jax.eval_shape(lambda: trainer.test(member, jnp.int32(0), task))
-    assert drawn == [3]
-    assert wrong.shape == ()
+@pytest.mark.parametrize("stopped_in", ["_train", "_test"])
+def test_an_update_that_is_stopped_has_not_been(finished: Runner, stopped_in: str):
+    """Ctrl-C comes while the program runs, whose results are not there yet."""
+    runner = Runner(SETUP)
+    runner.__dict__.update(_train=finished._train, _test=finished._test)
+    runner.advance()
+    before, kept = leaves_of(runner.members), leaves_of(runner.kept)
+    evaluations, seconds = list(runner.run.evaluations), runner.run.seconds
+
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    runner.__dict__[stopped_in] = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        runner.advance()
+    for got, want in zip(leaves_of(runner.members), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+    for got, want in zip(leaves_of(runner.kept), kept, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert runner.run.evaluations == evaluations
+    assert runner.run.seconds == seconds

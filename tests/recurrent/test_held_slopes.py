@@ -128,6 +128,49 @@ def test_parameters_beside_the_slopes_are_followed():
     np.testing.assert_allclose(on["U"], off["U"], rtol=1e-12)
 
 
+def test_what_counts_beside_the_hidden_state_is_no_slope():
+    """A counter in the carry is as constant as an input is."""
+    given = case("simple", np.float64)
+
+    def gradient(weight: float, slopes: Any) -> Any:
+        def cell(p: Any, carry: Any, x: Any) -> Any:
+            step, h = carry
+            decay = jnp.exp(-p["b"] * step)
+            h = (h @ p["W"] + x @ p["U"]) * decay
+            return (step + 1, h), h
+
+        def loss(params: Any) -> jax.Array:
+            start = (jnp.zeros((), int), given.carry)
+            _, y = ltd.unroll(
+                cell,
+                params,
+                start,
+                given.inputs,
+                flow_weight=weight,
+                flow_slopes=slopes,
+            )
+            return jnp.sum(y[-1] ** 2)
+
+        return jax.jit(jax.grad(loss))(given.params)
+
+    # The cell is linear: there is no slope to hold.
+    _check(gradient(1.0, "held"), gradient(1.0, "moving"))
+    assert np.abs(gradient(1.0, "held")["b"] - gradient(0.0, "held")["b"]).max() > 1e-3
+
+
+def test_a_cell_may_add_at_some_places():
+    def cell(p: Any, h: Any, x: Any) -> Any:
+        h = jnp.tanh(h @ p["W"] + p["b"]).at[..., 0].add(x[..., 0])
+        return h, h
+
+    def frozen(p: Any, h: Any, x: Any) -> Any:
+        h = _tanh(h @ p["W"] + p["b"]).at[..., 0].add(x[..., 0])
+        return h, h
+
+    found = _gradient(cell, "simple", flow_weight=0.7, flow_slopes="held")
+    _check(found, _gradient(frozen, "simple", flow_weight=0.7))
+
+
 @jax.custom_vjp
 def _opaque(a: jax.Array) -> jax.Array:
     return jnp.tanh(a)

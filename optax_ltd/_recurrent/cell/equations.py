@@ -111,11 +111,14 @@ def _check_open(equation: JaxprEqn, holds: tuple[bool, ...]) -> None:
     """Refuses an equation whose inner slopes would move with what is not held."""
     _, free = partition(holds, equation.invars)
     moves = [v for v in free if not isinstance(v, Literal) and is_inexact(v.aval)]
-    if has_custom_vjp(equation) or (moves and inner_jaxprs(equation)):
+    name = equation.primitive.name
+    # What these hold is the word for how they combine their operands.
+    closed = inner_jaxprs(equation) and not name.startswith(("scatter", "reduce"))
+    if has_custom_vjp(equation) or (moves and closed):
         raise NotImplementedError(
-            f"flow_slopes='held' cannot hold the slopes inside of "
-            f"{equation.primitive.name!r}, which the cell applies to parameters and "
-            "carry; use flow_slopes='moving'."
+            f"flow_slopes='held' cannot hold the slopes inside of {name!r}, which the "
+            "cell applies to the carry together with parameters, inputs or constants; "
+            "use flow_slopes='moving'."
         )
 
 

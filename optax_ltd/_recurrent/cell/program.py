@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from optax_ltd._numerics.leaves import Leaves
+from optax_ltd._numerics.leaves import Flags, Leaves
 from optax_ltd._recurrent.cell import known_values
 from optax_ltd._recurrent.cell.aliases import index_of
 from optax_ltd._recurrent.cell.equation_groups import EquationGroups, Group
@@ -62,12 +62,12 @@ class _Stage(NamedTuple):
         constants: Leaves,
         timed: Leaves,
         known: dict[Var, Any] | None = None,
-        num_held: int = 0,
+        holds: Flags = (),
     ) -> Leaves:
-        """All steps at once; derivatives hold so many of the first timed values."""
+        """All steps at once; derivatives hold those flagged of the first timed ones."""
         environment = dict(zip(self.inputs, [*constants, *timed], strict=True))
         at_each_step = self.inputs[len(constants) :]
-        held = at_each_step[:num_held]
+        held = [v for v, hold in zip(at_each_step, holds, strict=False) if hold]
         return evaluate_over_time(
             self.equations, environment, self.outputs, at_each_step, known, held
         )
@@ -151,15 +151,15 @@ class CellProgram:
         ahead: Leaves,
         saved: Leaves,
         *,
-        hold_slopes: bool = False,
+        holds: Flags = (),
     ) -> tuple[Leaves, Leaves]:
         """As :meth:`step`, for all time steps at once; all but constants over time.
 
-        With `hold_slopes` derivatives do not move with the carry; see `held_slopes`.
+        Derivatives do not move with the leaves of the carry that are flagged in
+        `holds`; see `held_slopes`.
         """
         timed, known = [*carries, *ahead], self._known(saved)
-        num_held = len(carries) if hold_slopes else 0
-        return self._parted(self._step.over_time(constants, timed, known, num_held))
+        return self._parted(self._step.over_time(constants, timed, known, holds))
 
     def step_and_save(
         self, constants: Leaves, carry: Leaves, ahead: Leaves

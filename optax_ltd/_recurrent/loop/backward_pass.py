@@ -209,7 +209,7 @@ def loop_cotangents(
                 combine(is_hidden, hidden, rest),
                 combine(flags[1], ahead, held_ahead),
                 saved,
-                hold_slopes=hold_slopes and penalty is not None,
+                holds=is_hidden if hold_slopes and penalty is not None else (),
             )
             return trajectory.moving(*stepped)
 

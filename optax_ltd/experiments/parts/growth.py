@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from optax_ltd.experiments.input_error import InputError, refusal
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_task
 
 
 def stages(config: Config) -> list[Config]:
@@ -14,26 +16,50 @@ def stages(config: Config) -> list[Config]:
     Returns:
       Configs that differ in lengths and learning rates: the longest sequences are
       ``grow_from`` steps long, then ``grow_factor`` times as long as before, and at
-      last as long as the run asks for. Before that the network is tested at the
-      longest. Without ``grow_from`` it is the config alone.
+      last as long as the run asks for. Each stage but the last is tested at its own
+      longest length. Without ``grow_from`` it is the config alone.
     """
     shortest, longest = config.lengths
     made: list[Config] = []
     if config.grow_from is not None:
-        is_range = shortest < longest
-        length = max(config.grow_from, shortest) if is_range else config.grow_from
+        is_range, length = shortest < longest, config.grow_from
         while length < longest:
             made.append(
                 dataclasses.replace(
                     config,
                     length=(shortest, length) if is_range else length,
                     test_length=length,
+                    grow_from=None,
                     learning_rate=_rate(config, len(made)),
                 )
             )
-            length = max(length + 1, round(length * config.grow_factor))
+            grown = min(length * config.grow_factor, longest)
+            length = max(length + 1, round(grown))
     last = dataclasses.replace(config, learning_rate=_rate(config, len(made)))
     return [*made, last]
+
+
+def check_growth(config: Config) -> None:
+    """Judges the lengths that a run grows through.
+
+    Args:
+      config: of the run; its own length has been judged.
+
+    Raises:
+      InputError: if the first is not between its shortest and its longest, or not one
+        of the task.
+    """
+    first, (shortest, longest) = config.grow_from, config.lengths
+    if first is None:
+        return
+    least = shortest if shortest < longest else 1
+    if not least <= first < longest:
+        told = f"from {least} to below the longest length, {longest}"
+        raise refusal("grow_from", told, f"{first}")
+    try:
+        make_task(stages(config)[0])
+    except InputError as error:
+        raise refusal("grow_from", "a length of the task", f"{first}") from error
 
 
 def _rate(config: Config, stage: int) -> float:

@@ -130,12 +130,14 @@ def _sgd(
 
 
 def _hessian_free(
-    *, damping: float, structural_damping: float, cell: str, **_: int | None
+    *,
+    damping: float,
+    structural_damping: float,
+    curvature_batch_size: int | None,
+    cell: str,
 ) -> optax.GradientTransformation:
-    """Hessian-free, with the distance between hidden states that suits their range.
-
-    The batch of the curvature is not its own: it is handed functions of it.
-    """
+    """Hessian-free, with the distance between hidden states that suits their range."""
+    del curvature_batch_size  # It is handed functions of that batch.
     return ltd.hessian_free(
         damping,
         structural_damping=structural_damping,

@@ -71,6 +71,10 @@ def make_optimizer(config: Config, key: jax.Array) -> optax.GradientTransformati
     # A clip that never clips still counts what is not finite.
     watched = guards or [ltd.clip_by_global_norm(float("inf"))]
     optimizer = choose("optimizer", config.optimizer, OPTIMIZERS)
+    if optimizer.searches and named:
+        # Its model is of the loss, and a gradient of something else does not fit.
+        told = f"{NONE} with optimizer {config.optimizer}"
+        raise refusal("method", told, repr(config.method))
     choose("momentum_schedule", config.momentum_schedule, MOMENTUM_SCHEDULES)
     asked = {
         name: getattr(config, name) for name in optimizer.fields + optimizer.shared

@@ -10,13 +10,14 @@ from flax import nnx
 
 from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.method_table import OPTIMIZERS
 from optax_ltd.experiments.parts.network import Network
 from optax_ltd.tasks import Batch, Task
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What `optax_ltd.hessian_free` is handed; other optimisers pass it by.
+    """What `optax_ltd.hessian_free` is handed of a batch.
 
     Attributes:
       task: Whose loss it is.
@@ -36,12 +37,16 @@ class Objective:
         Args:
           batch: the sequences of the update.
           network: from its parameters.
+
+        Returns:
+          ``predict`` and ``loss``, and ``value_fn`` if the curvature is not that of the
+          whole batch.
         """
         part: Batch = jax.tree.map(lambda x: x[: self.curvature_batch_size], batch)
 
         def predict(params: nnx.State) -> Any:
             made = network(params)
-            hidden = made.hidden(part, flow_weight=0.0)
+            hidden = made.hidden(part)
             outputs = made.read(hidden, part)
             inside = jnp.arange(hidden.shape[1]) < part.lengths[:, None]
             counted = hidden * inside[:, :, None]
@@ -51,7 +56,7 @@ class Objective:
             return self.task.loss(outputs, part)
 
         def value(params: nnx.State) -> jax.Array:
-            return self.task.loss(network(params)(batch, flow_weight=0.0), batch)
+            return self.task.loss(network(params)(batch), batch)
 
         functions: dict[str, Callable[..., Any]] = {"predict": predict, "loss": loss}
         if self.curvature_batch_size < len(batch.lengths):
@@ -59,8 +64,8 @@ class Objective:
         return functions
 
 
-def make_objective(config: Config, task: Task) -> Objective:
-    """The objective of a run.
+def make_objective(config: Config, task: Task) -> Objective | None:
+    """The objective of a run; None if its optimiser makes no use of one.
 
     Args:
       config: of the run.
@@ -69,6 +74,8 @@ def make_objective(config: Config, task: Task) -> Objective:
     Raises:
       InputError: if the curvature is to be that of more sequences than an update has.
     """
+    if not OPTIMIZERS[config.optimizer].searches:
+        return None
     size = config.curvature_batch_size or config.batch_size
     if size > config.batch_size:
         told = f"at most batch_size, {config.batch_size}"

@@ -10,7 +10,7 @@ from flax import nnx
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.flossing import Flossing, make_flossing
-from optax_ltd.experiments.parts.method_table import OPTIMIZERS
+from optax_ltd.experiments.parts.growth import check_growth
 from optax_ltd.experiments.parts.methods import flow_options, make_optimizer
 from optax_ltd.experiments.parts.network import Network, make_network
 from optax_ltd.experiments.parts.objective import Objective, make_objective
@@ -34,8 +34,8 @@ class Setup:
       new_optimizer: Makes the optimiser with what guards it, from a key. If
         `optax_ltd.metrics` finds a count of gradients that are not finite in its
         state, a run shows it.
-      by_turns: Whether seeds make their updates one after another.
-      objective: What the optimiser is told of a batch beside the gradient.
+      objective: What the optimiser is told of a batch to search by; None if it does
+        not search.
       flossing: What is done beside training; None for nothing.
     """
 
@@ -45,8 +45,7 @@ class Setup:
     new_network: Callable[..., Network]
     flow_weight: FlowWeight | None
     new_optimizer: Callable[[jax.Array], optax.GradientTransformation]
-    by_turns: bool
-    objective: Objective
+    objective: Objective | None
     flossing: Flossing | None
 
 
@@ -62,6 +61,7 @@ def make_setup(config: Config) -> Setup:
         cannot be read.
     """
     task = make_task(config)
+    check_growth(config)
     flow = flow_options(config)
     new_network = partial(make_network, config, task, flow=flow)
     new_optimizer = partial(make_optimizer, config)
@@ -75,7 +75,6 @@ def make_setup(config: Config) -> Setup:
         new_network,
         _schedule(config, flow["flow_weight"]),
         new_optimizer,
-        OPTIMIZERS[config.optimizer].searches,
         make_objective(config, task),
         make_flossing(config),
     )

@@ -17,8 +17,15 @@ def refuse_unused(config: Config, given: Iterable[str]) -> None:
       given: the fields that the user gave.
 
     Raises:
-      InputError: if its method, optimiser and cell make no use of one of them.
+      InputError: if its method, optimiser and cell make no use of one of them, or it
+        does not grow.
     """
+    growing = {"grow_factor", "grow_below", "grow_rate"}.intersection(given)
+    if growing and config.grow_from is None:
+        raise refusal(min(growing), "left out without grow_from", "no grow_from")
+    if "grow_rate" in growing and config.optimizer not in users("learning_rate"):
+        told = "left out where there is no learning rate"
+        raise refusal("grow_rate", told, f"optimizer {config.optimizer}")
     words = {*parts(config), config.optimizer, config.cell}
     for field in given:
         using = users(field)

@@ -72,6 +72,16 @@ def wrong_at_the_end(run: Run) -> str:
     return each(100 * run.evaluations[-1].error, 1)
 
 
+def minutes(run: Run) -> str:
+    """The minutes that the updates of all seeds took.
+
+    Args:
+      run: any.
+    """
+    taken = run.seconds / 60
+    return f"{taken:,.0f}" if taken >= 100 else f"{taken:.3g}"
+
+
 def each(values: np.ndarray, digits: int) -> str:
     """Numbers one after the other.
 

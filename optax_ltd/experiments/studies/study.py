@@ -1,7 +1,7 @@
 """A published result to reproduce: which runs it takes, and what they show."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -107,16 +107,19 @@ class Study:
         told = [f"Budget: {budget}."]
         if len(runs) < count:
             told.append(f"{len(runs)} of the {count} runs have been made.")
-        told += [*_verdict(next(iter(runs.values()))), self.remarks]
+        told += [*_verdict(list(runs.values())), self.remarks]
         return "\n\n".join([*parts, " ".join(told)]) + "\n"
 
 
-def _verdict(run: Run) -> list[str]:
+def _verdict(runs: Sequence[Run]) -> list[str]:
     """What counts as solved, where anything does."""
+    run = runs[0]
     if not run.solved_below:
         return []
+    every = sorted({run.config.test_every for run in runs})
+    told = " or ".join(f"{updates:,}" for updates in every)
     return [
-        f"Solved: one of the tests, every {run.config.test_every:,} updates, found "
+        f"Solved: one of the tests, every {told} updates, found "
         f"fewer than {100 * run.solved_below:g} % of {run.config.test_size:,} fresh "
         "sequences wrong; in brackets the 95 % interval of Clopper and Pearson. A seed "
         "trains on until all have solved the task or the budget is spent, and may lose "

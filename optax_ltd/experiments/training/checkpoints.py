@@ -1,5 +1,6 @@
 """The folder of a run: its config and its latest states."""
 
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -101,16 +102,18 @@ class Checkpoints:
                 raise refusal("checkpoint", told, came) from damaged[max(damaged)]
         for step in damaged:
             _LOGGER.warning(
-                "The state of update %d in %r cannot be read; one before it is taken.",
+                "The state of update %d in %r cannot be read (%s); one before it is "
+                "taken.",
                 step,
                 str(self.folder),
+                type(damaged[step]).__name__,
             )
         self._damaged = list(damaged)
 
     def _bring(self, runner: Runner, step: int) -> None:
         now = _by_path(_states(runner))
         metadata: Any = self._manager.item_metadata(step)
-        # Orbax finds this out when it has begun to read, and leaves a mess behind.
+        # Orbax finds this out when it has begun to read, and its threads then complain.
         saved = {path: leaf.shape for path, leaf in metadata["states"].tree.items()}
         if saved != {path: _saved_shape(leaf) for path, leaf in now.items()}:
             raise ValueError("This is a state of another config.")
@@ -134,7 +137,9 @@ class Checkpoints:
     def _set_aside_damaged(self) -> None:
         """Makes room for states after as many updates as those that were damaged."""
         for step in self._damaged:
-            (self._states / str(step)).rename(self._states / f"damaged-{step}")
+            names = (f"damaged-{step}-{i}" for i in itertools.count(1))
+            free = next(x for name in names if not (x := self._states / name).exists())
+            (self._states / str(step)).rename(free)
         if self._damaged:
             self._manager.reload()
         self._damaged = []
@@ -170,6 +175,15 @@ def rewrite_config(folder: Path, config: Config) -> None:
     write_json(folder / _CONFIG, config.to_dict())
 
 
+def has_config(folder: Path) -> bool:
+    """Whether a run has begun in a folder.
+
+    Args:
+      folder: that may not be there.
+    """
+    return (folder / _CONFIG).is_file()
+
+
 def read_config(folder: Path) -> Config:
     """The config of a folder.
 
@@ -179,7 +193,7 @@ def read_config(folder: Path) -> Config:
     Raises:
       InputError: if it is none.
     """
-    if not (folder / _CONFIG).is_file():
+    if not has_config(folder):
         raise refusal("checkpoint", "a folder of checkpoints", f"{str(folder)!r}")
     return Config.from_dict(read_json(folder / _CONFIG))
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.training.checkpoints import (
     Checkpoints,
+    has_config,
     read_config,
-    write_config,
+    rewrite_config,
 )
 from optax_ltd.experiments.training.observer import Observer
 from optax_ltd.experiments.training.runner import Runner
@@ -30,42 +31,52 @@ def saved_in_flight(
       observer: of the run.
 
     Yields:
-      The observer that saves the run before it calls the other.
+      The observer that saves the run, at the first test after a minute, before it calls
+      the other.
 
     Raises:
       InputError: if the folder holds another run.
     """
     saved_at = time.monotonic()
+    saved_update = 0
+    checkpoints: Checkpoints | None = None
 
     def save() -> None:
-        nonlocal saved_at
-        if not folder.exists():
-            write_config(folder, runner.setup.config)
-        with Checkpoints(folder) as saving:
-            if saving.update < runner.run.update:
-                saving.save(runner)
-        saved_at = time.monotonic()
+        nonlocal checkpoints, saved_at, saved_update
+        if saved_update < runner.run.update:
+            if checkpoints is None:
+                checkpoints = _begin(runner, folder, stack)
+            checkpoints.save(runner)
+        saved_at, saved_update = time.monotonic(), runner.run.update
 
     def saving_observer(runner: Runner) -> None:
-        if runner.has_tested and time.monotonic() - saved_at >= _SECONDS:
+        if time.monotonic() - saved_at >= _SECONDS:
             save()
         observer(runner)
 
-    _go_on(runner, folder)
-    try:
-        yield saving_observer
-    except KeyboardInterrupt:
-        if runner.has_tested:
+    with contextlib.ExitStack() as stack:
+        if has_config(folder):
+            checkpoints = _go_on(runner, folder, stack)
+            saved_update = runner.run.update
+        try:
+            yield saving_observer
+        except KeyboardInterrupt:
             save()
-        raise
+            raise
 
 
-def _go_on(runner: Runner, folder: Path) -> None:
-    if folder.exists():
-        if read_config(folder) != runner.setup.config:
-            raise InputError(
-                f"{str(folder)!r} must be of this config; got the run of another "
-                "config. Give another folder."
-            )
-        with Checkpoints(folder) as saved:
-            saved.restore(runner)
+def _begin(runner: Runner, folder: Path, stack: contextlib.ExitStack) -> Checkpoints:
+    folder.mkdir(parents=True, exist_ok=True)
+    rewrite_config(folder, runner.setup.config)
+    return stack.enter_context(Checkpoints(folder))
+
+
+def _go_on(runner: Runner, folder: Path, stack: contextlib.ExitStack) -> Checkpoints:
+    if read_config(folder) != runner.setup.config:
+        raise InputError(
+            f"{str(folder)!r} must be of this config; got the run of another config. "
+            "Give another folder."
+        )
+    checkpoints = stack.enter_context(Checkpoints(folder))
+    checkpoints.restore(runner)
+    return checkpoints

@@ -19,6 +19,9 @@ from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.trainer import NO_UPDATE, Member, Trainer
 from optax_ltd.tasks import Task
 
+# Seeds whose outputs are in memory at the same time, each for a piece of a test.
+_TESTED_TOGETHER = 8
+
 
 class Runner:
     """Trains all seeds of a config.
@@ -112,27 +115,29 @@ class Runner:
         last = run.config.updates if until is None else until
         stop = min(start + run.config.test_every, last)
         began = time.perf_counter()
-        self.members, train_loss = self._train(
+        members, train_loss = self._train(
             self.members, jnp.int32(start), jnp.int32(stop)
         )
         train_loss = np.asarray(train_loss)
-        run.seconds += time.perf_counter() - began
-        loss, wrong, measures = self._test(self.members, jnp.int32(stop))
+        seconds = time.perf_counter() - began
+        loss, wrong, measures = self._test(members, jnp.int32(stop))
         evaluation = Evaluation(
             stop,
             train_loss,
             np.asarray(loss),
             np.asarray(wrong) / self._stage_setup.test_task.test_size,
-            _nonfinite_counts(self.members),
+            _nonfinite_counts(members),
             jax.tree.map(np.asarray, measures),
             self._stage,
         )
-        run.evaluations.append(evaluation)
-        self.has_tested = True
         # A seed that an earlier test found to have solved the task is kept as it was
         # then; any other as it is now, be it that this test is the first to find it.
-        solved_before = [at is not None and at < stop for at in run.solved_at]
-        self.kept = _choose(np.array(solved_before), self.kept, self.members)
+        solved_before = np.array([at is not None for at in run.solved_at])
+        kept = _choose(solved_before, self.kept, members)
+        # At once, so that a Ctrl-C while all this is computed finds what was before.
+        self.members, self.kept, self.has_tested = members, kept, True
+        run.evaluations.append(evaluation)
+        run.seconds += seconds
         return evaluation
 
     def test(self, task: Task) -> tuple[np.ndarray, np.ndarray]:
@@ -182,10 +187,13 @@ class Runner:
         self._trainer = Trainer(self._stage_setup, config.batch_size, self._mesh)
 
     def _compiled_test(self, task: Task) -> Any:
+        in_pieces = self._mesh is None and self.run.config.seeds > _TESTED_TOGETHER
+
         def test(members: Member, update: jax.Array) -> Any:
-            return jax.vmap(lambda member: self._trainer.test(member, update, task))(
-                members
-            )
+            of = lambda member: self._trainer.test(member, update, task)
+            if in_pieces:
+                return jax.lax.map(of, members, batch_size=_TESTED_TOGETHER)
+            return jax.vmap(of)(members)
 
         return jax.jit(test).lower(self.members, jnp.int32(0)).compile()
 

@@ -70,8 +70,9 @@ def sweep(
 ) -> Iterator[tuple[str, Run]]:
     """Makes the runs that a folder does not hold yet.
 
-    What an observer raises ends the sweep. Of the run in flight no more is lost than
-    its last minute, and nothing if it was Ctrl-C.
+    What an observer raises ends the sweep. Of the run in flight nothing is lost if it
+    was Ctrl-C, and else what came after the last save: one is made at the first test
+    after each minute.
 
     Args:
       configs: by name.
@@ -140,10 +141,10 @@ def make_run(
       InputError: if that is the folder of another run.
     """
     runner = Runner(make_setup(config), time_limit=seconds)
+    tasks = {length: make_test_task(config, length) for length in lengths}
     with saved_in_flight(runner, states, observer) as saving:
         train_observed(runner, saving)
-    tasks = {length: make_test_task(config, length) for length in lengths}
-    tested = reaches(runner, tasks, observer)
+        tested = reaches(runner, tasks, observer)
     runner.run.reach = {reach.length: reach.error.tolist() for reach in tested}
     return runner.run
 

@@ -11,9 +11,9 @@ from optax_ltd.experiments.parts.network import Network
 from optax_ltd.experiments.parts.setup import Setup
 from optax_ltd.tasks import Batch, Task
 
-# What is tested at once: sequences of a seed whose carries stay in the cache, and time
-# steps of all of them, and of those of all seeds, whose outputs stay in memory.
-_TEST_BATCH, _TEST_STEPS, _TEST_STEPS_OF_ALL = 500, 50_000, 250_000
+# What is tested at once: sequences whose carries stay in the cache, and time steps of
+# all of them, whose outputs stay in memory.
+_TEST_BATCH, _TEST_STEPS = 500, 50_000
 
 # No update has this number, so that tests of other lengths draw other sequences than
 # tests while training, and flossing others than training.
@@ -87,13 +87,13 @@ class Trainer:
 
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, rest), grads = grad_fn(member.params)
-        updates, opt_state = self._optimizer.update(
-            grads,
-            member.opt_state,
-            member.params,
-            **setup.objective(
+        functions = {}
+        if setup.objective is not None:
+            functions = setup.objective(
                 batch, lambda params: self.network(member._replace(params=params))
-            ),
+            )
+        updates, opt_state = self._optimizer.update(
+            grads, member.opt_state, member.params, **functions
         )
         params = optax.apply_updates(member.params, updates)
         return member._replace(params=params, rest=rest, opt_state=opt_state), loss
@@ -137,7 +137,7 @@ class Trainer:
 
     def _updates(self, members: Member, update: jax.Array) -> tuple[Member, jax.Array]:
         """The next update of every member, and their losses before [seeds]."""
-        if self._setup.by_turns and self._mesh is None:
+        if self._setup.objective is not None and self._mesh is None:
             # Side by side all would wait for the one that searches longest.
             return jax.lax.map(lambda member: self.update(member, update), members)
         axis = None if self._mesh is None else "seeds"
@@ -148,8 +148,7 @@ class Trainer:
         self, member: Member, update: jax.Array, task: Task
     ) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
         """Returns loss, count of wrong answers and mean measures on fresh sequences."""
-        steps = min(_TEST_STEPS, _TEST_STEPS_OF_ALL // self._setup.config.seeds)
-        size = min(task.test_size, _TEST_BATCH, max(1, steps // task.time))
+        size = min(task.test_size, _TEST_BATCH, max(1, _TEST_STEPS // task.time))
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
             batch = task.sample(key, size)

@@ -32,4 +32,4 @@ def side_by_side(runs: Runs) -> str:
 def _told(run: Run | None) -> str:
     if run is None:
         return "not run"
-    return f"{run.num_solved} of {run.config.seeds} ({run.seconds / 60:.3g} min)"
+    return f"{run.num_solved} of {run.config.seeds} ({markdown.minutes(run)} min)"

@@ -45,7 +45,7 @@ def _table(runs: Runs) -> str:
             way_of(run.config).label,
             f"{run.update:,}",
             f"{run.sequences:,}",
-            f"{run.seconds / 60:.3g}",
+            markdown.minutes(run),
             markdown.solved(run),
             markdown.solved_after(run),
             markdown.wrong_at_the_end(run),

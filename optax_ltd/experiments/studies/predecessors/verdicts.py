@@ -94,7 +94,8 @@ def _verdict(claim: _Claim, runs: Runs) -> str:
         f"{way.label} {_told(count, asked)}"
         for way, count in zip(claim.ways, counts, strict=True)
     )
-    return f"*{claim.told}*: {'yes' if claim.holds(counts) else 'no'} ({told})."
+    answer = "yes" if claim.holds(counts) else "no"
+    return f"*{claim.told}*: {answer if any(counts) else 'undecided'} ({told})."
 
 
 def _told(count: int, asked: int) -> str:

@@ -1,11 +1,10 @@
 """The ways to train that are compared, and the runs of each."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.method_table import NONE, OPTIMIZERS, PARTS
+from optax_ltd.experiments.parts.method_table import NONE
 
 # Of the two papers; 100 is where clip and Ω had not solved numbers and long strings.
 LENGTHS: Mapping[str, tuple[int, ...]] = {
@@ -39,18 +38,6 @@ class Way(NamedTuple):
     fields: Mapping[str, Any]
     of_task: Callable[[str], Mapping[str, Any]] = lambda _: {}
     share: int = 1
-
-    @property
-    def is_known(self) -> bool:
-        """Whether a run can be asked for it."""
-        known = {field.name for field in dataclasses.fields(Config)}
-        words = set(self.fields["method"].split("+"))
-        optimizer = self.fields.get("optimizer", "sgd")
-        return (
-            known >= set(self.fields)
-            and words <= {NONE, *PARTS}
-            and optimizer in OPTIMIZERS
-        )
 
 
 def _recipe(task: str) -> Mapping[str, Any]:
@@ -111,22 +98,24 @@ STRUCTURAL = Way(
 )
 LSTM = Way(
     "LSTM, SGD",
-    {"method": NONE, "cell": "lstm", "init": "orthogonal", "learning_rate": 0.5},
+    {
+        "method": NONE,
+        "cell": "lstm",
+        "forget_bias": 3.0,
+        "init": "orthogonal",
+        "input_scale": 0.5,
+        "learning_rate": 0.5,
+    },
 )
 
-# Without those that a run cannot be asked for yet.
 WAYS: Mapping[str, Way] = {
-    name: way
-    for name, way in {
-        "clip": CLIP,
-        "clip-flow": FLOW,
-        "clip-flossing": FLOSSING,
-        "nesterov": NESTEROV,
-        "hessian-free": HESSIAN_FREE,
-        "structural": STRUCTURAL,
-        "lstm": LSTM,
-    }.items()
-    if way.is_known
+    "clip": CLIP,
+    "clip-flow": FLOW,
+    "clip-flossing": FLOSSING,
+    "nesterov": NESTEROV,
+    "hessian-free": HESSIAN_FREE,
+    "structural": STRUCTURAL,
+    "lstm": LSTM,
 }
 
 
