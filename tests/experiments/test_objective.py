@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -15,6 +16,7 @@ from optax_ltd.experiments.parts.methods import make_optimizer
 from optax_ltd.experiments.parts.objective import make_objective
 from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trainer import Trainer
 
 SHARED: dict[str, Any] = {
     "length": (10, 20),
@@ -93,6 +95,26 @@ def test_a_run_by_it_learns():
     (key,) = (key for key in seen if key.endswith("cg_iterations"))
     assert (seen[key] > 1).all()
     np.testing.assert_array_equal(last.nonfinite, [0, 0])
+
+
+@pytest.mark.slow
+def test_seeds_that_take_turns_come_where_each_comes_alone():
+    config = Config(curvature_batch_size=6, seeds=2, **SHARED)
+    trainer = Trainer(make_setup(config), config.batch_size, None)
+    seeds = [trainer.init(seed) for seed in (0, 1)]
+    members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    zero = jnp.int32(0)
+    together, losses = jax.jit(trainer.train)(members, zero, jnp.int32(1))
+    alone = jax.jit(trainer.update)
+    for i, member in enumerate(seeds):
+        member, loss = alone(member, zero)
+        np.testing.assert_allclose(losses[i], loss, rtol=1e-5)
+        for got, want in zip(
+            jax.tree.leaves(together.params),
+            jax.tree.leaves(member.params),
+            strict=True,
+        ):
+            np.testing.assert_allclose(got[i], want, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
