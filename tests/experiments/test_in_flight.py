@@ -69,6 +69,7 @@ def test_ctrl_c_loses_nothing(tmp_path: Path, whole: Run):
     check_same(made(folder), whole)
 
 
+@pytest.mark.slow
 def test_what_was_saved_in_time_is_there_after_a_kill(
     tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ):
@@ -98,6 +99,7 @@ def test_ctrl_c_in_the_tests_at_other_lengths_loses_nothing(
     check_same(made(folder), whole)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_only_begun_holds_nothing(tmp_path: Path):
     """As a kill leaves it that comes before the config is written."""
     (tmp_path / "run").mkdir()

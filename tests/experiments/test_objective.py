@@ -17,6 +17,7 @@ from optax_ltd.experiments.parts.objective import make_objective
 from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training.runner import Runner
 from optax_ltd.experiments.training.trainer import Trainer
+from tests.slow import slow_but
 
 SHARED: dict[str, Any] = {
     "length": (10, 20),
@@ -40,7 +41,9 @@ def told(setup: Setup) -> tuple[Any, Any, Any]:
     return network, batch, (params, functions)
 
 
-@pytest.mark.parametrize("readout", ["temporal_order", "memorization_5bit"])
+@pytest.mark.parametrize(
+    "readout", slow_but(["temporal_order"], ["temporal_order", "memorization_5bit"])
+)
 def test_it_predicts_the_first_sequences_and_scores_all(readout: str):
     config = Config(task=readout, curvature_batch_size=5, **SHARED)
     setup = make_setup(config)

@@ -80,8 +80,13 @@ def _check(found: Any, expected: Any) -> None:
     ("name", "frozen", "options"),
     [
         ("simple", _simple, {}),
-        ("gru", _gru, {"flow_form": "squared_ratio", "flow_reduction": "mean"}),
-        ("lstm", _lstm, {}),
+        pytest.param(
+            "gru",
+            _gru,
+            {"flow_form": "squared_ratio", "flow_reduction": "mean"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("lstm", _lstm, {}, marks=pytest.mark.slow),
         ("lstm", _lstm, {"flow_groups": ("cell", "hidden")}),
         ("gru", _gru, {"remat": True}),
     ],
