@@ -2,7 +2,7 @@
 
 from optax_ltd.experiments.studies import markdown
 from optax_ltd.experiments.studies.predecessors.table_5 import title
-from optax_ltd.experiments.studies.predecessors.ways import LENGTHS, WAYS, way_of
+from optax_ltd.experiments.studies.predecessors.ways import LENGTHS, WAYS, by_problem
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
 
@@ -13,15 +13,12 @@ def side_by_side(runs: Runs) -> str:
     Args:
       runs: of the study, by name.
     """
-    made = {
-        (run.config.task, run.config.length, way_of(run.config).label): run
-        for run in runs.values()
-    }
+    made = by_problem(runs)
     labels = [way.label for way in WAYS.values()]
     rows = [
         [
             f"{title(task)}, T = {length}",
-            *(_told(made.get((task, length, label))) for label in labels),
+            *(_told(made.get((task, length), {}).get(label)) for label in labels),
         ]
         for task, lengths in LENGTHS.items()
         for length in lengths

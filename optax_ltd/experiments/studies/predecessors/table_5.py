@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from optax_ltd.experiments.studies import markdown
-from optax_ltd.experiments.studies.predecessors.ways import NUMBERS, WAYS, way_of
+from optax_ltd.experiments.studies.predecessors.ways import NUMBERS, WAYS, by_problem
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
 
@@ -29,14 +29,11 @@ def table_5(runs: Runs) -> str:
     Args:
       runs: of the study, by name.
     """
-    here = {
-        (run.config.task, run.config.length, way_of(run.config).label): run
-        for run in runs.values()
-    }
+    here = by_problem(runs)
     labels = [way.label for way in WAYS.values()]
     rows = []
     for (task, length), published in PUBLISHED.items():
-        made = [here.get((task, length, label)) for label in labels]
+        made = [here.get((task, length), {}).get(label) for label in labels]
         rows.append(
             [
                 f"{title(task)}, T = {length}",

@@ -11,7 +11,7 @@ from optax_ltd.experiments.studies.predecessors.ways import (
     STRUCTURAL,
     WAYS,
     Way,
-    way_of,
+    by_problem,
 )
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
@@ -112,14 +112,11 @@ def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int]:
     Returns:
       The count of each way, and how many seeds each had.
     """
+    labels = [way.label for way in ways]
     made = [
-        {
-            (run.config.task, run.config.length): run
-            for run in runs.values()
-            if way_of(run.config) == way
-        }
-        for way in ways
+        [of[label] for label in labels]
+        for of in by_problem(runs).values()
+        if of.keys() >= set(labels)
     ]
-    shared = set.intersection(*map(set, made))
-    counts = [sum(of[problem].num_solved for problem in shared) for of in made]
-    return counts, sum(made[0][problem].config.seeds for problem in shared)
+    counts = [sum(of[i].num_solved for of in made) for i in range(len(ways))]
+    return counts, sum(of[0].config.seeds for of in made)

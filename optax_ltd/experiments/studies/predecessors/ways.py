@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.method_table import NONE
+from optax_ltd.experiments.training.run import Run
 
 # Of the two papers; 100 is where clip and Ω had not solved numbers and long strings.
 LENGTHS: Mapping[str, tuple[int, ...]] = {
@@ -166,3 +167,16 @@ def way_of(config: Config) -> Way:
         for way in WAYS.values()
         if all(getattr(config, field) == x for field, x in way.fields.items())
     )
+
+
+def by_problem(runs: Mapping[str, Run]) -> dict[tuple[str, int], dict[str, Run]]:
+    """The runs of each task and length, by the label of their way.
+
+    Args:
+      runs: of the study, by name.
+    """
+    made: dict[tuple[str, int], dict[str, Run]] = {}
+    for run in runs.values():
+        problem = run.config.task, run.config.lengths[1]
+        made.setdefault(problem, {})[way_of(run.config).label] = run
+    return made
