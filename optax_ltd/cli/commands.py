@@ -237,7 +237,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on with the next run.", err=True)
+        typer.echo("Interrupted. The same command goes on where it stopped.", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 

@@ -89,7 +89,7 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     (tmp_path / "none.json").unlink()
     stopped = invoke(*command)
     assert stopped.exit_code == 130
-    assert "goes on with the next run" in stopped.output
+    assert "goes on where it stopped" in stopped.output
 
 
 @pytest.mark.parametrize(
