@@ -1,6 +1,6 @@
 """Writes `benchmarks/reproduced/README.md`: what the records of `reproduce` say.
 
-So does it write what `docs/older_answers.md` tells of them.
+So does it write what `docs/guides/older_answers.md` tells of them.
 
 A folder holds what `optax-ltd reproduce NAME --output benchmarks/reproduced/NAME`
 wrote: all of its runs, or those that were made so far.
@@ -21,7 +21,7 @@ from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 
 FOLDER = Path(__file__).parent / "reproduced"
 PAGE = FOLDER / "README.md"
-OLDER_ANSWERS = Path(__file__).parent.parent / "docs" / "older_answers.md"
+OLDER_ANSWERS = Path(__file__).parent.parent / "docs" / "guides" / "older_answers.md"
 HEADER = """\
 # Results
 

@@ -11,7 +11,7 @@ from optax_ltd import cli
 from optax_ltd.experiments.training.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(language: str) -> list[str]:

@@ -10,7 +10,7 @@ import optax_ltd as ltd
 from tests.slow import slow_but
 
 ROOT = Path(__file__).resolve().parent.parent
-GUIDES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))
+GUIDES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *GUIDES]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
