@@ -1,5 +1,6 @@
 """What a config accepts, and that files hold it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def test_words_without_a_meaning_are_named(field: str, value: object):
         (Config(task="adding", criterion="cubed"), "criterion"),
         (Config(cell="mlp"), "cell"),
         (Config(task="text", centred=True), "centred"),
+        (Config(task="text", solved_below=0.5), "solved_below"),
     ],
 )
 def test_an_error_carries_the_field(config: Config, field: str):
@@ -164,6 +166,14 @@ def test_a_task_is_tested_at_its_own_length_or_another():
     assert make_test_task(other).time == 40
     assert make_test_task(other, 15).time == 15
     assert make_test_task(other).test_size == 30
+
+
+def test_a_task_may_be_solved_by_a_stricter_criterion():
+    for config in (Config(length=20), Config(task="addition", length=20)):
+        strict = dataclasses.replace(config, solved_below=1e-4)
+        assert make_task(config).solved_below == 0.01
+        assert make_task(strict).solved_below == 1e-4
+        assert make_test_task(strict, 30).solved_below == 1e-4
 
 
 def test_a_centred_task_is_tested_without_the_means_of_training():

@@ -379,3 +379,40 @@ def test_an_update_that_is_stopped_has_not_been(finished: Runner, stopped_in: st
         np.testing.assert_array_equal(got, want)
     assert runner.run.evaluations == evaluations
     assert runner.run.seconds == seconds
+
+
+@pytest.mark.parametrize("averaging", [0.5, 0.9])
+def test_averages_of_the_weights_are_what_is_tested_and_kept(averaging: float):
+    config = dataclasses.replace(
+        CONFIG, averaging=averaging, seeds=1, updates=4, test_every=4
+    )
+    runner = Runner(make_setup(config))
+    plain = Runner(make_setup(dataclasses.replace(config, averaging=0.0)))
+    runner.train()
+    # By hand, from the weights after each update.
+    trainer = trainer_of(config)
+    member, made = trainer.init(0), []
+    for update in range(4):
+        member, _ = jax.jit(trainer.update)(member, update)
+        made.append(jax.tree.leaves(member.params))
+    averages = made[0]
+    for update, params in enumerate(made[1:], 1):
+        share = max(1 - averaging, 1 / (update + 1))
+        averages = [
+            (1 - share) * old + share * new
+            for old, new in zip(averages, params, strict=True)
+        ]
+    for got, want in zip(params_of(runner.network(0)), averages, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    # The training itself is that without them; what is tested is not.
+    plain.train()
+    for got, want in zip(
+        leaves_of(runner.members), leaves_of(plain.members), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=ROUNDING, atol=ROUNDING)
+    losses = [run.evaluations[-1].test_loss for run in (runner.run, plain.run)]
+    assert not np.allclose(*losses, rtol=1e-3)
+    batch = TASK.sample(jax.random.key(5), 7)
+    np.testing.assert_allclose(
+        runner.network(0)(batch), trainer.result(member)(batch), rtol=1e-4, atol=1e-5
+    )

@@ -89,6 +89,12 @@ class Config:
         f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "
         f".04, {listed(CRITERIA)}, if not the task's own.",
     )
+    solved_below: float | None = _task(
+        None,
+        "Share of wrong answers below which the task is solved, if not its own; .0001 "
+        "is no error in 10,000.",
+        **_SHARE,
+    )
     centred: bool = _task(
         False, "Take the means of inputs and targets away, those of training."
     )
@@ -153,6 +159,12 @@ class Config:
         "constant",
         f"How {_users('momentum_schedule')} come to that momentum: "
         f"{listed(MOMENTUM_SCHEDULES)}.",
+    )
+    averaging: float = _optimizer(
+        0.0,
+        "Decay, an update, of a running average of the weights, which is then what is "
+        "tested and kept; 0 for the weights themselves.",
+        **_BELOW_ONE,
     )
     damping: float = _optimizer(
         0.1, f"First λ of {_users('damping')}, which follows the model.", **_POSITIVE

@@ -62,6 +62,13 @@ def _make(
             message = message.replace(f"`{argument}`", f"`{known}`")
         raise InputError(message, field) from error
     task = dataclasses.replace(task, test_size=config.test_size)
+    if config.solved_below is not None:
+        if not task.solved_below:
+            told = "left out unless answers to the task are right or wrong"
+            raise refusal(
+                "solved_below", told, f"{config.solved_below} for {config.task}"
+            )
+        task = dataclasses.replace(task, solved_below=config.solved_below)
     return _centred(config, task, row, options) if config.centred else task
 
 

@@ -18,7 +18,7 @@ def headline(setup: Setup) -> str:
     seeds = f"seeds {first} to {last} together" if first < last else f"seed {first}"
     chance = f"by chance {task.chance_error:.0%} of answers are wrong"
     solved = (
-        f"Solved: fewer than {task.solved_below:.0%} of {task.test_size:,} fresh "
+        f"Solved: fewer than {100 * task.solved_below:g} % of {task.test_size:,} fresh "
         f"sequences wrong; {chance}."
         if task.solved_below
         else f"Nothing counts as solved; {chance}."

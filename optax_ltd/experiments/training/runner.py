@@ -167,7 +167,7 @@ class Runner:
             member = jax.tree.map(lambda leaf: leaf[index], self.kept)
         else:
             member = self._trainer.init(self.run.config.first_seed + index)
-        return self._trainer.network(member)
+        return self._trainer.result(member)
 
     @cached_property
     def _train(self) -> Any:

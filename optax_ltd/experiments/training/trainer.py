@@ -26,6 +26,7 @@ class Member(NamedTuple):
     Attributes:
       params: The parameters.
       rest: The network's other variables.
+      averaged: Running averages of the parameters, if they are to be tested.
       opt_state: The optimiser's state.
       data_key: Key of the sequences to train on, raw.
       test_key: Key of the sequences to test on, raw.
@@ -34,6 +35,7 @@ class Member(NamedTuple):
 
     params: nnx.State
     rest: nnx.State
+    averaged: nnx.State | tuple[()]
     opt_state: optax.OptState
     data_key: jax.Array
     test_key: jax.Array
@@ -61,14 +63,23 @@ class Trainer:
         network = self._setup.new_network(rngs=nnx.Rngs(init_key))
         _, params, rest = nnx.split(network, nnx.Param, ...)
         opt_state = self._setup.new_optimizer(noise_key).init(params)
+        averaged = params if self._setup.config.averaging else ()
         flossing = self._setup.flossing
         flossing_state = () if flossing is None else flossing.optimizer.init(params)
         raw = map(jax.random.key_data, keys)
-        return Member(params, rest, opt_state, *raw, flossing_state=flossing_state)
+        return Member(
+            params, rest, averaged, opt_state, *raw, flossing_state=flossing_state
+        )
 
     def network(self, member: Member) -> Network:
-        """Returns a member's network."""
+        """Returns a member's network in training."""
         return nnx.merge(self._graph, member.params, member.rest, copy=True)
+
+    def result(self, member: Member) -> Network:
+        """Returns the network that a member has come to: of averages, if they run."""
+        if self._setup.config.averaging:
+            member = member._replace(params=member.averaged)
+        return self.network(member)
 
     def update(self, member: Member, update: jax.Array) -> tuple[Member, jax.Array]:
         """Makes one update; returns the member and its loss before, a scalar."""
@@ -96,7 +107,22 @@ class Trainer:
             grads, member.opt_state, member.params, **functions
         )
         params = optax.apply_updates(member.params, updates)
-        return member._replace(params=params, rest=rest, opt_state=opt_state), loss
+        after = member._replace(
+            params=params,
+            rest=rest,
+            averaged=self._averaged(member.averaged, params, update),
+            opt_state=opt_state,
+        )
+        return after, loss
+
+    def _averaged(
+        self, averaged: nnx.State | tuple[()], params: nnx.State, update: jax.Array
+    ) -> nnx.State | tuple[()]:
+        """Running averages after an update, at first plain means of all so far."""
+        if not self._setup.config.averaging:
+            return averaged
+        share = jnp.maximum(1 - self._setup.config.averaging, 1 / (update + 1))
+        return optax.incremental_update(params, averaged, share)
 
     def _flossed(self, member: Member, update: jax.Array) -> Member:
         """The member after the phase of flossing that comes first, if one does."""
@@ -152,7 +178,7 @@ class Trainer:
 
         def score(key: jax.Array) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
             batch = task.sample(key, size)
-            outputs = self.network(member)(batch)
+            outputs = self.result(member)(batch)
             measures = {name: of(outputs, batch) for name, of in task.measures.items()}
             return task.loss(outputs, batch), task.is_wrong(outputs, batch), measures
 
