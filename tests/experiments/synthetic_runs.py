@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies.descents import cliff
 from optax_ltd.experiments.terminal.watch import TerminalWatch
@@ -24,10 +25,10 @@ def synthetic_run(config: Config, *, solved: int, updates: int = 400) -> Run:
     """Two tests; in the second so many of the seeds have solved the task."""
     ones, none = np.ones(config.seeds), np.zeros(config.seeds, int)
     error = np.where(np.arange(config.seeds) < solved, 0.001, 0.5)
-    names = make_test_task(config).measures
+    names, last = make_test_task(config).measures, len(stages(config)) - 1
     evaluations = [
         Evaluation(updates // 2, 3 * ones, 2 * ones, 0.75 * ones, none),
-        Evaluation(updates, 2 * ones, ones, error, none + 7),
+        Evaluation(updates, 2 * ones, ones, error, none + 7, stage=last),
     ]
     evaluations = [
         test._replace(measures=dict.fromkeys(names, 2 * test.error))

@@ -9,7 +9,7 @@ import pytest
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
-from optax_ltd.experiments.studies import recipe
+from optax_ltd.experiments.studies import recipe, record
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.pathological import (
@@ -39,7 +39,7 @@ def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
     assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
     assert len(set(configs.values())) == len(configs)
     # All of the budget, or the share of a search or of a method with costly updates.
-    assert {config.updates for config in configs.values()} <= {400, 100, 4}
+    assert {config.updates for config in configs.values()} <= {400, 100, 80, 4}
 
 
 def one_run(config: Config, *errors: list[float]) -> Run:
@@ -109,7 +109,7 @@ def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     runs = runs_of(name)
     page = STUDIES[name].describe(runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
-    shares = {"recipe": "100 or ", "predecessors": "4 or "}
+    shares = {"recipe": "100 or ", "predecessors": "4 or ", "record": "80 or "}
     budget = f"{shares.get(name, '')}400"
     assert f"Budget: {budget} updates a run. " in page
     assert len(STUDIES[name].figure(runs).axes) >= 1
@@ -234,6 +234,42 @@ def test_the_picture_of_the_recipe_has_a_row_a_run_by_its_label():
     assert len(np.asarray(unsolved.get_xdata())) == 2 * len(searched[1:]) + 4
     only = recipe.RECIPE.figure({"100": runs["100"]}).axes[0]
     assert [text.get_text() for text in only.texts] == ["recipe, fresh seeds"]
+
+
+def test_each_row_of_the_record_changes_one_thing_of_its_recipe():
+    configs = STUDIES["record"].configs(400)
+    base = configs["200"]
+    assert (
+        dataclasses.replace(base, length=(10, 1000), test_length=1000, updates=400)
+        == configs["1000"]
+    )
+    assert dataclasses.replace(base, task="temporal_order_3bit") == configs["3bit"]
+    for name, (_, changes) in record.CHANGES.items():
+        changed = dataclasses.replace(base, **changes)
+        assert configs[f"200-{name}"] == changed
+
+
+def test_the_record_tells_how_far_its_goals_were_reached():
+    study = STUDIES["record"]
+    runs = runs_of("record", solved=4)
+    assert study.finding(runs) == (
+        "On fresh seeds T = 200 was solved by 4 of 5 seeds within 400 updates; "
+        "T = 1,000 was solved by 4 of 5 seeds within 400 updates."
+    )
+    del runs["200"]
+    unsolved = {"1000": synthetic_run(runs["1000"].config, solved=0)}
+    assert study.finding(unsolved) == (
+        "On fresh seeds T = 1,000 was solved by 0 of 5 seeds."
+    )
+    assert "| 1000 | the recipe | 400 | 1,000 | 4 of 5" in study.table(runs)
+    (axes,) = study.figure(runs).axes
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    grown = ["T = 50", "T = 100", "T = 200", "T = 400", "T = 800", "T = 1,000"]
+    assert labels[:6] == grown
+    assert labels[6:] == [
+        *(label for label, _ in record.CHANGES.values()),
+        "3-bit order",
+    ]
 
 
 def test_each_clip_is_told_with_the_threshold_that_served_it_best():

@@ -36,18 +36,29 @@ def error_curves(task: Task, runs: Mapping[str, Run]) -> Figure:
     )
 
 
-def updates_to_solve(groups: Mapping[str, Mapping[str, Run]]) -> Figure:
+def updates_to_solve(
+    groups: Mapping[str, Mapping[str, Run]], *, growing: Mapping[str, Run] = {}
+) -> Figure:
     """Draws after how many updates each seed first solved its task.
 
     Args:
       groups: by heading, runs by what the picture shall call them; each tested.
+      growing: by heading, runs of which the lengths are shown that they grew through.
     """
-    return plots.updates_to_solve(
-        {
-            heading: {name: (run.solved_at, run.update) for name, run in runs.items()}
-            for heading, runs in groups.items()
-        }
-    )
+    grown = {heading: _lengths(run) for heading, run in growing.items()}
+    solved = {
+        heading: {name: (run.solved_at, run.update) for name, run in runs.items()}
+        for heading, runs in groups.items()
+    }
+    return plots.updates_to_solve(grown | solved)
+
+
+def _lengths(run: Run) -> dict[str, tuple[list[int | None], int]]:
+    """Updates after which each seed had first learned the lengths of a run."""
+    return {
+        f"T = {length:,}": (learned_at, run.update)
+        for length, learned_at in run.learned_at.items()
+    }
 
 
 def success_rates(

@@ -138,6 +138,17 @@ class Run:
         """
         return self._first_below(self.solved_below, len(stages(self.config)) - 1)
 
+    @property
+    def learned_at(self) -> dict[int, list[int | None]]:
+        """Per seed, updates made when a test first was good enough to grow.
+
+        By the longest length of each stage so far.
+        """
+        return {
+            stage.lengths[1]: self._first_below(self.config.grow_below, i)
+            for i, stage in enumerate(stages(self.config)[: self.stage + 1])
+        }
+
     def _first_below(self, error: float, stage: int) -> list[int | None]:
         """Per seed, updates made when a test at a stage first was below an error."""
         tests = [test for test in self.evaluations if test.stage == stage]
