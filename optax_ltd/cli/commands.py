@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+import optax_ltd as ltd
 from optax_ltd.cli.options import option_name, parse_lengths, takes_config
 from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
 from optax_ltd.experiments.input_error import InputError
@@ -54,7 +54,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("optax_ltd"))
+        typer.echo(ltd.__version__)
         raise typer.Exit
 
 
