@@ -30,7 +30,7 @@ class Checkpoints:
       folder: Where.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = folder
         # Orbax tells of every save, and of what this class raises or goes around.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -44,7 +44,9 @@ class Checkpoints:
             },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(_KEPT),
-                cleanup_tmp_directories=True,
+                # Another process may be at it, whose unfinished save is no rest.
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
