@@ -44,7 +44,6 @@ assert optax_ltd.__version__ == importlib.metadata.version("optax_ltd")
 WITHOUT_EXTRA = f"""
 import subprocess, sys
 for needs_it in (
-    "import optax_ltd.experiments",
     "from optax_ltd.cli import main; main()",
     "import optax_ltd as ltd; ltd.plots.error_curves({{}}, chance_error=1)",
 ):

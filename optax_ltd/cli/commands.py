@@ -1,6 +1,7 @@
 """The commands."""
 
-from collections.abc import Collection, Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,9 +11,15 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import optax_ltd as ltd
-from optax_ltd.cli.options import option_name, parse_lengths, takes_config
-from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
-from optax_ltd.experiments.input_error import InputError
+from optax_ltd.cli.options import parse_lengths, takes_config
+from optax_ltd.cli.refusals import refusals, whole, writing
+from optax_ltd.cli.resuming import (
+    begin_folder,
+    check_resumed,
+    how_to_go_on,
+    saved_values,
+)
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.choices import choose
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.setup import make_setup
@@ -31,7 +38,6 @@ from optax_ltd.experiments.terminal.results_table import (
 )
 from optax_ltd.experiments.terminal.train import train as run_train
 from optax_ltd.experiments.terminal.watch import TerminalWatch
-from optax_ltd.experiments.training.checkpoints import rewrite_config, write_config
 from optax_ltd.experiments.training.devices import make_mesh
 from optax_ltd.experiments.training.evaluate import evaluate as run_evaluate
 from optax_ltd.experiments.training.json_files import json_text, read_json, write_json
@@ -75,10 +81,14 @@ def common(
 
 @app.command()
 def demo(
-    length: Annotated[int, typer.Option(min=10, help="Steps in a sequence.")] = 50,
-    seeds: Annotated[int, typer.Option(min=1, help="Networks per method.")] = 3,
+    length: Annotated[
+        int, typer.Option(help="Steps in a sequence.", **whole("--length"))
+    ] = 50,
+    seeds: Annotated[
+        int, typer.Option(help="Networks per method.", **whole("--seeds"))
+    ] = 3,
     updates: Annotated[
-        int, typer.Option(min=1, help="Updates of each method at most.")
+        int, typer.Option(help="Updates of each method at most.", **whole("--updates"))
     ] = 10_000,
     output: Annotated[Path, _Folder] = Path("demo"),
 ) -> None:
@@ -87,9 +97,10 @@ def demo(
     Which of two symbols came first, long ago? Shows live progress, then a table, and
     writes two pictures: the errors, and the error signal along time.
     """
-    _make_folder(output)
-    with _usage_errors(("length", "seeds", "updates")):
+    with refusals(("length", "seeds", "updates")):
         config = Config(length=length, seeds=seeds, updates=updates)
+        make_setup(config)  # judges it
+    _make_folder(output)
     if not run_demo(config, output, Console()):
         raise typer.Exit(_INTERRUPTED)
 
@@ -126,8 +137,10 @@ def train(
     with which a seed first solved it is kept.
     """
     given |= {} if task is None else {"task": task}
-    with _usage_errors({*given, "device_mesh", "checkpoint"}):
+    with refusals({*given, "task", "device_mesh", "checkpoint"}):
         before = saved_values(checkpoint, config) if resume else _file_values(config)
+        if "task" not in before | given:
+            raise refusal("task", f"one of {', '.join(TASKS)}", "none")
         chosen = Config.from_dict(before | given)
         setup = make_setup(chosen)
         refuse_unused(chosen, given)
@@ -135,21 +148,22 @@ def train(
             check_resumed(checkpoint, before, chosen)
         mesh = make_mesh(device_mesh, chosen) if device_mesh else None
     if save_config:
-        with _writing("--save-config", save_config):
+        with writing("--save-config", save_config):
             write_json(save_config, chosen.to_dict())
     if checkpoint:
-        with _usage_errors(("checkpoint",)), _writing("--checkpoint", checkpoint):
-            (rewrite_config if resume else write_config)(checkpoint, chosen)
+        with refusals(("checkpoint",)), writing("--checkpoint", checkpoint):
+            begin_folder(checkpoint, chosen, resume=resume)
     console = Console(stderr=as_json)
     console.print(headline(setup))
-    with _usage_errors(("checkpoint",)):
+    with refusals(("checkpoint",)):
         runner, ended = run_train(setup, console, mesh=mesh, folder=checkpoint)
     if as_json:
         typer.echo(json_text(runner.run.record()))
-    else:
+    elif runner.run.evaluations:
         Console().print(results_table([runner.run]))
+    if told := how_to_go_on(runner.run, checkpoint, ended=ended):
+        typer.echo(told, err=True)
     if not ended:
-        say_how_to_resume(checkpoint)
         raise typer.Exit(_INTERRUPTED)
 
 
@@ -160,7 +174,10 @@ def evaluate(
         str, typer.Option(help="Lengths to test at, such as 50,200,1000,5000.")
     ],
     sequences: Annotated[
-        int, typer.Option(min=1, help="Fresh sequences at each length.")
+        int,
+        typer.Option(
+            help="Fresh sequences at each length.", **whole("--sequences", at_least=1)
+        ),
     ] = 10_000,
     as_json: _Json = False,
 ) -> None:
@@ -168,7 +185,7 @@ def evaluate(
 
     A seed that has solved its task is tested as it first did, any other as it stands.
     """
-    with _usage_errors(("lengths",)), deferred_interrupt() as check_interrupt:
+    with refusals(("lengths",)), deferred_interrupt() as check_interrupt:
         reaches = run_evaluate(
             checkpoint,
             parse_lengths(lengths),
@@ -191,10 +208,11 @@ def sweep(
     Started again it goes on where it stopped; a run in flight is
     saved at the first test after each minute, and at Ctrl-C.
     """
-    with _usage_errors():
+    with refusals():
         configs = read_sweep(config)
     _make_folder(output)
-    with _interruptible(), _usage_errors():
+    command = ["sweep", str(config), "--output", str(output)]
+    with _interruptible(command), refusals():
         runs = dict(run_sweep(configs, output, TerminalWatch(Console())))
     Console().print(sweep_table(runs))
 
@@ -221,51 +239,42 @@ def reproduce(
 
     Started again with the same budget it goes on where it stopped.
     """
-    with _usage_errors(("budget",)):
+    with refusals(("budget",)):
         given = choose("name", name, RESULTS).budget(budget)
     folder = output or Path(name)
     _make_folder(folder)
-    with _interruptible(), _usage_errors():
+    command = ["reproduce", name]
+    command += ["--budget", budget] if budget else []
+    command += ["--output", str(output)] if output else []
+    with _interruptible(command), refusals():
         table = run_reproduce(name, folder, given, TerminalWatch(Console()))
     Console().print(Markdown(table))
     written = f"Wrote {folder / name}.png, the table beside it, and every record"
     Console().print(written, highlight=False, soft_wrap=True)
+    made, all_ = RESULTS[name].progress(folder)
+    if made < all_:
+        told = (
+            f"The time is out with {made} of {all_} runs made. Go on with the others:"
+        )
+        typer.echo(f"{told}\n  {_line(command)}", err=True)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(command: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on where it stopped.", err=True)
+        told = "Interrupted. The same command goes on where it stopped:"
+        typer.echo(f"{told}\n  {_line(command)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 
-@contextmanager
-def _usage_errors(given: Collection[str] = ()) -> Iterator[None]:
-    """Turns what bad input raises into a message that names the option, if given."""
-    try:
-        yield
-    except InputError as error:
-        message = str(error)
-        if error.field and error.field in given:
-            option = "TASK" if error.field == "task" else option_name(error.field)
-            message = message.replace(f"`{error.field}`", option)
-        raise typer.BadParameter(message) from error
-
-
-@contextmanager
-def _writing(option: str, path: Path) -> Iterator[None]:
-    """Turns what keeps a path from being written into a message of its option."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot write {str(path)!r}: {error.strerror}"
-        raise typer.BadParameter(message, param_hint=option) from error
+def _line(command: Sequence[str]) -> str:
+    return shlex.join(["optax-ltd", *command])
 
 
 def _make_folder(folder: Path) -> None:
-    with _writing("--output", folder):
+    with writing("--output", folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -55,7 +55,6 @@ def load(checkpoint: str | os.PathLike[str]) -> Trained:
 
     Raises:
       ValueError: if it is no such folder or has no state that can be read.
-      MissingExtraError: on import, without the extra ``experiments``.
 
     Examples:
       After ``optax-ltd train temporal_order --checkpoint run``::
