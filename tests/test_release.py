@@ -125,3 +125,24 @@ def test_every_paper_is_in_the_citation():
     cited |= _cited((ROOT / "README.md").read_text().partition("\n## Papers\n")[2])
     assert len(cited) > 15
     assert cited <= _titles()
+
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def test_actions_are_pinned_and_jobs_have_only_the_rights_they_name():
+    assert WORKFLOWS
+    for path in WORKFLOWS:
+        text = path.read_text()
+        for action in re.findall(r"uses: (.*)", text):
+            pinned = re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}  # v[\d.]+", action)
+            assert pinned or action.startswith("./.github/"), action
+        assert "\npermissions: {}\n" in text
+        assert "secrets." not in text
+
+
+def test_the_pythons_that_are_tested_are_those_of_the_classifiers():
+    told = " ".join(PROJECT["classifiers"])
+    text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (matrix,) = re.findall(r"python: \[(.*)\]", text)
+    assert re.findall(r"3\.\d+", matrix) == re.findall(r":: (3\.\d+)", told)
