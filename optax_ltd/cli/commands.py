@@ -119,10 +119,16 @@ def train(
         Path | None, typer.Option(help="File to write all options to.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder to save the run in, after every test.")
+        Path | None,
+        typer.Option(help="New folder to save the run in, after every test."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in the folder of --checkpoint; --updates may give "
+            "it a larger budget.",
+        ),
     ] = False,
     device_mesh: Annotated[
         str | None,
@@ -132,12 +138,12 @@ def train(
 ) -> None:
     """Train networks on a task and test them as they learn.
 
-    All seeds are trained together, in one compiled program that makes its own data.
+    The task is named here or in the file of --config. All seeds are trained together, in one compiled program that makes its own data.
     Training ends when every seed has solved the task, or with the budget. The network
     with which a seed first solved it is kept.
     """
     given |= {} if task is None else {"task": task}
-    with refusals({*given, "task", "device_mesh", "checkpoint"}):
+    with refusals({*given, "device_mesh", "checkpoint"}, ["task"]):
         before = saved_values(checkpoint, config) if resume else _file_values(config)
         if "task" not in before | given:
             raise refusal("task", f"one of {', '.join(TASKS)}", "none")
@@ -185,7 +191,7 @@ def evaluate(
 
     A seed that has solved its task is tested as it first did, any other as it stands.
     """
-    with refusals(("lengths",)), deferred_interrupt() as check_interrupt:
+    with refusals(["lengths"], ["checkpoint"]), deferred_interrupt() as check_interrupt:
         reaches = run_evaluate(
             checkpoint,
             parse_lengths(lengths),
@@ -219,12 +225,15 @@ def sweep(
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help=", ".join(RESULTS), show_default=False)],
+    name: Annotated[
+        str | None, typer.Argument(help=", ".join(RESULTS), show_default=False)
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
             help="Updates of each run, of which runs of the search of recipe get a "
-            "quarter; or minutes for all runs, such as 30min. Not for cliff.",
+            "quarter and those of Hessian-free a hundredth; or minutes for all runs, "
+            "such as 30min, of which one is made at least. Not for cliff.",
             show_default=f"{DEFAULT.updates}",
         ),
     ] = None,
@@ -237,9 +246,13 @@ def reproduce(
 ) -> None:
     """Reproduce a published result: a picture, a table and a record of each run.
 
-    Started again with the same budget it goes on where it stopped.
+    Started again with the same budget it goes on where it stopped. A budget in minutes
+    is shared by the runs that are missing; those for which no time is left are made when
+    it is started again.
     """
-    with refusals(("budget",)):
+    with refusals(["budget"], ["name"]):
+        if name is None:
+            raise refusal("name", f"one of {', '.join(RESULTS)}", "none")
         given = choose("name", name, RESULTS).budget(budget)
     folder = output or Path(name)
     _make_folder(folder)

@@ -105,5 +105,5 @@ def _parsing(field: dataclasses.Field[Any]) -> dict[str, Any]:
     if _kind(field) is int:
         return whole(option)
     if _kind(field) is float:
-        return {"parser": parser(option, float, "a number"), "metavar": "FLOAT"}
+        return {"parser": parser(option, float, "a number"), "metavar": "<float>"}
     return {}

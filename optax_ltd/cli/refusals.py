@@ -28,19 +28,23 @@ def option_name(field: str) -> str:
 
 
 @contextmanager
-def refusals(given: Collection[str] = ()) -> Iterator[None]:
-    """Turns what bad input raises into a message that names the option, if given.
+def refusals(
+    options: Collection[str] = (), arguments: Collection[str] = ()
+) -> Iterator[None]:
+    """Turns what bad input raises into a message in the user's own words.
 
     Args:
-      given: the fields that the user gave by options.
+      options: the fields that the user gave by options.
+      arguments: those that the user gave by arguments.
     """
     try:
         yield
     except InputError as error:
-        message = str(error)
-        if error.field and error.field in given:
-            option = "TASK" if error.field == "task" else option_name(error.field)
-            message = message.replace(f"`{error.field}`", option)
+        message, field = str(error), error.field or ""
+        if field in arguments:
+            message = message.replace(f"`{field}`", field.upper())
+        elif field in options:
+            message = message.replace(f"`{field}`", option_name(field))
         raise Refusal(message) from error
 
 
@@ -92,4 +96,4 @@ def whole(option: str, at_least: int | None = None) -> dict[str, Any]:
         return number
 
     told = "an int" if at_least is None else f"an int >= {at_least}"
-    return {"parser": parser(option, kind, told), "metavar": "INTEGER"}
+    return {"parser": parser(option, kind, told), "metavar": "<int>"}

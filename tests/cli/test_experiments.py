@@ -218,7 +218,10 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["text", "--text", "/no/file"], "--text must be a file"),
         (["--text", "/no/file"], "--text must be left out unless the task is text"),
         (["--device-mesh", "9999"], "--device-mesh must be of no more devices than"),
-        (["--config", "/no/file"], "cannot read '/no/file'"),
+        (
+            ["--config", "/no/file"],
+            "'/no/file' must be a file that can be read; got No such",
+        ),
         (["--save-config", "/no/file"], "--save-config must be a path that can be"),
         (
             ["--checkpoint", "/dev/null/x"],
@@ -309,7 +312,7 @@ def test_train_asks_for_a_task():
     [
         (
             ["evaluate", "/no/folder", "--lengths", "10"],
-            "must be a folder of checkpoints",
+            "CHECKPOINT must be a folder of checkpoints; got '/no/folder'.",
         ),
         (["evaluate", "/no/folder", "--lengths", "10,x"], "--lengths must be whole"),
         (["evaluate", "/no/folder"], "--lengths"),
@@ -317,7 +320,10 @@ def test_train_asks_for_a_task():
             ["evaluate", "/no/folder", "--lengths", "10", "--sequences", "0"],
             "--sequences must be an int >= 1; got '0'.",
         ),
-        (["sweep", "/no/file"], "cannot read '/no/file'"),
+        (
+            ["sweep", "/no/file"],
+            "'/no/file' must be a file that can be read; got No such",
+        ),
     ],
 )
 def test_a_bad_argument_is_named(arguments: list[str], reason: str):

@@ -122,7 +122,8 @@ def test_reproduce_says_how_to_go_on_when_the_time_is_out(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
+        (("figure8",), "NAME must be one of cliff, figure7, .* got 'figure8'"),
+        ((), "NAME must be one of cliff, figure7, .* got none"),
         (("recipe", "--budget", "1h"), "--budget must be updates of each run, .* '1h'"),
         (
             ("cliff", "--budget", "5"),
