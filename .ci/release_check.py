@@ -45,7 +45,7 @@ WITHOUT_EXTRA = f"""
 import subprocess, sys
 for needs_it in (
     "from optax_ltd.cli import main; main()",
-    "import optax_ltd as ltd; ltd.plots.error_curves({{}}, chance_error=1)",
+    "import optax_ltd as ltd; ltd.plots.updates_to_solve({{'': {{'': ([5], 9)}}}})",
 ):
     command = [sys.executable, "-c", needs_it]
     ran = subprocess.run(command, capture_output=True, text=True)
@@ -87,7 +87,9 @@ class Environment:
 
     def install(self, *packages: str) -> None:
         """Puts packages there, of the versions that the tests run with."""
-        run(*self._pip, "-c", ROOT / "constraints.txt", *packages)
+        # Python compiles what is imported; pip would compile all of SciPy too.
+        options = "--no-compile", "-c", ROOT / "constraints.txt"
+        run(*self._pip, *options, *packages)
 
 
 def build(tools: Path) -> tuple[Path, Path]:

@@ -138,9 +138,10 @@ def train(
 ) -> None:
     """Train networks on a task and test them as they learn.
 
-    The task is named here or in the file of --config. All seeds are trained together, in one compiled program that makes its own data.
-    Training ends when every seed has solved the task, or with the budget. The network
-    with which a seed first solved it is kept.
+    The task is named here, or in the file of --config. All seeds are trained together,
+    in one compiled program that makes its own data. Training ends when every seed has
+    solved the task, or with the budget. The network with which a seed first solved it
+    is kept.
     """
     given |= {} if task is None else {"task": task}
     with refusals({*given, "device_mesh", "checkpoint"}, ["task"]):
@@ -233,22 +234,24 @@ def reproduce(
         typer.Option(
             help="Updates of each run, of which runs of the search of recipe get a "
             "quarter and those of Hessian-free a hundredth; or minutes for all runs, "
-            "such as 30min, of which one is made at least. Not for cliff.",
-            show_default=f"{DEFAULT.updates}",
+            "such as 30min, of which one is made at least. Not for cliff. "
+            f"Default: {DEFAULT.updates:,}.",
+            show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for records, picture and table.", show_default="NAME"
+            help="Folder for records, picture and table. Default: NAME.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Reproduce a published result: a picture, a table and a record of each run.
 
     Started again with the same budget it goes on where it stopped. A budget in minutes
-    is shared by the runs that are missing; those for which no time is left are made when
-    it is started again.
+    is shared by the runs that are missing; those for which no time is left are made
+    when it is started again.
     """
     with refusals(["budget"], ["name"]):
         if name is None:
