@@ -1,9 +1,7 @@
 """The README and the notebooks do what they say: their code runs, their links hold."""
 
 import json
-import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,9 +36,6 @@ def _source(cell: dict) -> str:
 @pytest.mark.parametrize("page", slow_but(["README.md"], ["README.md", *GUIDES]))
 def test_a_page_runs_as_written(page: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    # The command is installed where this Python is.
-    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    monkeypatch.setenv("PATH", places)
     blocks = _code(page)
     assert blocks
     names: dict[str, object] = {"__name__": "page"}
