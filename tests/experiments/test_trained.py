@@ -50,8 +50,8 @@ def test_a_trained_network_is_loaded_with_its_task_and_record(tmp_path: Path):
         assert isinstance(network, nnx.Module)
         np.testing.assert_array_equal(network(batch), runner.network(index)(batch))
     assert len(trained.networks) == 2
-    kept, last = trained.networks[0].head.bias, runner.network(0, trained=False).head
-    assert not np.array_equal(kept[...], last.bias[...])
+    kept, first = trained.networks[0].head, runner.network(0, trained=False).head
+    assert not np.array_equal(kept.kernel[...], first.kernel[...])
     assert _files(tmp_path) == before
 
 
