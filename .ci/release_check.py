@@ -125,6 +125,17 @@ def compare(sdist: Path, wheel: Path) -> None:
                 raise SystemExit(f"{name} lacks {missing} and has {more} beside.")
 
 
+def look_for_links(wheel: Path) -> None:
+    """Refuses a description with links that lead nowhere on the index."""
+    with passing("the README as the index will show it links by full addresses"):
+        with zipfile.ZipFile(wheel) as archive:
+            (name,) = (x for x in archive.namelist() if x.endswith("/METADATA"))
+            text = archive.read(name).decode()
+        prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+        if broken := re.findall(r"\]\((?!https?:|#)(.*?)\)", prose):
+            raise SystemExit(f"{wheel.name} has links to {broken} in its description.")
+
+
 def example() -> str:
     """The README's first example."""
     found = re.search(
@@ -173,6 +184,7 @@ def main(pythons: list[str]) -> None:
         tools.install(*TOOLS)
         sdist, wheel = build(tools.python)
         compare(sdist, wheel)
+        look_for_links(wheel)
 
         def check(python: str) -> None:
             version = run(
