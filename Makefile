@@ -54,7 +54,7 @@ docs: $(VENV)/.docs ## the API pages, in docs/api/
 	@$(PY) -m pdoc --docformat google --math -o docs/api optax_ltd
 
 release-check: ## build sdist and wheel into dist/, and use them in empty environments
-	@$(OLDER) .ci/release_check.py $(OLDER) $(NEWER)
+	@$(PYTHON) .ci/release_check.py $(ARGS)
 
 constraints: ## pin the newest versions that both Pythons resolve to
 	@$(OLDER) .ci/constraints.py $(OLDER) $(NEWER) > constraints.new

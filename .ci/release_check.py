@@ -1,11 +1,12 @@
 """Build a release, and use it where nothing else is installed.
 
-    python .ci/release_check.py python3.11 python3.12
+    python .ci/release_check.py [python3.11 python3.12]
 
 Builds sdist and wheel into dist/, has their metadata checked, and holds what is in them
 against the files that git knows. Then, under each Python, each of the two goes into an
 empty environment, first without extras and then with `experiments`, and does there what
-the README promises. Says in a line each what passed; the first failure ends it.
+the README promises. Says in a line each what passed, and at once what did not.
+Without Pythons it looks for 3.11 and a newer one, also among those of pyenv.
 """
 
 import os
@@ -55,6 +56,32 @@ DEMO = ("demo", "--length", "10", "--seeds", "1", "--updates", "2")
 TESTS = ("tests/test_house.py", "tests/test_architecture.py", "tests/test_release.py")
 
 
+def find_pythons() -> list[str]:
+    """A Python 3.11, and the oldest there is of those that resolve a newer JAX."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = []
+    for minors in ((11,), (12, 13, 14)):
+        named = [f"python3.{minor}" for minor in minors]
+        hidden = [
+            str(path)
+            for minor in minors
+            for path in sorted(versions.glob(f"3.{minor}.*/bin/python3"))
+        ]
+        working = [python for python in named + hidden if _works(python)]
+        if not working:
+            raise SystemExit(f"There must be a {' or '.join(named)} here; got none.")
+        found.append(working[0])
+    return found
+
+
+def _works(python: str) -> bool:
+    command = [python, "-c", "import venv, ensurepip"]
+    try:
+        return not subprocess.run(command, capture_output=True, check=False).returncode
+    except OSError:
+        return False
+
+
 def run(*command: object, cwd: Path = ROOT) -> str:
     """Runs a command; returns what it put out, and ends with that if it fails."""
     words = [str(word) for word in command]
@@ -63,7 +90,8 @@ def run(*command: object, cwd: Path = ROOT) -> str:
     )
     if done.returncode:
         told = f"{done.stdout}{done.stderr}FAILED ({done.returncode}): "
-        raise SystemExit(told + " ".join(words))
+        print(told + " ".join(words), file=sys.stderr, flush=True)
+        raise SystemExit(1)
     return done.stdout.strip()
 
 
@@ -177,6 +205,8 @@ def unpack_and_test(environment: Environment, sdist: Path, work: Path) -> None:
 
 
 def main(pythons: list[str]) -> None:
+    if dead := [python for python in pythons if not _works(python)]:
+        raise SystemExit(f"Each must be a Python that runs; got {', '.join(dead)}.")
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -207,4 +237,4 @@ def main(pythons: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or [sys.executable])
+    main(sys.argv[1:] or find_pythons())
