@@ -18,10 +18,10 @@ NEWER ?= python3.12
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint format bench bench-gpu docs constraints clean
+.PHONY: help demo test test-slow lint format bench bench-gpu docs release-check constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo '  PYTHON=python3.12 make test   another Python (3.11 or newer)'
 	@echo '  make demo ARGS="--length 20"  options for the command behind it'
@@ -52,6 +52,9 @@ bench-gpu: $(VENV)/.bench-gpu ## those of a GPU, in less than eight minutes
 
 docs: $(VENV)/.docs ## the API pages, in docs/api/
 	@$(PY) -m pdoc --docformat google --math -o docs/api optax_ltd
+
+release-check: ## build sdist and wheel into dist/, and use them in empty environments
+	@$(PYTHON) .ci/release_check.py $(ARGS)
 
 constraints: ## pin the newest versions that both Pythons resolve to
 	@$(OLDER) .ci/constraints.py $(OLDER) $(NEWER) > constraints.new

@@ -27,6 +27,8 @@ from optax_ltd._transforms.nonfinite_random_step import nonfinite_random_step
 from optax_ltd._transforms.raise_if_diverged import raise_if_diverged
 from optax_ltd._transforms.skip_steps import skip_steps
 
+__version__ = "0.1.0"
+
 __all__ = [
     "CarryClip",
     "FlowRNN",

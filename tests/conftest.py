@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
 
 import jax
@@ -18,6 +19,10 @@ if jax.__version_info__ < (0, 11):
 _given = os.environ.get("XLA_FLAGS", "").split()
 _FLAGS = [*_given, *(flag for flag in _FLAGS if flag not in _given)]
 os.environ["XLA_FLAGS"] = " ".join(_FLAGS)
+
+# The command that the guides run is installed where this Python is.
+_places = [os.path.dirname(sys.executable), os.environ.get("PATH", "")]
+os.environ["PATH"] = os.pathsep.join(_places)
 
 # The workers share a GPU, where JAX would take most of the memory for each.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")

@@ -73,6 +73,7 @@ WINGS: dict[str, set[str]] = {
     "_flax.nnx": {"_flax"},
     "_flax.linen": {"_flax"},
     "experiments": set(),
+    "experiments.__init__": {"experiments.training"},
     "experiments.parts": {"experiments"},
     "experiments.training": {"experiments", "experiments.parts"},
     "experiments.studies": {

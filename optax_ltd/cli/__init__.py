@@ -1,19 +1,14 @@
 """The command line: ``optax-ltd``."""
 
-_EXTRA = {"matplotlib", "orbax", "rich", "typer"}
+from optax_ltd._numerics.extras import MissingExtraError, naming_extra
 
 try:
-    from optax_ltd.cli.commands import app
+    with naming_extra("optax-ltd"):
+        from optax_ltd.cli.commands import app
 except KeyboardInterrupt:
     raise SystemExit(130) from None
-except ModuleNotFoundError as error:
-    missing = str(error.name).partition(".")[0]
-    if missing not in _EXTRA:
-        raise
-    raise SystemExit(
-        f"optax-ltd needs {missing}, which comes with an extra; in a checkout:\n"
-        "  pip install '.[experiments]'"
-    ) from error
+except MissingExtraError as error:
+    raise SystemExit(str(error)) from error
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The commands."""
 
-from collections.abc import Collection, Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +10,16 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
-from optax_ltd.cli.options import option_name, parse_lengths, takes_config
-from optax_ltd.cli.resuming import check_resumed, saved_values, say_how_to_resume
-from optax_ltd.experiments.input_error import InputError
+import optax_ltd as ltd
+from optax_ltd.cli.options import parse_lengths, takes_config
+from optax_ltd.cli.refusals import refusals, whole, writing
+from optax_ltd.cli.resuming import (
+    begin_folder,
+    check_resumed,
+    how_to_go_on,
+    saved_values,
+)
+from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.choices import choose
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.setup import make_setup
@@ -31,7 +38,6 @@ from optax_ltd.experiments.terminal.results_table import (
 )
 from optax_ltd.experiments.terminal.train import train as run_train
 from optax_ltd.experiments.terminal.watch import TerminalWatch
-from optax_ltd.experiments.training.checkpoints import rewrite_config, write_config
 from optax_ltd.experiments.training.devices import make_mesh
 from optax_ltd.experiments.training.evaluate import evaluate as run_evaluate
 from optax_ltd.experiments.training.json_files import json_text, read_json, write_json
@@ -54,7 +60,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(version("optax_ltd"))
+        typer.echo(ltd.__version__)
         raise typer.Exit
 
 
@@ -75,10 +81,14 @@ def common(
 
 @app.command()
 def demo(
-    length: Annotated[int, typer.Option(min=10, help="Steps in a sequence.")] = 50,
-    seeds: Annotated[int, typer.Option(min=1, help="Networks per method.")] = 3,
+    length: Annotated[
+        int, typer.Option(help="Steps in a sequence.", **whole("--length"))
+    ] = 50,
+    seeds: Annotated[
+        int, typer.Option(help="Networks per method.", **whole("--seeds"))
+    ] = 3,
     updates: Annotated[
-        int, typer.Option(min=1, help="Updates of each method at most.")
+        int, typer.Option(help="Updates of each method at most.", **whole("--updates"))
     ] = 10_000,
     output: Annotated[Path, _Folder] = Path("demo"),
 ) -> None:
@@ -87,9 +97,10 @@ def demo(
     Which of two symbols came first, long ago? Shows live progress, then a table, and
     writes two pictures: the errors, and the error signal along time.
     """
-    _make_folder(output)
-    with _usage_errors(("length", "seeds", "updates")):
+    with refusals(("length", "seeds", "updates")):
         config = Config(length=length, seeds=seeds, updates=updates)
+        make_setup(config)  # judges it
+    _make_folder(output)
     if not run_demo(config, output, Console()):
         raise typer.Exit(_INTERRUPTED)
 
@@ -108,10 +119,16 @@ def train(
         Path | None, typer.Option(help="File to write all options to.")
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder to save the run in, after every test.")
+        Path | None,
+        typer.Option(help="New folder to save the run in, after every test."),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in that folder.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in the folder of --checkpoint; --updates may give "
+            "it a larger budget.",
+        ),
     ] = False,
     device_mesh: Annotated[
         str | None,
@@ -121,13 +138,16 @@ def train(
 ) -> None:
     """Train networks on a task and test them as they learn.
 
-    All seeds are trained together, in one compiled program that makes its own data.
-    Training ends when every seed has solved the task, or with the budget. The network
-    with which a seed first solved it is kept.
+    The task is named here, or in the file of --config. All seeds are trained together,
+    in one compiled program that makes its own data. Training ends when every seed has
+    solved the task, or with the budget. The network with which a seed first solved it
+    is kept.
     """
     given |= {} if task is None else {"task": task}
-    with _usage_errors({*given, "device_mesh", "checkpoint"}):
+    with refusals({*given, "device_mesh", "checkpoint"}, ["task"]):
         before = saved_values(checkpoint, config) if resume else _file_values(config)
+        if "task" not in before | given:
+            raise refusal("task", f"one of {', '.join(TASKS)}", "none")
         chosen = Config.from_dict(before | given)
         setup = make_setup(chosen)
         refuse_unused(chosen, given)
@@ -135,21 +155,22 @@ def train(
             check_resumed(checkpoint, before, chosen)
         mesh = make_mesh(device_mesh, chosen) if device_mesh else None
     if save_config:
-        with _writing("--save-config", save_config):
+        with writing("--save-config", save_config):
             write_json(save_config, chosen.to_dict())
     if checkpoint:
-        with _usage_errors(("checkpoint",)), _writing("--checkpoint", checkpoint):
-            (rewrite_config if resume else write_config)(checkpoint, chosen)
+        with refusals(("checkpoint",)), writing("--checkpoint", checkpoint):
+            begin_folder(checkpoint, chosen, resume=resume)
     console = Console(stderr=as_json)
     console.print(headline(setup))
-    with _usage_errors(("checkpoint",)):
+    with refusals(("checkpoint",)):
         runner, ended = run_train(setup, console, mesh=mesh, folder=checkpoint)
     if as_json:
         typer.echo(json_text(runner.run.record()))
-    else:
+    elif runner.run.evaluations:
         Console().print(results_table([runner.run]))
+    if told := how_to_go_on(runner.run, checkpoint, ended=ended):
+        typer.echo(told, err=True)
     if not ended:
-        say_how_to_resume(checkpoint)
         raise typer.Exit(_INTERRUPTED)
 
 
@@ -160,7 +181,10 @@ def evaluate(
         str, typer.Option(help="Lengths to test at, such as 50,200,1000,5000.")
     ],
     sequences: Annotated[
-        int, typer.Option(min=1, help="Fresh sequences at each length.")
+        int,
+        typer.Option(
+            help="Fresh sequences at each length.", **whole("--sequences", at_least=1)
+        ),
     ] = 10_000,
     as_json: _Json = False,
 ) -> None:
@@ -168,7 +192,7 @@ def evaluate(
 
     A seed that has solved its task is tested as it first did, any other as it stands.
     """
-    with _usage_errors(("lengths",)), deferred_interrupt() as check_interrupt:
+    with refusals(["lengths"], ["checkpoint"]), deferred_interrupt() as check_interrupt:
         reaches = run_evaluate(
             checkpoint,
             parse_lengths(lengths),
@@ -191,81 +215,82 @@ def sweep(
     Started again it goes on where it stopped; a run in flight is
     saved at the first test after each minute, and at Ctrl-C.
     """
-    with _usage_errors():
+    with refusals():
         configs = read_sweep(config)
     _make_folder(output)
-    with _interruptible(), _usage_errors():
+    command = ["sweep", str(config), "--output", str(output)]
+    with _interruptible(command), refusals():
         runs = dict(run_sweep(configs, output, TerminalWatch(Console())))
     Console().print(sweep_table(runs))
 
 
 @app.command()
 def reproduce(
-    name: Annotated[str, typer.Argument(help=", ".join(RESULTS), show_default=False)],
+    name: Annotated[
+        str | None, typer.Argument(help=", ".join(RESULTS), show_default=False)
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
             help="Updates of each run, of which runs of the search of recipe get a "
-            "quarter; or minutes for all runs, such as 30min. Not for cliff.",
-            show_default=f"{DEFAULT.updates}",
+            "quarter and those of Hessian-free a hundredth; or minutes for all runs, "
+            "such as 30min, of which one is made at least. Not for cliff. "
+            f"Default: {DEFAULT.updates:,}.",
+            show_default=False,
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for records, picture and table.", show_default="NAME"
+            help="Folder for records, picture and table. Default: NAME.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Reproduce a published result: a picture, a table and a record of each run.
 
-    Started again with the same budget it goes on where it stopped.
+    Started again with the same budget it goes on where it stopped. A budget in minutes
+    is shared by the runs that are missing; those for which no time is left are made
+    when it is started again.
     """
-    with _usage_errors(("budget",)):
+    with refusals(["budget"], ["name"]):
+        if name is None:
+            raise refusal("name", f"one of {', '.join(RESULTS)}", "none")
         given = choose("name", name, RESULTS).budget(budget)
     folder = output or Path(name)
     _make_folder(folder)
-    with _interruptible(), _usage_errors():
+    command = ["reproduce", name]
+    command += ["--budget", budget] if budget else []
+    command += ["--output", str(output)] if output else []
+    with _interruptible(command), refusals():
         table = run_reproduce(name, folder, given, TerminalWatch(Console()))
     Console().print(Markdown(table))
     written = f"Wrote {folder / name}.png, the table beside it, and every record"
     Console().print(written, highlight=False, soft_wrap=True)
+    made, all_ = RESULTS[name].progress(folder)
+    if made < all_:
+        told = (
+            f"The time is out with {made} of {all_} runs made. Go on with the others:"
+        )
+        typer.echo(f"{told}\n  {_line(command)}", err=True)
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def _interruptible(command: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("Interrupted. The same command goes on where it stopped.", err=True)
+        told = "Interrupted. The same command goes on where it stopped:"
+        typer.echo(f"{told}\n  {_line(command)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 
 
-@contextmanager
-def _usage_errors(given: Collection[str] = ()) -> Iterator[None]:
-    """Turns what bad input raises into a message that names the option, if given."""
-    try:
-        yield
-    except InputError as error:
-        message = str(error)
-        if error.field and error.field in given:
-            option = "TASK" if error.field == "task" else option_name(error.field)
-            message = message.replace(f"`{error.field}`", option)
-        raise typer.BadParameter(message) from error
-
-
-@contextmanager
-def _writing(option: str, path: Path) -> Iterator[None]:
-    """Turns what keeps a path from being written into a message of its option."""
-    try:
-        yield
-    except OSError as error:
-        message = f"cannot write {str(path)!r}: {error.strerror}"
-        raise typer.BadParameter(message, param_hint=option) from error
+def _line(command: Sequence[str]) -> str:
+    return shlex.join(["optax-ltd", *command])
 
 
 def _make_folder(folder: Path) -> None:
-    with _writing("--output", folder):
+    with writing("--output", folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from optax_ltd.cli.refusals import option_name, parser, whole
 from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.config import Config, Length
 
@@ -23,9 +24,7 @@ def parse_length(text: str) -> Length:
       ValueError: if it is neither.
     """
     if not re.fullmatch(r"\d+(-\d+)?", text):
-        raise ValueError(
-            f"must be a length such as 50, or a range such as 50-200; got {text!r}."
-        )
+        raise ValueError
     shortest, _, longest = text.partition("-")
     return (int(shortest), int(longest)) if longest else int(shortest)
 
@@ -44,15 +43,6 @@ def parse_lengths(text: str) -> list[int]:
     except ValueError:
         told = "whole numbers with commas between"
         raise refusal("lengths", told, repr(text)) from None
-
-
-def option_name(field: str) -> str:
-    """The option that sets a field.
-
-    Args:
-      field: its name.
-    """
-    return "--" + field.replace("_", "-")
 
 
 def takes_config(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,10 +75,7 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         show_default=False,
         **_parsing(field),
     )
-    kinds: dict[Any, type] = {int | None: int, float | None: float}
-    kinds |= {kind: kind for kind in (int, float, bool)}
-    kind = kinds.get(field.type, str)
-    annotation: Any = Annotated[kind | None, option]
+    annotation: Any = Annotated[_kind(field) | None, option]
     return inspect.Parameter(
         field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
@@ -104,7 +91,19 @@ def _told(default: Any) -> str:
     return f" Default: {default:{form}}."
 
 
+def _kind(field: dataclasses.Field[Any]) -> type:
+    kinds: dict[Any, type] = {int | None: int, float | None: float}
+    kinds |= {kind: kind for kind in (int, float, bool)}
+    return kinds.get(field.type, str)
+
+
 def _parsing(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    option = option_name(field.name)
     if field.name == "length":
-        return {"parser": parse_length, "metavar": "T or T-T"}
+        told = "a length such as 50, or a range such as 50-200"
+        return {"parser": parser(option, parse_length, told), "metavar": "T or T-T"}
+    if _kind(field) is int:
+        return whole(option)
+    if _kind(field) is float:
+        return {"parser": parser(option, float, "a number"), "metavar": "<float>"}
     return {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from optax_ltd._numerics.checks import refusal
+from optax_ltd._numerics.extras import naming_extra
 from optax_ltd._recurrent.flow.report import GradientFlow
 
 if TYPE_CHECKING:
@@ -34,18 +35,10 @@ def colors(*, skip: int = 0) -> Iterator[str]:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure; width and height in inches.
 
-    Raises ModuleNotFoundError, with the extra that brings it, without Matplotlib.
+    Raises MissingExtraError without Matplotlib.
     """
-    try:
+    with naming_extra("pictures"):
         from optax_ltd.plots._picture import Picture
-    except ModuleNotFoundError as error:
-        if str(error.name).partition(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            "pictures need matplotlib, which comes with an extra; in a checkout: "
-            "pip install '.[experiments]'",
-            name=error.name,
-        ) from error
 
     # Not by pyplot: no global state, no display, nothing to close.
     return Picture(figsize=(width, height), dpi=150, layout="constrained")

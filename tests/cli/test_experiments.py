@@ -44,6 +44,11 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
     assert Config.from_dict(record["config"]) == chosen
     assert [e["update"] for e in record["evaluations"]] == [2, 4]
 
+    assert (
+        "The budget of 4 updates is spent; 0 of 1 seeds solved the task. Go on with "
+        f"more: optax-ltd train --checkpoint {folder} --resume --updates 8"
+    ) in words_of(begun)
+
     resume = "train", "--checkpoint", folder, "--resume"
     longer = invoke(*resume, "--updates", 6)
     assert longer.exit_code == 0, longer.output
@@ -62,9 +67,9 @@ def test_train_resume_and_evaluate(tmp_path: Path, config_file: Path):
         refused = invoke(*resume, *option)
         assert refused.exit_code == 2
         assert reason in words_of(refused)
-    assert "--checkpoint must be a folder that is new or empty" in words_of(
-        invoke("train", "--checkpoint", folder)
-    )
+    refused = words_of(invoke("train", "xor", "--checkpoint", folder))
+    assert "--checkpoint must be a folder that is new or empty; got " in refused
+    assert "which holds a run: --resume goes on with it." in refused
 
     tested = invoke("evaluate", folder, "--lengths", "10,30", "--sequences", 8)
     assert tested.exit_code == 0, tested.output
@@ -125,9 +130,29 @@ def test_ctrl_c_saves_and_says_how_to_resume(
     monkeypatch.setattr(Runner, "advance", pressed)
     stopped = invoke("train", "--config", config_file, "--checkpoint", folder)
     assert stopped.exit_code == 130
+    assert "Interrupted after 2 updates. Go on with:" in stopped.output
     assert f"optax-ltd train --checkpoint '{folder}' --resume" in stopped.output
     with Checkpoints(folder) as saved:
         assert saved.update == 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_ctrl_c_before_the_first_test_says_so(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal_train, "Runner", SyntheticRunner)
+    monkeypatch.setattr(terminal_train, "train_observed", interrupted)
+    options = ["--checkpoint", tmp_path / "run"] if kept else []
+    stopped = invoke("train", "xor", "--test-every", 40, *options)
+    assert stopped.exit_code == 130
+    told = words_of(stopped)
+    assert "before the first test, which comes after 40 updates." in told
+    assert "Solved after" not in told
+    ways = "--resume", "Nothing came out yet; with --checkpoint FOLDER a run can go on."
+    assert [way in told for way in ways] == [kept, not kept]
 
 
 def test_sweep_makes_a_record_of_each_run(
@@ -148,9 +173,8 @@ def test_sweep_makes_a_record_of_each_run(
     assert "`first_seed` must be" in words_of(invoke("sweep", path, "--output", folder))
     base["updates"] = 3
     path.write_text(json.dumps({"base": base, "grid": {"first_seed": [5]}}))
-    assert "must be of this config" in words_of(
-        invoke("sweep", path, "--output", folder)
-    )
+    told = "of another config, with updates 4 in place of 3. Give another folder by"
+    assert told in words_of(invoke("sweep", path, "--output", folder))
 
 
 def test_an_error_of_training_is_not_one_of_usage(
@@ -173,8 +197,8 @@ def test_an_error_of_training_is_not_one_of_usage(
     [
         (["nothing"], "TASK must be one of temporal_order,"),
         (["--length", "50-20"], "--length must be"),
-        (["--length", "x"], "--length"),
-        (["--length", "1-2-3"], "--length"),
+        (["--length", "x"], "--length must be a length such as 50, or a range"),
+        (["--length", "1-2-3"], "50-200; got '1-2-3'."),
         (["--test-length", "3"], "--test-length must be an int >= 10"),
         (["--length", "50", "--test-length", "3"], "--test-length must be an int"),
         (["text", "--test-length", "999999999"], "characters (--test-length)"),
@@ -183,9 +207,10 @@ def test_an_error_of_training_is_not_one_of_usage(
             "--criterion must be left out unless the task is addition,",
         ),
         (["adding", "--criterion", "x"], "--criterion must be one of squared,"),
-        (["--test-length", "x"], "--test-length"),
+        (["--test-length", "x"], "--test-length must be an int; got 'x'."),
         (["--seeds", "0"], "--seeds must be an int from 1"),
-        (["--seeds", "2.5"], "--seeds"),
+        (["--seeds", "2.5"], "--seeds must be an int; got '2.5'."),
+        (["--learning-rate", "x"], "--learning-rate must be a number; got 'x'."),
         (["--learning-rate", "nan"], "--learning-rate must be a finite number"),
         (["--method", "none+flow"], "--method must be"),
         (["--flow-form", "x"], "--flow-form must be"),
@@ -193,9 +218,15 @@ def test_an_error_of_training_is_not_one_of_usage(
         (["text", "--text", "/no/file"], "--text must be a file"),
         (["--text", "/no/file"], "--text must be left out unless the task is text"),
         (["--device-mesh", "9999"], "--device-mesh must be of no more devices than"),
-        (["--config", "/no/file"], "cannot read '/no/file'"),
-        (["--save-config", "/no/file"], "--save-config: cannot write '/no/file'"),
-        (["--checkpoint", "/dev/null/x"], "--checkpoint: cannot write '/dev/null/x'"),
+        (
+            ["--config", "/no/file"],
+            "'/no/file' must be a file that can be read; got No such",
+        ),
+        (["--save-config", "/no/file"], "--save-config must be a path that can be"),
+        (
+            ["--checkpoint", "/dev/null/x"],
+            "--checkpoint must be a path that can be written; got '/dev/null/x'",
+        ),
         (
             ["--resume"],
             "--resume must come with --checkpoint and without --config; got no "
@@ -259,10 +290,21 @@ def test_an_error_of_training_is_not_one_of_usage(
     ],
 )
 def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):
-    result = invoke("train", *arguments)
+    task = [] if arguments[0][0] != "-" else ["temporal_order"]
+    result = invoke("train", *task, *arguments)
     assert result.exit_code == 2
     assert reason in words_of(result)
-    assert "Traceback" not in result.output
+    for foreign in ("Traceback", "Invalid value", "Value error"):
+        assert foreign not in result.output
+
+
+def test_train_asks_for_a_task():
+    asked = "TASK must be one of temporal_order, temporal_order_3bit, addition,"
+    for arguments in ([], ["--seeds", 1]):
+        result = invoke("train", *arguments)
+        assert result.exit_code == 2
+        assert asked in words_of(result)
+        assert "text; got none." in words_of(result)
 
 
 @pytest.mark.parametrize(
@@ -270,11 +312,18 @@ def test_a_bad_option_of_train_is_named(arguments: list[str], reason: str):
     [
         (
             ["evaluate", "/no/folder", "--lengths", "10"],
-            "must be a folder of checkpoints",
+            "CHECKPOINT must be a folder of checkpoints; got '/no/folder'.",
         ),
         (["evaluate", "/no/folder", "--lengths", "10,x"], "--lengths must be whole"),
         (["evaluate", "/no/folder"], "--lengths"),
-        (["sweep", "/no/file"], "cannot read '/no/file'"),
+        (
+            ["evaluate", "/no/folder", "--lengths", "10", "--sequences", "0"],
+            "--sequences must be an int >= 1; got '0'.",
+        ),
+        (
+            ["sweep", "/no/file"],
+            "'/no/file' must be a file that can be read; got No such",
+        ),
     ],
 )
 def test_a_bad_argument_is_named(arguments: list[str], reason: str):

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -90,12 +91,39 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     stopped = invoke(*command)
     assert stopped.exit_code == 130
     assert "goes on where it stopped" in stopped.output
+    assert f"optax-ltd {' '.join(map(str, command))}\n" in stopped.output
+
+
+def test_reproduce_says_how_to_go_on_when_the_time_is_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def slow(config: Config, *_: object, lengths: Sequence[int], **__: object) -> Run:
+        now[0] += 25.0
+        run = make_run(dataclasses.replace(config, updates=500), lengths=lengths)
+        run.config, run.time_limit = config, 60 / 14
+        return run
+
+    now = [0.0]
+    monkeypatch.setattr(sweep, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(sweep, "make_run", slow)
+    command = "reproduce", "clip-variants", "--budget", "1min", "--output", tmp_path
+    made = invoke(*command)
+    assert made.exit_code == 0, made.output
+    # A third run would have ended after 75 seconds.
+    assert len(list(tmp_path.glob("*.json"))) == 2
+    told = words_of(made)
+    assert "Budget: 4 seconds a run, in which they made 500 updates." in told
+    assert "The time is out with 2 of 14 runs made. Go on with the others:" in told
+    assert f"optax-ltd {' '.join(map(str, command))}" in told
+    invoke(*command)
+    assert len(list(tmp_path.glob("*.json"))) == 4
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("figure8",), "must be one of cliff, figure7, .* got 'figure8'"),
+        (("figure8",), "NAME must be one of cliff, figure7, .* got 'figure8'"),
+        ((), "NAME must be one of cliff, figure7, .* got none"),
         (("recipe", "--budget", "1h"), "--budget must be updates of each run, .* '1h'"),
         (
             ("cliff", "--budget", "5"),

@@ -15,7 +15,7 @@ def test_a_file_must_hold_an_object(contents: str, tmp_path: Path):
     path.write_text(contents)
     with pytest.raises(ValueError, match=r"config\.json"):
         read_json(path)
-    with pytest.raises(ValueError, match="cannot read"):
+    with pytest.raises(ValueError, match="must be a file that can be read"):
         read_json(tmp_path)
 
 

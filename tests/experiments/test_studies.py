@@ -9,7 +9,7 @@ import pytest
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
-from optax_ltd.experiments.studies import recipe, record
+from optax_ltd.experiments.studies import budget, recipe, record
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.pathological import (
@@ -67,8 +67,46 @@ def test_figure_7_tells_how_far_each_method_reached():
         }.items()
     }
     told = FIGURE7.finding(runs)
-    assert "SGD none, SGD + clip 50, SGD + clip + Ω none, SGD + Ω 20." in told
+    assert "SGD none, SGD + clip 50, SGD + Ω 20; not run yet: SGD + clip + Ω." in told
     assert "Ω and no clip 1 of 4 at T = 20 solved it here." in told
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_was_not_run_is_not_told_of(name: str):
+    """Of each run alone, as when the time was out after it."""
+    study, runs = STUDIES[name], runs_of(name, solved=0)
+    for key, run in runs.items():
+        told = study.describe({key: run})
+        sentences = study.finding({key: run})
+        assert not re.search(r"  | [.;:,]|: ?[.;]|\bnan\b", sentences), sentences
+        assert f"1 of the {len(runs)} runs have been made." in told
+    first = {key: runs[key] for key in [next(iter(runs))]}
+    told = study.finding(first)
+    if name == "figure7":
+        assert "SGD none; not run yet: SGD + clip, SGD + clip + Ω, SGD + Ω." in told
+        assert told.endswith("Ω without clipping has not been run here yet.")
+    if name == "recipe":
+        assert told == "The recipe has not been run on fresh seeds yet."
+    if name == "clip-variants":
+        assert "with the threshold of those run yet that served" in told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        ([1.0, 1.0], "1 s a run,"),
+        ([0.2, 1.0], "0.2 to 1 s a run,"),
+        ([4.3, 4.4], "4 seconds a run,"),
+        ([4.3, 20], "4 to 20 seconds a run,"),
+        ([20, 90], "20 seconds to 1.5 minutes a run,"),
+        ([120, 120], "2 minutes a run,"),
+    ],
+)
+def test_a_budget_of_time_is_told_in_sensible_units(seconds: list[float], told: str):
+    runs = list(runs_of("clip-variants").values())[:2]
+    for run, limit in zip(runs, seconds, strict=True):
+        run.time_limit = limit
+    assert budget.told(runs) == f"{told} in which they made 400 updates"
 
 
 def test_the_pathological_tasks_that_were_not_solved_are_named():
@@ -200,9 +238,10 @@ def test_language_is_in_bits():
 def test_language_tells_whether_the_lstm_did_better():
     study = STUDIES["language"]
     runs = runs_of("language")
-    assert "not so here, at this budget" in study.finding(
-        {"tanh-clip-flow": runs["tanh-clip-flow"]}
-    )
+    assert "not so here, at this budget" in study.finding(runs)
+    for one in ("tanh-clip-flow", "lstm", "tanh"):
+        told = study.finding({one: runs[one]})
+        assert told.endswith("than Ω; the two have not both been run here yet.")
     last = runs["lstm"].evaluations[-1]
     runs["lstm"].evaluations[-1] = last._replace(test_loss=last.test_loss / 2)
     assert study.finding(runs).endswith("than Ω; so it is here.")

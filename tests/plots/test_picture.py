@@ -35,5 +35,7 @@ def test_there_is_no_window():
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(sys.modules, "optax_ltd.plots._picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"an extra; in a checkout: pip"):
+    with pytest.raises(
+        ModuleNotFoundError, match=r"pictures must have matplotlib, which .* pip"
+    ):
         _style.new_figure(1.0, 0.5)

@@ -1,6 +1,7 @@
 """What a run is, in words and numbers that a file can hold."""
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -230,9 +231,11 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
+            near = difflib.get_close_matches(unknown[0], known, n=1)
+            meant = f"; did you mean `{near[0]}`?" if near else "."
             raise InputError(
-                f"a config must have no fields but {', '.join(sorted(known))}; "
-                f"got `{unknown[0]}`."
+                "a config must have the fields that --save-config writes, and no "
+                f"others; got `{unknown[0]}`{meant}"
             )
         return cls(**values)
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from optax_ltd.experiments.input_error import refusal
@@ -50,12 +50,30 @@ def told(runs: Iterable[Run]) -> str:
       runs: all with updates alone, or all with a time too.
     """
     runs = list(runs)
-    minutes = [run.time_limit / 60 for run in runs if run.time_limit < math.inf]
-    if minutes:
-        made = [run.update for run in runs]
-        return (
-            f"{min(minutes):.3g} to {max(minutes):.3g} minutes a run, in which they "
-            f"made {min(made):,} to {max(made):,} updates"
-        )
+    seconds = [run.time_limit for run in runs if run.time_limit < math.inf]
+    if seconds:
+        made = _span([f"{run.update:,}" for run in sorted(runs, key=_updates)])
+        told = _span([_duration(limit) for limit in sorted(seconds)])
+        return f"{told} a run, in which they made {made} updates"
     given = sorted({run.config.updates for run in runs})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
+
+
+def _updates(run: Run) -> int:
+    return run.update
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them: with a number between 1 and a few hundred."""
+    if seconds >= 60:
+        return f"{seconds / 60:.3g} minutes"
+    return f"{seconds:.0f} seconds" if seconds >= 2 else f"{seconds:.1g} s"
+
+
+def _span(ascending: Sequence[str]) -> str:
+    """The first and the last of words, once if they are the same, as is a unit."""
+    first, last = ascending[0], ascending[-1]
+    if first == last:
+        return last
+    number, _, unit = first.partition(" ")
+    return f"{number if last.endswith(f' {unit}') else first} to {last}"

@@ -55,6 +55,15 @@ class CliffStudy:
         write_json(folder / _RECORD, found.record())
         return figure(found)
 
+    def progress(self, folder: Path) -> tuple[int, int]:
+        """It has no runs.
+
+        Args:
+          folder: that `make` wrote to.
+        """
+        del folder
+        return 0, 0
+
     def page(self, folder: Path) -> str:
         """Title and table, in Markdown.
 

@@ -92,8 +92,9 @@ def _finding(runs: Runs) -> str:
         solved = [at for at in run.solved_at if at is not None]
         after = f" after {np.median(solved):,.0f} updates (median)" if solved else ""
         told.append(f"{_label(run)} {len(solved)} of {run.config.seeds}{after}")
+    yet = " of those run yet" if len(runs) < len(_configs(1)) else ""
     return (
-        "Seeds that solved it, with the threshold that served each clip best: "
+        f"Seeds that solved it, with the threshold{yet} that served each clip best: "
         f"{'; '.join(told)}. Goodfellow, Bengio and Courville (2016, section 10.11.1) "
         "expect clipping by element, by norm and by the error signal at each step to "
         "behave alike, and a random step in place of a gradient above the threshold "

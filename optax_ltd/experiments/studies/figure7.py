@@ -59,20 +59,25 @@ def _table(runs: Runs) -> str:
 
 
 def _finding(runs: Runs) -> str:
-    reached = []
+    reached, missing = [], []
     for method, title in METHODS.items():
         by_length = _solved(runs, method)
         longest = max((length for length, (n, _) in by_length.items() if n), default=0)
-        reached.append(f"{title} {longest}" if longest else f"{title} none")
+        if by_length:
+            reached.append(f"{title} {longest or 'none'}")
+        else:
+            missing.append(title)
     alone = [
         f"{solved} of {seeds} at T = {length}"
         for length, (solved, seeds) in _solved(runs, "flow").items()
     ]
+    told = f"; not run yet: {', '.join(missing)}" if missing else ""
+    here = f"of the seeds with Ω and no clip {', '.join(alone)} solved it here"
     return (
         "The longest T that any seed of any initial weights solved within the budget: "
-        f"{', '.join(reached)}. The paper says that clipping matters more as sequences "
-        "grow, and that Ω without clipping usually fails; of the seeds "
-        f"with Ω and no clip {', '.join(alone)} solved it here."
+        f"{', '.join(reached)}{told}. The paper says that clipping matters more as "
+        "sequences grow, and that Ω without clipping usually fails; "
+        f"{here if alone else 'Ω without clipping has not been run here yet'}."
     )
 
 

@@ -104,6 +104,8 @@ def _finding(runs: Runs) -> str:
                 f"{within}, and of the {tests} tests of these seeds since then "
                 f"{solved} found it still solved"
             )
+    if not told:
+        return "The recipe has not been run on fresh seeds yet."
     return f"On fresh seeds {'; '.join(told)}."
 
 

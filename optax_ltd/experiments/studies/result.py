@@ -46,6 +46,14 @@ class Result(Protocol):
         """
         ...
 
+    def progress(self, folder: Path) -> tuple[int, int]:
+        """How many runs have been made, and how many there are.
+
+        Args:
+          folder: that `make` wrote to.
+        """
+        ...
+
     def page(self, folder: Path) -> str:
         """Title, finding and tables, in Markdown.
 

@@ -85,6 +85,14 @@ class Study:
         """
         return kept(self.configs(1), folder)
 
+    def progress(self, folder: Path) -> tuple[int, int]:
+        """How many runs have been made, and how many there are.
+
+        Args:
+          folder: that `make` wrote to.
+        """
+        return len(self.runs(folder)), len(self.configs(1))
+
     def page(self, folder: Path) -> str:
         """Title, finding, tables and remarks, in Markdown.
 

@@ -24,7 +24,7 @@ def run_demo(config: Config, output: Path, console: Console) -> bool:
     """Trains with every method, then shows a table and writes two pictures.
 
     Ctrl-C ends the training at the next test, or where compiling ends; the table then
-    shows what came out until then.
+    shows what came out until then, if anything did.
 
     Args:
       config: The task and the budget.
@@ -49,8 +49,12 @@ def run_demo(config: Config, output: Path, console: Console) -> bool:
             # Without plain SGD: what is compared is the clip with and without Ω.
             figures.gradient_flow(runners[1:]).savefig(paths[1])
     except KeyboardInterrupt:
-        console.print("\nInterrupted. What came out until then:")
-        console.print(results_table([runner.run for runner in runners]))
+        tested = [runner.run for runner in runners if runner.run.evaluations]
+        if tested:
+            console.print("\nInterrupted. What came out until then:")
+            console.print(results_table(tested))
+        else:
+            console.print("\nInterrupted before the first test: nothing came out yet.")
         return False
     console.print(
         f"Wrote {paths[0]}\nWrote {paths[1]}, of seed {config.first_seed}",

@@ -14,7 +14,7 @@ def results_table(runs: Sequence[Run]) -> Table:
     """One row a run, by the title of its method; one may have been cut short.
 
     Args:
-      runs: any number.
+      runs: any number, each tested.
     """
     return _table("Method", [(run.title, run) for run in runs])
 
@@ -58,8 +58,6 @@ def _table(first: str, runs: Sequence[tuple[str, Run]]) -> Table:
     if grows:
         table.add_column("Grown to", justify="right")
     for name, run in runs:
-        if not run.evaluations:
-            continue
         nonfinite = run.evaluations[-1].nonfinite
         table.add_row(
             name,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.input_error import InputError, refusal
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.training.json_files import read_json, write_json
 from optax_ltd.experiments.training.run import Run
@@ -30,7 +30,7 @@ class Checkpoints:
       folder: Where.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, read_only: bool = False):
         self.folder = folder
         # Orbax tells of every save, and of what this class raises or goes around.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
@@ -44,7 +44,9 @@ class Checkpoints:
             },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(_KEPT),
-                cleanup_tmp_directories=True,
+                # Another process may be at it, whose unfinished save is no rest.
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
@@ -196,6 +198,28 @@ def read_config(folder: Path) -> Config:
     if not has_config(folder):
         raise refusal("checkpoint", "a folder of checkpoints", f"{str(folder)!r}")
     return Config.from_dict(read_json(folder / _CONFIG))
+
+
+def check_same(path: Path, found: Config, wanted: Config) -> None:
+    """Refuses to take one run for another.
+
+    Args:
+      path: of a run's record or folder.
+      found: the config there.
+      wanted: the config of the run that is to be made.
+
+    Raises:
+      InputError: if they differ.
+    """
+    if found == wanted:
+        return
+    there, here = found.to_dict(), wanted.to_dict()
+    field = next(name for name in here if there[name] != here[name])
+    raise InputError(
+        f"{str(path)!r} must be of this config; got the run of another config, with "
+        f"{field} {there[field]} in place of {here[field]}. Give another folder by "
+        "--output."
+    )
 
 
 def _states(runner: Runner) -> dict[str, Member]:

@@ -10,6 +10,8 @@ from typing import Any
 
 import jax
 
+import optax_ltd as ltd
+
 PACKAGES = ("flax", "jax", "jaxlib", "numpy", "optax", "optax_ltd", "orbax-checkpoint")
 _CHECKOUT = Path(__file__).parents[3]
 
@@ -74,6 +76,8 @@ def cores() -> int | None:
 
 
 def _version(name: str) -> str | None:
+    if name == "optax_ltd":
+        return ltd.__version__  # also of a checkout that nobody installed
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.parts.setup import make_setup
-from optax_ltd.experiments.training.checkpoints import Checkpoints, read_config
+from optax_ltd.experiments.training.checkpoints import read_config
 from optax_ltd.experiments.training.observer import Observer
 from optax_ltd.experiments.training.run import plain
 from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.trained import brought_back
 from optax_ltd.tasks import Task
 
 
@@ -61,13 +60,8 @@ def evaluate(
     """
     config = dataclasses.replace(read_config(folder), test_size=test_size)
     tasks = {length: make_test_task(config, length) for length in lengths}
-    runner = Runner(make_setup(config))
-    with Checkpoints(folder) as checkpoints:
-        checkpoints.restore(runner)
+    runner = brought_back(folder, config)
     observer(runner)
-    if not runner.run.evaluations:
-        came = f"{str(folder)!r}, which holds no state yet"
-        raise refusal("checkpoint", "a folder with a state", came)
     return reaches(runner, tasks, observer)
 
 

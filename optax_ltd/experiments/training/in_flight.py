@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.training.checkpoints import (
     Checkpoints,
+    check_same,
     has_config,
     read_config,
     rewrite_config,
@@ -72,11 +72,7 @@ def _begin(runner: Runner, folder: Path, stack: contextlib.ExitStack) -> Checkpo
 
 
 def _go_on(runner: Runner, folder: Path, stack: contextlib.ExitStack) -> Checkpoints:
-    if read_config(folder) != runner.setup.config:
-        raise InputError(
-            f"{str(folder)!r} must be of this config; got the run of another config. "
-            "Give another folder."
-        )
+    check_same(folder, read_config(folder), runner.setup.config)
     checkpoints = stack.enter_context(Checkpoints(folder))
     checkpoints.restore(runner)
     return checkpoints

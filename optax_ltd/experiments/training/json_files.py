@@ -22,9 +22,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text())
     except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise InputError(
+            f"{str(path)!r} must be a file that can be read; got {error.strerror}."
+        ) from error
     except ValueError as error:
-        raise InputError(f"{str(path)!r} must hold JSON; got {error}.") from error
+        raise InputError(
+            f"{str(path)!r} must hold JSON; got text that is none ({error})."
+        ) from error
     if not isinstance(values, dict):
         raise InputError(
             f"{str(path)!r} must hold an object; got a {type(values).__name__}."

@@ -15,6 +15,7 @@ from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.methods import title
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.training.checkpoints import check_same
 from optax_ltd.experiments.training.evaluate import reaches
 from optax_ltd.experiments.training.in_flight import saved_in_flight
 from optax_ltd.experiments.training.json_files import read_json, write_json
@@ -79,8 +80,10 @@ def sweep(
       folder: where each run's record is written when the run ends, and until then,
         in a folder of its name, its states.
       watch: of the runs, each in its turn.
-      seconds: how long all of it may take; each run gets its part of what is left,
-        and when nothing is left, those not yet begun are left for another time.
+      seconds: how long all of it may take; each run gets its part of what is left.
+        When less is left than the quickest run took until now, whose programs have to
+        be compiled and tested however short its part, those not yet begun are left for
+        another time.
       lengths: at which the trained networks are tested, beside their own.
 
     Yields:
@@ -93,17 +96,14 @@ def sweep(
     deadline = time.monotonic() + seconds
     runs = kept(configs, folder)
     for name, run in runs.items():
-        if run.config != configs[name]:
-            path = str(_path(folder, name))
-            raise InputError(
-                f"{path!r} must be of this config; got the run of another config. "
-                "Give another folder."
-            )
+        check_same(_path(folder, name), run.config, configs[name])
     missing = len(configs) - len(runs)
+    quickest = 0.0
     for name, config in configs.items():
         if name not in runs:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            began = time.monotonic()
+            left = deadline - began
+            if left <= quickest:
                 continue
             heading = f"{name}, {len(configs) - missing + 1} of {len(configs)}"
             with watch.run(heading, title(config)) as observer:
@@ -117,6 +117,8 @@ def sweep(
             write_json(_path(folder, name), runs[name].record())
             shutil.rmtree(folder / name, ignore_errors=True)
             missing -= 1
+            took = time.monotonic() - began
+            quickest = min(quickest or took, took)
         yield name, runs[name]
 
 
