@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.studies import descents, generalisation
+from optax_ltd.experiments.studies import generalisation
+from optax_ltd.experiments.studies.cliff import descents
 from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 from optax_ltd.experiments.training import sweep
 from optax_ltd.experiments.training.run import Run

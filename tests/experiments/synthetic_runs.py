@@ -11,7 +11,7 @@ from rich.console import Console
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.studies.descents import cliff
+from optax_ltd.experiments.studies.cliff.descents import cliff
 from optax_ltd.experiments.terminal.watch import TerminalWatch
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.runner import Runner

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from optax_ltd.experiments.studies import cliff, descents
+from optax_ltd.experiments.studies.cliff import descents
+from optax_ltd.experiments.studies.cliff import study as cliff
 from tests.experiments.synthetic_runs import made_cliff
 
 

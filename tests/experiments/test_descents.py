@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from optax_ltd.experiments.studies import descents
+from optax_ltd.experiments.studies.cliff import descents
 from tests.experiments.synthetic_runs import made_cliff
 
 W, B = 5.2, -2.3

@@ -105,7 +105,19 @@ def test_runs_are_set_up_once_and_share_their_tasks(
     text.write_text(1000 * "ab")
     base = BASE | {"task": "text", "text": str(text), "length": 5, "updates": 2}
     configs = read(tmp_path, base=base, grid={"method": ["none", "clip-norm"]})
-    assert len(dict(sweep(configs, tmp_path / "runs", QUIET, lengths=[7]))) == 2
+    assert (
+        len(
+            dict(
+                sweep(
+                    configs,
+                    tmp_path / "runs",
+                    QUIET,
+                    lengths=dict.fromkeys(configs, [7]),
+                )
+            )
+        )
+        == 2
+    )
     assert trained == [("none", 7), ("clip-norm", 7)]
     assert made == [("train", 5), ("test", 5), ("test", 7)]
     assert len(judged) == 2

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from optax_ltd.experiments.studies.budget import Budget
-from optax_ltd.experiments.studies.cliff import CliffStudy
+from optax_ltd.experiments.studies.cliff.study import CliffStudy
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
 from optax_ltd.experiments.studies.figure7 import FIGURE7
 from optax_ltd.experiments.studies.generalisation import GENERALISATION

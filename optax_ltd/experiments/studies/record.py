@@ -95,16 +95,21 @@ def _table(runs: Runs) -> str:
         [
             str(run.config.lengths[1]),
             labels[name],
-            *(markdown.each(100 * np.array(run.reach[T]), 2) for T in LENGTHS),
+            *(
+                markdown.each(100 * np.array(errors), 2)
+                for errors in run.reach.values()
+            ),
         ]
         for name, run in runs.items()
+        if run.reach
     ]
-    farther = ["T", "", *(f"wrong at {T:,}, %" for T in LENGTHS)]
+    lengths = next((run.reach for run in runs.values() if run.reach), {})
+    farther = ["T", "", *(f"wrong at {T:,}, %" for T in lengths)]
     return "\n\n".join(
         [
             markdown.table([*heads, "minutes"], made),
-            "Networks as they first solved the task, or as they were at the end, at "
-            "lengths most of them never saw:",
+            "The networks of the recipe, as they first solved the task or else as they "
+            "were at the end, at these lengths, of which most are new to them:",
             markdown.table(farther, beyond),
         ]
     )
@@ -145,4 +150,5 @@ RECORD = Study(
         "task, with nothing tuned."
     ),
     reach=LENGTHS,
+    reach_of=(f"{_LONG}", f"{_SHORT}"),
 )

@@ -1,7 +1,7 @@
 """A published result to reproduce: which runs it takes, and what they show."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -33,6 +33,7 @@ class Study:
         here, there. ``{budget}`` stands for the budget of the runs.
       remarks: What else a reader of the table must know, in Markdown.
       reach: Lengths at which the trained networks are tested, beside their own.
+      reach_of: Names of the runs whose networks are; None for all.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Study:
     remarks: str
     protocol: tuple[tuple[str, str, str], ...] = ()
     reach: tuple[int, ...] = ()
+    reach_of: Collection[str] | None = None
 
     def budget(self, text: str | None) -> Budget:
         """What all runs, or each of them, may cost.
@@ -68,12 +70,14 @@ class Study:
           InputError: if the folder holds runs of another budget of updates; of
             another time it keeps those that were made.
         """
+        configs = self.configs(budget.updates)
+        reaching = configs if self.reach_of is None else self.reach_of
         made = sweep(
-            self.configs(budget.updates),
+            configs,
             folder,
             watch,
             seconds=budget.seconds,
-            lengths=self.reach,
+            lengths=dict.fromkeys(reaching, self.reach),
         )
         return self.figure(dict(made))
 

@@ -67,7 +67,7 @@ def sweep(
     watch: Watch,
     *,
     seconds: float = math.inf,
-    lengths: Sequence[int] = (),
+    lengths: Mapping[str, Sequence[int]] = {},
 ) -> Iterator[tuple[str, Run]]:
     """Makes the runs that a folder does not hold yet.
 
@@ -84,7 +84,8 @@ def sweep(
         When less is left than the quickest run took until now, whose programs have to
         be compiled and tested however short its part, those not yet begun are left for
         another time.
-      lengths: at which the trained networks are tested, beside their own.
+      lengths: by the name of a run, those at which its trained networks are tested,
+        beside their own.
 
     Yields:
       The runs by name, old ones and new ones.
@@ -111,7 +112,7 @@ def sweep(
                     config,
                     observer,
                     seconds=left / missing,
-                    lengths=lengths,
+                    lengths=lengths.get(name, ()),
                     states=folder / name,
                 )
             write_json(_path(folder, name), runs[name].record())

@@ -10,7 +10,7 @@ from optax_ltd import plots
 from optax_ltd.experiments.input_error import refusal
 from optax_ltd.experiments.studies import markdown
 from optax_ltd.experiments.studies.budget import Budget
-from optax_ltd.experiments.studies.descents import UPDATES, Cliff, cliff
+from optax_ltd.experiments.studies.cliff.descents import UPDATES, Cliff, cliff
 from optax_ltd.experiments.training.json_files import read_json, write_json
 from optax_ltd.experiments.training.observer import Watch
 

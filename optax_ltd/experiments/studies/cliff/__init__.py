@@ -1,0 +1,1 @@
+"""The cliff: the loss of one recurrent unit, and descents thrown off it."""
