@@ -84,6 +84,7 @@ html_theme_options = {
     "use_download_button": False,
     "launch_buttons": {"colab_url": "https://colab.research.google.com"},
     "navbar_persistent": [],
+    "footer_content_items": ["copyright"],
     "show_navbar_depth": 1,
     "show_toc_level": 2,
 }

@@ -80,14 +80,16 @@ def _in_full(name: str) -> str:
 
 
 def _public_names() -> dict[str, str]:
-    """By where a class or function is defined, what a user calls it."""
-    homes = [optax_ltd, optax_ltd.linen, optax_ltd.plots, optax_ltd.tasks]
-    return {
-        f"{thing.__module__}.{name}": f"{home.__name__}.{name}"
-        for home in homes
-        for name, thing in ((name, getattr(home, name)) for name in home.__all__)
-        if hasattr(thing, "__module__")
-    }
+    """What a user calls a thing, by where it is defined and by its name alone.
+
+    A module of the package finds its own names first, then these.
+    """
+    names = {name: f"{optax_ltd.__name__}.{name}" for name in optax_ltd.__all__}
+    for home in (optax_ltd, optax_ltd.linen, optax_ltd.plots, optax_ltd.tasks):
+        for name in home.__all__:
+            defined = getattr(getattr(home, name), "__module__", None)
+            names[f"{defined}.{name}"] = f"{home.__name__}.{name}"
+    return names
 
 
 def _addresses() -> dict[str, str]:
