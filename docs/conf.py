@@ -46,7 +46,7 @@ extensions = [
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!optax_ltd\.).*"),
-    ("py:class", r"optax_ltd\..*\._Target"),
+    ("py:class", r"optax_ltd\.(_|experiments\.).*"),  # types of no public name
 ]
 default_role = "py:obj"
 

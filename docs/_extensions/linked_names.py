@@ -18,7 +18,15 @@ from sphinx.environment import BuildEnvironment
 from sphinx.transforms import SphinxTransform
 
 import optax_ltd
+import optax_ltd.experiments
 
+HOMES = (
+    optax_ltd,
+    optax_ltd.experiments,
+    optax_ltd.linen,
+    optax_ltd.plots,
+    optax_ltd.tasks,
+)
 ALIASES = {
     "jnp": "jax.numpy",
     "lax": "jax.lax",
@@ -85,8 +93,8 @@ def _public_names() -> dict[str, str]:
     A module of the package finds its own names first, then these.
     """
     names = {name: f"{optax_ltd.__name__}.{name}" for name in optax_ltd.__all__}
-    for home in (optax_ltd, optax_ltd.linen, optax_ltd.plots, optax_ltd.tasks):
-        for name in home.__all__:
+    for home in HOMES:
+        for name in getattr(home, "__all__", ()):
             defined = getattr(getattr(home, name), "__module__", None)
             names[f"{defined}.{name}"] = f"{home.__name__}.{name}"
     return names
