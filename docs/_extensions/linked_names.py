@@ -117,7 +117,7 @@ def _resolve(
 ) -> nodes.reference | None:
     if node["refdomain"] != "py":
         return None
-    target = node["reftarget"]
+    target: str = node["reftarget"]
     if public := app.config.public_names.get(target):
         domain, kind = env.domains["py"], node["reftype"]
         return domain.resolve_xref(

@@ -17,7 +17,8 @@ class RepositoryLinks(SphinxTransform):
     default_priority = 500
 
     def apply(self, **_: Any) -> None:
-        for link in list(self.document.findall(_is_link)):
+        elements = self.document.findall(nodes.Element)
+        for link in [element for element in elements if _is_link(element)]:
             target = link["reftarget"]
             if link.get("refdomain") == "doc":  # a page by its name, from the root
                 if (
@@ -39,7 +40,7 @@ class RepositoryLinks(SphinxTransform):
         return nodes.reference("", "", *link.children, refuri=address, internal=False)
 
 
-def _is_link(node: nodes.Node) -> bool:
+def _is_link(node: nodes.Element) -> bool:
     kinds = addnodes.pending_xref | addnodes.download_reference
     return isinstance(node, kinds) and node.get("reftype") == "myst"
 

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from sphinx.application import Sphinx
-from sphinx.domains.python import PyObject
+from sphinx.domains.python import PythonDomain
 
 import optax_ltd as ltd
 
@@ -44,7 +44,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     linen_layer: Any = ltd.linen.FlowRNN
     signature = inspect.signature(linen_layer)
     linen_layer.__signature__ = _without(signature, "parent", "name")
-    for field in PyObject.doc_field_types:
+    described: Any = PythonDomain.directives["class"]
+    for field in described.doc_field_types:
         if field.name == "variable":
             field.label = "Attributes"  # "Variables" elsewhere
     # One after Napoleon has written types, the other before Sphinx puts its own in.
