@@ -68,6 +68,7 @@ nb_execution_cache_path = str(ROOT / "site" / "notebooks")
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
+nb_merge_streams = True  # what a cell prints is one text, however slowly it came
 
 copybutton_exclude = ".linenos, .gp, .go"  # the prompts and outputs of a docstring
 
