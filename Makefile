@@ -18,7 +18,7 @@ NEWER ?= python3.12
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint format bench bench-gpu docs release-check constraints clean
+.PHONY: help demo test test-slow lint format bench bench-gpu docs docs-serve release-check constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -50,8 +50,12 @@ bench: $(VENV)/.bench ## run the benchmarks on the CPU and write their tables an
 bench-gpu: $(VENV)/.bench-gpu ## those of a GPU, in less than eight minutes
 	@$(PY) -m benchmarks.accelerator $(ARGS)
 
-docs: $(VENV)/.docs ## the API pages, in docs/api/
-	@$(PY) -m pdoc --docformat google --math -o docs/api optax_ltd
+docs: $(VENV)/.docs ## the site, in site/html/, with its notebooks executed
+	@JAX_PLATFORMS=$${JAX_PLATFORMS-cpu} $(PY) -m sphinx -W --keep-going \
+	  -c docs -d site/pages $(ARGS) . site/html
+
+docs-serve: docs ## the site at http://localhost:8000
+	@$(PY) -m http.server --directory site/html --bind 127.0.0.1 8000
 
 release-check: ## build sdist and wheel into dist/, and use them in empty environments
 	@$(PYTHON) .ci/release_check.py $(ARGS)
@@ -61,7 +65,7 @@ constraints: ## pin the newest versions that both Pythons resolve to
 	@mv constraints.new constraints.txt
 
 clean: ## remove the environments and everything made
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks demo docs/api dist
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .benchmarks demo site dist
 
 # An environment is sound between installs only. One that an interrupted or failed
 # install left behind has no `.sound` and is made anew.

@@ -214,10 +214,13 @@ def hessian_free(
       True
 
     References:
-      Martens, *Deep learning via Hessian-free optimization*, ICML 2010. Martens &
-      Sutskever, *Learning recurrent neural networks with Hessian-free optimization*,
-      ICML 2011. Martens & Sutskever, *Training deep and recurrent networks with
-      Hessian-free optimization*, in Neural Networks: Tricks of the Trade, 2012.
+      Martens, *Deep learning via Hessian-free optimization*, ICML 2010.
+
+      Martens & Sutskever, *Learning recurrent neural networks with Hessian-free
+      optimization*, ICML 2011.
+
+      Martens & Sutskever, *Training deep and recurrent networks with Hessian-free
+      optimization*, in Neural Networks: Tricks of the Trade, 2012.
     """
     damping = check_number("damping", damping, above=0)
     structural_damping = check_nonnegative("structural_damping", structural_damping)

@@ -94,6 +94,7 @@ class FlowRNN(_RNN):
     References:
       Pascanu, Mikolov & Bengio, `On the difficulty of training recurrent neural
       networks <https://arxiv.org/abs/1211.5063>`_, 2013, Eqs. (9) and (10).
+
       Goodfellow, Bengio & Courville, `Deep Learning
       <https://www.deeplearningbook.org>`_, 2016, Eq. (10.52).
     """

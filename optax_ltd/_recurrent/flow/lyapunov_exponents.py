@@ -34,10 +34,10 @@ def lyapunov_exponents(
     above 0 lets it explode, and the dynamics are chaotic if they stay bounded.
 
     Orthonormal tangent vectors Q are carried along by ``jax.jvp`` and made orthonormal
-    again, J_t Q_{t-1} = Q_t R_t; λ_i is the mean of log |R_t| at its i-th diagonal
-    entry. Over a finite time this is exact for the sum of all exponents, while each of
-    them errs by O(1/T) until the vectors are aligned: see ``warmup``. An example's
-    exponents do not depend on the other examples.
+    again, J_t Q_{t-1} = Q_t R_t; λ_i is the mean of the logarithm of the i-th diagonal
+    entry of R_t, without its sign. Over a finite time this is exact for the sum of all
+    exponents, while each of them errs by O(1/T) until the vectors are aligned: see
+    ``warmup``. An example's exponents do not depend on the other examples.
 
     All is computed in at least float32: params, carry and inputs in half precision are
     widened first. Where two exponents differ by more than about 15 in float32 (35 in
