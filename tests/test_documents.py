@@ -1,4 +1,4 @@
-"""The pages and the notebooks do what they say: their code runs, their links hold."""
+"""The README and the guides do what they say: their code runs, their links hold."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def test_names_and_links_exist(page: str):
         target = folder / link if link else ROOT / page
         assert target.exists(), link
         assert not anchor or anchor in _anchors(target), f"{link}#{anchor}"
-    for path in re.findall(r"\bltd((?:\.[A-Za-z]\w*)+)", text):
+    for path in re.findall(r"(?<!-)\bltd((?:\.[A-Za-z]\w*)+)", text):
         value = ltd
         for name in path.split(".")[1:]:
             value = getattr(value, name)
