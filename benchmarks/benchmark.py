@@ -6,8 +6,12 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
 from benchmarks.records import Entry
+
+# What all records say, by the measurement's name, as Markdown.
+Teller = Callable[[Mapping[str, Sequence[Entry]]], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +34,38 @@ class Measurement:
         return inspect.getdoc(import_module(self.program)) or ""
 
 
+class Speed(NamedTuple):
+    """A row of the README's table of speed: one contestant beside another.
+
+    Attributes:
+      measurement: whose records have both.
+      contestant: whose time is divided.
+      measure: by whose.
+      of: what both do, as words.
+      counts: which records tell.
+    """
+
+    measurement: str
+    contestant: str
+    measure: str
+    of: str
+    counts: Callable[[Entry], bool] = lambda entry: True
+
+
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
     """The one object of a folder, exported as ``BENCHMARK``.
 
     Attributes:
       measurements: by the name that the runner and the records know them by.
-      readme: what the records say in the README, by the heading of the marks that
-        enclose it there; each is told from all records, by the measurement's name.
+      told: what the records say in a guide, by the heading of the marks that enclose
+        it there.
+      speed: its rows of the README's table of speed.
     """
 
     measurements: Mapping[str, Measurement]
-    readme: Mapping[str, Callable[[Mapping[str, Sequence[Entry]]], str]] = (
-        dataclasses.field(default_factory=dict)
-    )
+    told: Mapping[str, Teller] = dataclasses.field(default_factory=dict)
+    speed: Sequence[Speed] = ()
 
 
 def find(package: ModuleType) -> list[Benchmark]:

@@ -1,6 +1,6 @@
 """Writes `benchmarks/reproduced/README.md`: what the records of `reproduce` say.
 
-So does it write what `docs/guides/older_answers.md` tells of them.
+So does it write what `docs/guides/older_answers.md` and the README tell of them.
 
 A folder holds what `optax-ltd reproduce NAME --output benchmarks/reproduced/NAME`
 wrote: all of its runs, or those that were made so far.
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import marks
+from optax_ltd.experiments.studies.figure7 import LENGTHS, METHODS
+from optax_ltd.experiments.studies.markdown import table
 from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
@@ -21,7 +23,9 @@ from optax_ltd.experiments.studies.published import RESULTS, STUDIES
 
 FOLDER = Path(__file__).parent / "reproduced"
 PAGE = FOLDER / "README.md"
-OLDER_ANSWERS = Path(__file__).parent.parent / "docs" / "guides" / "older_answers.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+OLDER_ANSWERS = ROOT / "docs" / "guides" / "older_answers.md"
 HEADER = """\
 # Results
 
@@ -66,6 +70,35 @@ def older_answers(text: str, folder: Path = FOLDER) -> str:
     return marks.between(text, mark, told)
 
 
+def readme(text: str, folder: Path = FOLDER) -> str:
+    """The README with what figure 7 came to between its marks.
+
+    Args:
+      text: the README.
+      folder: of the folders of records.
+
+    Returns:
+      The new text.
+    """
+    runs = STUDIES["figure7"].runs(folder / "figure7").values()
+    rows = []
+    for method, title in METHODS.items():
+        cells = [title]
+        for length in LENGTHS:
+            of_these = [
+                run
+                for run in runs
+                if (run.config.method, run.config.length) == (method, length)
+            ]
+            solved = sum(run.num_solved for run in of_these)
+            seeds = sum(run.config.seeds for run in of_these)
+            cells.append(f"{solved} of {seeds}")
+        rows.append(cells)
+    told = table(["solved", *(f"T = {length}" for length in LENGTHS)], rows)
+    mark = marks.begin("Results", "benchmarks.reproduced")
+    return marks.between(text, mark, told)
+
+
 def _entries(folder: Path) -> list[Mapping[str, Any]]:
     """The records that a folder holds, if it is there."""
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
@@ -99,7 +132,8 @@ def main() -> None:
             study.figure(runs).savefig(FOLDER / name / f"{name}.png")
     PAGE.write_text(page())
     OLDER_ANSWERS.write_text(older_answers(OLDER_ANSWERS.read_text()))
-    print(f"Wrote {PAGE.name} and {OLDER_ANSWERS.name}")
+    README.write_text(readme(README.read_text()))
+    print("Wrote the pages")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """How the records of a measurement stand on the page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from benchmarks.benchmark import Speed
 from benchmarks.markdown import NOTHING, spread, verdict_of
 from benchmarks.records import Entry, quartiles, ratios
 from optax_ltd.experiments.studies.markdown import table
@@ -28,6 +29,34 @@ def timed(
         return told
 
     return parts
+
+
+def speed(rows: Sequence[Speed], found: Mapping[str, Sequence[Entry]]) -> str:
+    """The README's table: least and greatest median ratio over all settings.
+
+    Args:
+      rows: one for each pair of contestants.
+      found: all records, by the measurement's name.
+
+    Returns:
+      Markdown; a platform without a record of a pair has no row for it.
+    """
+    cells = []
+    for row in rows:
+        seen: dict[str, list[float]] = {}
+        for entry in filter(row.counts, found.get(row.measurement, [])):
+            times = ratios(entry, row.contestant, row.measure)
+            if times is not None:
+                seen.setdefault(where(entry), []).append(quartiles(times)["median"])
+        cells += [_speed_cells(row, at, medians) for at, medians in seen.items()]
+    heads = ["what", "beside", "time, as a multiple of that", "settings"]
+    return table(heads, cells)
+
+
+def _speed_cells(row: Speed, at: str, medians: Sequence[float]) -> list[str]:
+    low, high = f"{min(medians):.2f}", f"{max(medians):.2f}"
+    times = low if low == high else f"{low} to {high}"
+    return [f"{row.of}: {row.contestant}{at}", row.measure, times, f"{len(medians)}"]
 
 
 def target_cells(

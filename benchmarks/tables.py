@@ -1,22 +1,26 @@
-"""Writes `benchmarks/README.md`, and what the README says of the records.
+"""Writes `benchmarks/README.md`, and what other pages say of the records.
 
-No number in either is typed. What stands there is told by the folders' objects.
+No number in them is typed. What stands there is told by the folders' objects.
 
     python -m benchmarks.tables
 """
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import benchmarks
 from benchmarks import marks
-from benchmarks.benchmark import Measurement, find, measurements
+from benchmarks.benchmark import Measurement, Teller, find, measurements
 from benchmarks.records import RESULTS, Entry
+from benchmarks.sections import speed
 
-PAGE = Path(__file__).parent / "README.md"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "benchmarks" / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+MODULE = "benchmarks.tables"
 HEADER = """\
 # Benchmarks
 
@@ -53,23 +57,35 @@ def page(folder: Path = RESULTS, package: ModuleType = benchmarks) -> str:
     return "\n".join([HEADER, *sections])
 
 
-def readme(text: str, folder: Path = RESULTS, package: ModuleType = benchmarks) -> str:
-    """The README with what the records say between its marks.
+def told(text: str, folder: Path = RESULTS, package: ModuleType = benchmarks) -> str:
+    """Another page with what the records say between those marks that it has.
 
     Args:
-      text: the README.
+      text: the page.
       folder: of the records.
       package: whose folders are the benchmarks.
 
     Returns:
       The new text.
     """
-    found = _records(folder, package)
-    for benchmark in find(package):
-        for heading, tell in benchmark.readme.items():
-            mark = marks.begin(heading, "benchmarks.tables")
-            text = marks.between(text, mark, tell(found))
+    there = [heading for heading in headings(package) if _mark(heading) in text]
+    found = _records(folder, package) if there else {}
+    for heading in there:
+        text = marks.between(text, _mark(heading), headings(package)[heading](found))
     return text
+
+
+def headings(package: ModuleType = benchmarks) -> dict[str, Teller]:
+    """What the records say in other pages, by the heading of its marks."""
+    folders = find(package)
+    rows = [row for benchmark in folders for row in benchmark.speed]
+    of_folders = [benchmark.told.items() for benchmark in folders]
+    every = dict(told for of_one in of_folders for told in of_one)
+    return {**every, "Speed": partial(speed, rows)}
+
+
+def _mark(heading: str) -> str:
+    return marks.begin(heading, MODULE)
 
 
 def _records(folder: Path, package: ModuleType) -> dict[str, list[Entry]]:
@@ -90,5 +106,8 @@ def _section(name: str, measurement: Measurement, entries: Sequence[Entry]) -> s
 
 if __name__ == "__main__":
     PAGE.write_text(page())
-    README.write_text(readme(README.read_text()))
-    print(f"Wrote both pages from {len(list(RESULTS.glob('*.json')))} records")
+    for path in PAGES:
+        text = path.read_text()
+        if (new := told(text)) != text:
+            path.write_text(new)
+    print(f"Wrote the pages from {len(list(RESULTS.glob('*.json')))} records")

@@ -1,7 +1,8 @@
 """What Ω adds to a training step of a recurrent layer: time, memory, and by length."""
 
-from benchmarks.benchmark import Benchmark, Measurement
-from benchmarks.recurrent import readme, tables
+from benchmarks.benchmark import Benchmark, Measurement, Speed
+from benchmarks.recurrent import guide, tables
+from benchmarks.recurrent.settings import NAIVE, NNX, OFF, ON
 from benchmarks.sections import one_table, timed
 
 BENCHMARK = Benchmark(
@@ -14,5 +15,9 @@ BENCHMARK = Benchmark(
             f"{__name__}.memory", one_table(tables.memory), tables.in_order
         ),
     },
-    readme={"What Ω costs": readme.what_omega_costs},
+    told={"What Ω costs": guide.what_omega_costs},
+    speed=[
+        Speed("recurrent_cost", name, NNX, "a training step")
+        for name in (OFF, ON, NAIVE)
+    ],
 )

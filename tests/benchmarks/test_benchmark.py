@@ -21,7 +21,7 @@ from benchmarks.benchmark import Benchmark, Measurement
 PROGRAM = f"{__name__}.program"
 BENCHMARK = Benchmark(
     {"new": Measurement(PROGRAM, lambda entries: [f"{len(entries)} seen"])},
-    readme={"What is new": lambda found: f"{len(found['new'])} found"},
+    told={"What is new": lambda found: f"{len(found['new'])} found"},
 )
 """
 
@@ -49,7 +49,7 @@ def test_a_new_folder_is_on_the_pages(package: ModuleType, tmp_path: Path):
         "\n## New\n\nIt measures.\n\n1 seen\n"
     )
     begin = marks.begin("What is new", "benchmarks.tables")
-    text = tables.readme(f"a\n{begin}old\n{marks.END}b\n", results, package)
+    text = tables.told(f"a\n{begin}old\n{marks.END}b\n", results, package)
     assert text == f"a\n{begin}\n1 found\n\n{marks.END}b\n"
 
 

@@ -47,3 +47,13 @@ def test_the_page_of_the_older_answers_says_what_the_records_say():
 def test_the_page_of_the_older_answers_waits_for_records(tmp_path: Path):
     text = reproduced.OLDER_ANSWERS.read_text()
     assert "\nNothing yet.\n" in reproduced.older_answers(text, tmp_path)
+
+
+def test_the_readme_says_what_the_records_say():
+    text = reproduced.README.read_text()
+    assert text == reproduced.readme(text), "run `python -m benchmarks.reproduced`"
+
+
+def test_the_readme_waits_for_records(tmp_path: Path):
+    told = reproduced.readme(reproduced.README.read_text(), tmp_path)
+    assert "| SGD + clip + Ω | 0 of 0 |" in told

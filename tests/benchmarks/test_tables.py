@@ -6,7 +6,8 @@ import json
 import pytest
 
 from benchmarks import markdown, marks, sections, tables
-from benchmarks.recurrent import readme
+from benchmarks.benchmark import Speed
+from benchmarks.recurrent import guide
 from benchmarks.recurrent import tables as recurrent_tables
 from benchmarks.recurrent.settings import (
     CUDNN,
@@ -49,9 +50,27 @@ def test_the_page_is_what_the_records_give():
     assert tables.PAGE.read_text() == tables.page(), "run `python -m benchmarks.tables`"
 
 
-def test_the_readme_is_what_the_records_give():
-    text = tables.README.read_text()
-    assert text == tables.readme(text), "run `python -m benchmarks.tables`"
+def test_other_pages_are_what_the_records_give():
+    texts = [path.read_text() for path in tables.PAGES]
+    assert texts == [tables.told(t) for t in texts], "run `python -m benchmarks.tables`"
+
+
+def test_what_is_told_elsewhere_stands_in_one_page():
+    text = "".join(path.read_text() for path in tables.PAGES)
+    for heading in tables.headings():
+        assert text.count(marks.begin(heading, tables.MODULE)) == 1, heading
+
+
+def test_speed_is_the_least_and_the_greatest_median_on_a_platform():
+    row = Speed("cost", ON, NNX, "a step", lambda entry: entry["case"]["time"] > 5)
+    more = _entry(time=300)
+    more["contestants"][ON]["all_seconds"] = [1.0, 2.0, 9.0]
+    more["contestants"][NNX]["all_seconds"] = [1.0, 1.0, 1.0]
+    entries = [_entry(), more, _entry("gpu"), _entry(time=4), _entry("cpu", NNX)]
+    assert sections.speed([row], {"cost": entries}).splitlines()[2:] == [
+        f"| a step: {ON} | {NNX} | 1.40 to 2.00 | 2 |",
+        f"| a step: {ON}, on gpu | {NNX} | 1.40 | 1 |",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +117,7 @@ def test_a_limit_inside_the_spread_is_called_so():
 def test_a_record_without_a_contestant_leaves_its_cells_empty():
     table = recurrent_tables.targets([_entry("cpu", QUARTER)])
     assert _cells(table, f"`{QUARTER}` / `{NNX}`")[2:5] == ["–", "≤ 1.15", "–"]
-    (row,) = readme.costs_and_memory([_entry("cpu", QUARTER)], []).splitlines()[2:]
+    (row,) = guide.costs_and_memory([_entry("cpu", QUARTER)], []).splitlines()[2:]
     assert row.endswith("| 1.50 | 1.40 | – | – |")
 
 
@@ -176,7 +195,7 @@ def test_the_page_of_no_gpu_says_so(tmp_path):
         entry = json.loads(record.read_text())
         entry["environment"]["platform"] = platform
         (tmp_path / "one.json").write_text(json.dumps(entry))
-        for shown in (tables.page(tmp_path), tables.readme(text, tmp_path)):
+        for shown in (tables.page(tmp_path), tables.told(text, tmp_path)):
             assert (sections.NO_GPU in shown) is expected
-    assert tables.readme(text, tmp_path).startswith("before\n")
-    assert tables.readme(text, tmp_path).endswith("after\n")
+    assert tables.told(text, tmp_path).startswith("before\n")
+    assert tables.told(text, tmp_path).endswith("after\n")

@@ -1,4 +1,4 @@
-"""What the README says of the cost of Ω."""
+"""What the guide says of the cost of Ω."""
 
 from collections.abc import Mapping, Sequence
 
