@@ -112,7 +112,7 @@ def test_runs_are_set_up_once_and_share_their_tasks(
                     configs,
                     tmp_path / "runs",
                     QUIET,
-                    lengths=dict.fromkeys(configs, [7]),
+                    lengths=dict.fromkeys(configs, (7,)),
                 )
             )
         )
