@@ -54,7 +54,7 @@ def told(runs: Iterable[Run]) -> str:
     if seconds:
         made = _span([f"{run.update:,}" for run in sorted(runs, key=_updates)])
         told = _span([_duration(limit) for limit in sorted(seconds)])
-        return f"{told} a run, in which they made {made} updates"
+        return f"{told} a run, and on to its next test: {made} updates"
     given = sorted({run.config.updates for run in runs})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
 
