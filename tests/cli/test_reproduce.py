@@ -113,7 +113,7 @@ def test_reproduce_says_how_to_go_on_when_the_time_is_out(
     # A third run would have ended after 75 seconds.
     assert len(list(tmp_path.glob("*.json"))) == 2
     told = words_of(made)
-    assert "Budget: 4 seconds a run, in which they made 500 updates." in told
+    assert "Budget: 4 seconds a run, and on to its next test: 500 updates." in told
     assert "The time is out with 2 of 14 runs made. Go on with the others:" in told
     assert f"optax-ltd {' '.join(map(str, command))}" in told
     invoke(*command)

@@ -106,7 +106,7 @@ def test_a_budget_of_time_is_told_in_sensible_units(seconds: list[float], told: 
     runs = list(runs_of("clip-variants").values())[:2]
     for run, limit in zip(runs, seconds, strict=True):
         run.time_limit = limit
-    assert budget.told(runs) == f"{told} in which they made 400 updates"
+    assert budget.told(runs) == f"{told} and on to its next test: 400 updates"
 
 
 def test_the_pathological_tasks_that_were_not_solved_are_named():
@@ -172,8 +172,8 @@ def test_a_budget_of_time_is_told_in_minutes_beside_what_was_made():
     first = next(iter(runs.values()))
     first.time_limit = 90.0
     first.evaluations[-1] = first.evaluations[-1]._replace(update=1300)
-    told = "Budget: 1.5 to 10 minutes a run, in which they made 400 to 1,300 updates. "
-    assert told in CLIP_VARIANTS.describe(runs)
+    told = "1.5 to 10 minutes a run, and on to its next test: 400 to 1,300 updates"
+    assert f"Budget: {told}. " in CLIP_VARIANTS.describe(runs)
 
 
 def test_figure_7_has_a_panel_for_each_initialisation_and_a_cell_for_each_run():

@@ -22,7 +22,7 @@ from optax_ltd.experiments.parts.users import users
 
 Length: TypeAlias = int | tuple[int, int]
 
-_LARGEST = 2**30  # sums of two of them are still an int32
+LARGEST = 2**30  # sums of two of them are still an int32
 
 
 def _field(group: str, default: Any, help: str, **metadata: Any) -> Any:
@@ -51,8 +51,8 @@ _NOT_NEGATIVE = _range("a finite number >= 0", lambda x: 0 <= x < math.inf)
 _POSITIVE = _range("a finite number > 0", lambda x: 0 < x < math.inf)
 _SHARE = _range("a number > 0 and <= 1", lambda x: 0 < x <= 1)
 _BELOW_ONE = _range("a number >= 0 and < 1", lambda x: 0 <= x < 1)
-_COUNT = _range(f"an int from 1 to {_LARGEST}", lambda x: 1 <= x <= _LARGEST)
-_SEED = _range(f"an int from 0 to {_LARGEST}", lambda x: 0 <= x <= _LARGEST)
+_COUNT = _range(f"an int from 1 to {LARGEST}", lambda x: 1 <= x <= LARGEST)
+_SEED = _range(f"an int from 0 to {LARGEST}", lambda x: 0 <= x <= LARGEST)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

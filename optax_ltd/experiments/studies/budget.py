@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from optax_ltd.experiments.input_error import refusal
+from optax_ltd.experiments.parts.config import LARGEST
 from optax_ltd.experiments.training.run import Run
-
-_NO_LIMIT = 2**30  # as many as a config may have
 
 
 class Budget(NamedTuple):
@@ -40,7 +39,7 @@ def parse_budget(text: str) -> Budget:
         told = "updates of each run, such as 20000, or minutes for all, such as 30min"
         raise refusal("budget", told, repr(text))
     number = int(found[1])
-    return Budget(_NO_LIMIT, 60 * number) if found[2] else Budget(number)
+    return Budget(LARGEST, 60 * number) if found[2] else Budget(number)
 
 
 def told(runs: Iterable[Run]) -> str:
@@ -54,7 +53,7 @@ def told(runs: Iterable[Run]) -> str:
     if seconds:
         made = _span([f"{run.update:,}" for run in sorted(runs, key=_updates)])
         told = _span([_duration(limit) for limit in sorted(seconds)])
-        return f"{told} a run, in which they made {made} updates"
+        return f"{told} a run, and on to its next test: {made} updates"
     given = sorted({run.config.updates for run in runs})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
 

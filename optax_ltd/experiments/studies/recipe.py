@@ -129,8 +129,8 @@ RECIPE = Study(
         "1, Ω of weight 2 on the recurrent weights in the form of the authors' code. "
         "Each other row of the search changes it in one respect (momentum with a rate "
         "to match), at T = 100 on seeds 100 to 102; clips by value were added when the "
-        "recipe had been chosen. The recipe is confirmed at T = 100 "
-        "and 200 on seeds 0 to 4. All tests are at T itself. The run at T = 100 is "
+        "recipe had been chosen. The runs 100 and 200 repeat the recipe "
+        "at these T on seeds 0 to 4. All tests are at T itself. The run at T = 100 is "
         "that of temporal order among the tasks above, tested more often."
     ),
 )

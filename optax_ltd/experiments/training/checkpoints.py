@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from optax_ltd.experiments.input_error import InputError, refusal
-from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.config import LARGEST, Config
 from optax_ltd.experiments.training.json_files import read_json, write_json
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
@@ -217,9 +217,14 @@ def check_same(path: Path, found: Config, wanted: Config) -> None:
     field = next(name for name in here if there[name] != here[name])
     raise InputError(
         f"{str(path)!r} must be of this config; got the run of another config, with "
-        f"{field} {there[field]} in place of {here[field]}. Give another folder by "
-        "--output."
+        f"{field} {_shown(there[field])} in place of {_shown(here[field])}. Give "
+        "another folder by --output."
     )
+
+
+def _shown(value: Any) -> str:
+    """A field's value; as many updates as there may be are those of a time."""
+    return "unlimited" if value == LARGEST else f"{value}"
 
 
 def _states(runner: Runner) -> dict[str, Member]:
