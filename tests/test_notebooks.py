@@ -39,7 +39,7 @@ def _value(cell: Any) -> str:
 
 
 def test_there_are_notebooks():
-    assert [path.name[0] for path in NOTEBOOKS] == list("12356")
+    assert [path.name[0] for path in NOTEBOOKS] == list("123456")
 
 
 @each_notebook
