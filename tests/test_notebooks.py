@@ -39,7 +39,7 @@ def _value(cell: Any) -> str:
 
 
 def test_there_are_notebooks():
-    assert [path.name[0] for path in NOTEBOOKS] == list("123456")
+    assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
 
 
 @each_notebook
