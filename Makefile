@@ -32,7 +32,7 @@ demo: $(VENV)/.experiments ## train on a task that plain SGD cannot solve; table
 test: $(VENV)/.test ## the fast tests, with the README and every docstring's example
 	@$(PYTEST) -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-slow: $(VENV)/.test ## the tests that take minutes, with the guides
+test-slow: $(VENV)/.test ## the tests that take minutes, with the guides and notebooks
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m slow $(ARGS)
 
 lint: $(VENV)/.test ## formatting, lint and types
