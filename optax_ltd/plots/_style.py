@@ -106,12 +106,16 @@ def tick_integers(axis: Axis) -> None:
 def label_lines(axes: Axes, at: int) -> None:
     """Writes each line's name at the edge, as high as its first (0) or last (-1) point.
 
-    Lines end at the edge or before it; the name has the colour of the line.
+    A point that is not finite is none; a line without any is named half way up. Lines
+    end at the edge or before it; the name has the colour of the line.
     """
     lines = [line for line in axes.lines if not str(line.get_label()).startswith("_")]
     to_axes = axes.transData + axes.transAxes.inverted()
-    ends = [np.asarray(line.get_xydata())[at] for line in lines]
-    heights = _spread([to_axes.transform(end)[1] for end in ends])
+    points = [np.asarray(line.get_xydata()) for line in lines]
+    drawn = [xy[np.isfinite(xy).all(1)] for xy in points]
+    heights = _spread(
+        [to_axes.transform(xy[at])[1] if len(xy) else 0.5 for xy in drawn]
+    )
     for line, y in zip(lines, heights, strict=True):
         axes.text(
             1.012 if at else -0.012,

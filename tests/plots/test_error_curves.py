@@ -52,3 +52,12 @@ def test_it_can_be_written_without_a_display(tmp_path):
     figure = curves(Ω=ERRORS)
     figure.savefig(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_that_end_in_nan_are_named_where_they_were_last_seen():
+    lost = np.array([[0.75], [0.5], [np.nan]])
+    figure = curves(sgd=lost, none=np.full((3, 1), np.nan), clip=ERRORS)
+    assert texts(figure)[2:] == ["sgd", "none", "clip"]
+    heights = [text.get_position()[1] for text in figure.axes[0].texts[2:]]
+    assert np.isfinite(heights).all()
+    assert heights[0] > heights[2]

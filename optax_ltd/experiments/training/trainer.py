@@ -115,9 +115,7 @@ class Trainer:
         )
         return after, loss
 
-    def _averaged(
-        self, averaged: nnx.State | tuple[()], params: nnx.State, update: jax.Array
-    ) -> nnx.State | tuple[()]:
+    def _averaged(self, averaged: Any, params: Any, update: jax.Array) -> Any:
         """Running averages after an update, at first plain means of all so far."""
         if not self._setup.config.averaging:
             return averaged
