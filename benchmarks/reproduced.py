@@ -71,7 +71,7 @@ def older_answers(text: str, folder: Path = FOLDER) -> str:
 
 
 def readme(text: str, folder: Path = FOLDER) -> str:
-    """The README with what figure 7 came to between its marks.
+    """The README with what figure 7 and the record came to between its marks.
 
     Args:
       text: the README.
@@ -96,6 +96,11 @@ def readme(text: str, folder: Path = FOLDER) -> str:
         rows.append(cells)
     told = table(["solved", *(f"T = {length}" for length in LENGTHS)], rows)
     mark = marks.begin("Results", "benchmarks.reproduced")
+    text = marks.between(text, mark, told)
+    record = STUDIES["record"]
+    runs = record.runs(folder / "record")
+    told = record.finding(runs) if runs else "Nothing yet."
+    mark = marks.begin("The record", "benchmarks.reproduced")
     return marks.between(text, mark, told)
 
 

@@ -23,7 +23,7 @@ def _blocks(language: str) -> list[str]:
 LINES = [
     line
     for block in _blocks("")
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("optax-ltd ")
 ]
 
