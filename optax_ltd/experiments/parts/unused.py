@@ -8,7 +8,6 @@ from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.methods import parts
 from optax_ltd.experiments.parts.users import users
 
-
 # What grows with the sequences, and the field whose factor it is.
 _GROWN = {"grow_rate": "learning_rate", "grow_flow": "flow_weight"}
 
