@@ -280,11 +280,7 @@ def test_an_error_of_training_is_not_one_of_usage(
                 "--grow-rate",
                 ".5",
             ],
-            "--grow-rate must be left out without sgd, momentum, nesterov,",
-        ),
-        (
-            ["--method", "none", "--grow-from", "20", "--grow-flow", "2"],
-            "--grow-flow must be left out without flow; got method none",
+            "--grow-rate must be left out where there is no learning rate",
         ),
         (["--grow-from", "5"], "--grow-from must be a length of the task; got 5"),
         (

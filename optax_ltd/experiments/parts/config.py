@@ -85,9 +85,6 @@ class Config:
     grow_rate: float = _task(
         1.0, "Factor of the learning rate whenever they grow.", **_SHARE
     )
-    grow_flow: float = _task(
-        1.0, "Factor of the weight of Ω whenever they grow.", **_POSITIVE
-    )
     criterion: str | None = _task(
         None,
         f"In {listed(tasks_with('criterion'), 'and')}: the error that may be at most "

@@ -14,10 +14,10 @@ def stages(config: Config) -> list[Config]:
       config: of the run.
 
     Returns:
-      Configs that differ in lengths, learning rates and weights of Ω: the longest
-      sequences are ``grow_from`` steps long, then ``grow_factor`` times as long as
-      before, and at last as long as the run asks for. Each stage but the last is tested
-      at its own longest length. Without ``grow_from`` it is the config alone.
+      Configs that differ in lengths and learning rates: the longest sequences are
+      ``grow_from`` steps long, then ``grow_factor`` times as long as before, and at
+      last as long as the run asks for. Each stage but the last is tested at its own
+      longest length. Without ``grow_from`` it is the config alone.
     """
     shortest, longest = config.lengths
     made: list[Config] = []
@@ -30,12 +30,12 @@ def stages(config: Config) -> list[Config]:
                     length=(shortest, length) if is_range else length,
                     test_length=length,
                     grow_from=None,
-                    **_grown(config, len(made)),
+                    learning_rate=_rate(config, len(made)),
                 )
             )
             grown = min(length * config.grow_factor, longest)
             length = max(length + 1, round(grown))
-    last = dataclasses.replace(config, **_grown(config, len(made)))
+    last = dataclasses.replace(config, learning_rate=_rate(config, len(made)))
     return [*made, last]
 
 
@@ -62,9 +62,5 @@ def check_growth(config: Config) -> None:
         raise refusal("grow_from", "a length of the task", f"{first}") from error
 
 
-def _grown(config: Config, stage: int) -> dict[str, float]:
-    """What a stage has beside its lengths, by field."""
-    return {
-        "learning_rate": config.learning_rate * config.grow_rate**stage,
-        "flow_weight": config.flow_weight * config.grow_flow**stage,
-    }
+def _rate(config: Config, stage: int) -> float:
+    return config.learning_rate * config.grow_rate**stage

@@ -8,9 +8,6 @@ from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.methods import parts
 from optax_ltd.experiments.parts.users import users
 
-# What grows with the sequences, and the field whose factor it is.
-_GROWN = {"grow_rate": "learning_rate", "grow_flow": "flow_weight"}
-
 
 def refuse_unused(config: Config, given: Iterable[str]) -> None:
     """Refuses what the user asked for and would not get.
@@ -23,12 +20,15 @@ def refuse_unused(config: Config, given: Iterable[str]) -> None:
       InputError: if its method, optimiser and cell make no use of one of them, or it
         does not grow.
     """
-    growing = {"grow_factor", "grow_below", *_GROWN}.intersection(given)
+    growing = {"grow_factor", "grow_below", "grow_rate"}.intersection(given)
     if growing and config.grow_from is None:
         raise refusal(min(growing), "left out without grow_from", "no grow_from")
+    if "grow_rate" in growing and config.optimizer not in users("learning_rate"):
+        told = "left out where there is no learning rate"
+        raise refusal("grow_rate", told, f"optimizer {config.optimizer}")
     words = {*parts(config), config.optimizer, config.cell}
     for field in given:
-        using = users(_GROWN.get(field, field))
+        using = users(field)
         if using and not words.intersection(using):
             raise refusal(
                 field,

@@ -17,7 +17,7 @@ _SHORT_SHARE = 5  # all runs at the shorter length get this part of the budget
 # What pictures call each of these, and what it changes of the recipe.
 CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
     "no-flow": ("no Ω", {"method": "clip-value"}),
-    "weak-flow": ("Ω of a tenth of the weight", {"flow_weight": 0.05}),
+    "weak-flow": ("Ω of a tenth of the weight", {"flow_weight": 0.1}),
     "held-slopes": ("Ω with held slopes", {"flow_slopes": "held"}),
     "flossing": ("flossing, no Ω", {"method": "clip-value+flossing"}),
     "no-clip": ("no clip", {"method": "flow"}),
@@ -35,11 +35,10 @@ def _recipe(length: int, updates: int, **changes: Any) -> Config:
         "length": (10, length),
         "test_length": length,
         "grow_from": 50,
-        "grow_rate": 0.35,
-        "grow_flow": 1.5,
+        "grow_rate": 0.4,
         "method": "clip-value+flow",
         "max_value": 0.03,
-        "flow_weight": 0.5,
+        "flow_weight": 1.0,
         "flow_reduction": "sum",
         "learning_rate": 0.03,
         "averaging": 0.995,
@@ -140,11 +139,7 @@ RECORD = Study(
     protocol=(
         ("budget", "{budget}", "336,000 in a log of the authors' code, T = 50 to 199"),
         ("lengths", "growing from 50", "50 to 200 from the start"),
-        (
-            "Ω",
-            "weight .5, summed over time, growing with them",
-            "weight 2, mean over time (its code)",
-        ),
+        ("Ω", "weight 1, summed over time", "weight 2, mean over time (its code)"),
         ("clip", "by value, .03", "by norm, 1"),
         ("networks tested", "averages of weights", "the weights"),
     ),
