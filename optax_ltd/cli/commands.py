@@ -28,7 +28,7 @@ from optax_ltd.experiments.parts.unused import refuse_unused
 from optax_ltd.experiments.studies.budget import DEFAULT
 from optax_ltd.experiments.studies.published import RESULTS
 from optax_ltd.experiments.studies.published import reproduce as run_reproduce
-from optax_ltd.experiments.terminal.demo import run_demo
+from optax_ltd.experiments.terminal.demo import DEMO, run_demo
 from optax_ltd.experiments.terminal.headline import headline
 from optax_ltd.experiments.terminal.interrupt import deferred_interrupt
 from optax_ltd.experiments.terminal.results_table import (
@@ -98,7 +98,7 @@ def demo(
     writes two pictures: the errors, and the error signal along time.
     """
     with refusals(("length", "seeds", "updates")):
-        config = Config(length=length, seeds=seeds, updates=updates)
+        config = Config(length=length, seeds=seeds, updates=updates, **DEMO)
         make_setup(config)  # judges it
     _make_folder(output)
     if not run_demo(config, output, Console()):

@@ -1,8 +1,9 @@
 """The demo: three methods on one task that plain SGD cannot solve."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,6 +18,14 @@ from optax_ltd.experiments.terminal.results_table import results_table
 from optax_ltd.experiments.training.observer import train_observed
 from optax_ltd.experiments.training.runner import Runner
 
+# As in the record (`studies/record.py`), but at one length and with a clip by norm.
+DEMO: Mapping[str, Any] = {
+    "init": "orthogonal",
+    "learning_rate": 0.03,
+    "averaging": 0.995,
+    "flow_weight": 0.5,
+    "flow_reduction": "sum",
+}
 METHODS = ("none", "clip-norm", "clip-norm+flow")
 
 
