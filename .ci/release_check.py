@@ -106,11 +106,12 @@ def passing(what: str) -> Iterator[None]:
 class Environment:
     """An empty environment of one Python."""
 
-    def __init__(self, python: str, folder: Path, pip: Path | str):
-        # Without pip of its own, which takes as long as all else to put there.
-        run(python, "-m", "venv", "--without-pip", folder)
+    def __init__(self, python: str, folder: Path, tools: "Environment | None" = None):
+        # Pip takes as long to put there as all else: that of the tools serves all.
+        run(python, "-m", "venv", *(["--without-pip"] if tools else []), folder)
         self.bin = folder / "bin"
         self.python = self.bin / "python"
+        pip = (tools or self).python
         self._pip = pip, "-m", "pip", "--python", self.python, "install", "--quiet"
 
     def install(self, *packages: str) -> None:
@@ -210,7 +211,7 @@ def main(pythons: list[str]) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        tools = Environment(sys.executable, work / "tools", sys.executable)
+        tools = Environment(sys.executable, work / "tools")
         tools.install(*TOOLS)
         sdist, wheel = build(tools.python)
         compare(sdist, wheel)
@@ -222,7 +223,7 @@ def main(pythons: list[str]) -> None:
             )
             for kind, package in (("wheel", wheel), ("sdist", sdist)):
                 name = f"{version}-{kind}"
-                made = Environment(python, work / name, sys.executable)
+                made = Environment(python, work / name, tools)
                 use(made, package, f"Python {version}: the {kind}", work / f"in-{name}")
                 if package is sdist and python == pythons[0]:
                     unpack_and_test(made, sdist, work)

@@ -5,14 +5,15 @@ and a link between two of them is the same on the site as where the code is read
 """
 
 import sys
-from importlib import metadata
 from pathlib import Path
+
+import optax_ltd
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
 
 project = "optax_ltd"
-release = metadata.version(project)
+release = optax_ltd.__version__
 copyright = "the authors of optax_ltd. Apache License 2.0"
 repository = "https://github.com/optax-ltd/optax_ltd"
 

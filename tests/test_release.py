@@ -122,7 +122,7 @@ def test_an_address_of_the_repository_is_seen(text: str, ours: list[tuple[str, s
 def test_every_paper_is_in_the_citation():
     parts = [d.partition("References:\n")[2] for d in _docstrings()]
     cited = _cited("\n".join(parts))
-    cited |= _cited((ROOT / "README.md").read_text().partition("\n## Papers\n")[2])
+    cited |= _cited((ROOT / "docs" / "guides" / "papers.md").read_text())
     assert len(cited) > 15
     assert cited <= _titles()
 

@@ -21,9 +21,8 @@ class RepositoryLinks(SphinxTransform):
         for link in [element for element in elements if _is_link(element)]:
             target = link["reftarget"]
             if link.get("refdomain") == "doc":  # a page by its name, from the root
-                if (
-                    target == README
-                ):  # the front door of the repository, not of the site
+                if target == README:
+                    # That is the front door of the repository, not of the site.
                     link["reftarget"] = HOME
                 if link["reftarget"] in self.env.found_docs:
                     continue

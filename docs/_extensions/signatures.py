@@ -14,8 +14,6 @@ NUMBER = re.compile(
     r"~jax\.jaxlib\._jax\.Array \| ~numpy\.ndarray \| ~numpy\.bool \| ~numpy\.number"
     r" \| bool \| int \| float \| complex"
 )
-
-
 QUALIFIED = re.compile(r"(?<![\w.~])(?:\w+\.)+\w+")
 
 

@@ -292,13 +292,13 @@ def test_the_record_tells_how_far_its_goals_were_reached():
     study = STUDIES["record"]
     runs = runs_of("record", solved=4)
     assert study.finding(runs) == (
-        "On fresh seeds T = 200 was solved by 4 of 5 seeds within 400 updates; "
+        "T = 200 was solved by 4 of 5 seeds within 400 updates; "
         "T = 1,000 was solved by 4 of 5 seeds within 400 updates."
     )
     del runs["200"]
     unsolved = {"1000": synthetic_run(runs["1000"].config, solved=0)}
     assert study.finding(unsolved) == (
-        "On fresh seeds T = 1,000 was solved by 0 of 5 seeds."
+        "T = 1,000 was solved by 0 of 5 seeds; T = 200 not run yet."
     )
     assert "| 1000 | the recipe | 400 | 1,000 | 4 of 5" in study.table(runs)
     (axes,) = study.figure(runs).axes

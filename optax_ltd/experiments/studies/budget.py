@@ -51,15 +51,11 @@ def told(runs: Iterable[Run]) -> str:
     runs = list(runs)
     seconds = [run.time_limit for run in runs if run.time_limit < math.inf]
     if seconds:
-        made = _span([f"{run.update:,}" for run in sorted(runs, key=_updates)])
-        told = _span([_duration(limit) for limit in sorted(seconds)])
-        return f"{told} a run, and on to its next test: {made} updates"
+        made = _span([f"{update:,}" for update in sorted(run.update for run in runs)])
+        limits = _span([_duration(limit) for limit in sorted(seconds)])
+        return f"{limits} a run, and on to its next test: {made} updates"
     given = sorted({run.config.updates for run in runs})
     return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
-
-
-def _updates(run: Run) -> int:
-    return run.update
 
 
 def _duration(seconds: float) -> str:

@@ -26,6 +26,10 @@ class Checkpoints:
 
     A context: on leaving it, everything has been written.
 
+    Args:
+      folder: where.
+      read_only: whether nothing will be saved, so that the folder stays as it is.
+
     Attributes:
       folder: Where.
     """

@@ -81,9 +81,8 @@ def sweep(
         in a folder of its name, its states.
       watch: of the runs, each in its turn.
       seconds: how long all of it may take; each run gets its part of what is left.
-        When less is left than the quickest run took until now, whose programs have to
-        be compiled and tested however short its part, those not yet begun are left for
-        another time.
+        When less is left than the least that a run took beside its updates, for
+        compiling and tests, those not yet begun are left for another time.
       lengths: by the name of a run, those at which its trained networks are tested,
         beside their own.
 
@@ -99,12 +98,12 @@ def sweep(
     for name, run in runs.items():
         check_same(_path(folder, name), run.config, configs[name])
     missing = len(configs) - len(runs)
-    quickest = 0.0
+    overhead = 0.0
     for name, config in configs.items():
         if name not in runs:
             began = time.monotonic()
             left = deadline - began
-            if left <= quickest:
+            if left <= overhead:
                 continue
             heading = f"{name}, {len(configs) - missing + 1} of {len(configs)}"
             with watch.run(heading, title(config)) as observer:
@@ -118,8 +117,8 @@ def sweep(
             write_json(_path(folder, name), runs[name].record())
             shutil.rmtree(folder / name, ignore_errors=True)
             missing -= 1
-            took = time.monotonic() - began
-            quickest = min(quickest or took, took)
+            beside = time.monotonic() - began - runs[name].seconds
+            overhead = min(overhead or beside, beside)
         yield name, runs[name]
 
 

@@ -20,7 +20,8 @@ class Trained:
 
     Attributes:
       networks: One `flax.nnx.Module` a seed, from the first seed on: as it first solved
-        the task, or as it stood at the last test if it has not. Each maps a
+        the task, or as it stood at the last test if it has not; of averages of its
+        weights if the run has ``averaging``. Each maps a
         `optax_ltd.tasks.Batch` to outputs, float ``[batch, output_size]``, or ``[batch,
         time, output_size]`` if the task is read at every step; its ``rnn`` is the
         `optax_ltd.FlowRNN`, its ``head`` the readout.

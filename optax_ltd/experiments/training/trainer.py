@@ -115,7 +115,7 @@ class Trainer:
         )
         return after, loss
 
-    def _averaged(self, averaged: Any, params: Any, update: jax.Array) -> Any:
+    def _averaged(self, averaged: Any, params: optax.Params, update: jax.Array) -> Any:
         """Running averages after an update, at first plain means of all so far."""
         if not self._setup.config.averaging:
             return averaged
