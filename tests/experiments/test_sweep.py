@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,3 +193,22 @@ def test_a_record_of_another_config_is_refused(tmp_path: Path, monkeypatch):
         make(tmp_path)
     assert not training.trained
     assert (tmp_path / "seeds=1.json").read_text() == record
+
+
+@pytest.mark.parametrize(("beside", "made"), [(1.0, 4), (16.0, 3)])
+def test_a_run_is_left_out_when_less_is_left_than_its_compiling_takes(
+    beside: float, made: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Each run trains for the rest of its part, whatever that is."""
+
+    def make_run(config: Config, *_: object, seconds: float, **__: object) -> Run:
+        training = max(0.0, seconds - beside)
+        now[0] += beside + training
+        return Run(config, 0.01, seconds=training)
+
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(module, "make_run", make_run)
+    configs = {f"{i}": Config(**BASE, first_seed=i) for i in range(4)}
+    runs = dict(sweep(configs, tmp_path, QUIET, seconds=60.0))
+    assert len(runs) == made
