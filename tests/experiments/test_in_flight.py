@@ -81,6 +81,7 @@ def test_what_was_saved_in_time_is_there_after_a_kill(
     check_same(made(tmp_path / "run"), whole)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_tests_at_other_lengths_loses_nothing(
     tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ):
@@ -106,6 +107,7 @@ def test_a_folder_that_was_only_begun_holds_nothing(tmp_path: Path):
     assert made(tmp_path / "run").update == 6
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_set_aside_when_the_next_is_saved(
     tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
 ):

@@ -76,6 +76,7 @@ def test_the_curvature_is_of_no_more_sequences_than_there_are():
         make_objective(config, make_setup(Config(**SHARED)).task)
 
 
+@pytest.mark.slow
 def test_a_run_by_it_learns():
     config = Config(
         method="none",
