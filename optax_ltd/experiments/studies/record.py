@@ -142,6 +142,8 @@ RECORD = Study(
     protocol=(
         ("budget", "{budget}", "336,000 in a log of the authors' code, T = 50 to 199"),
         ("lengths", "growing from 50", "50 to 200 from the start"),
+        ("learning rate", ".03, times .4 whenever they grow", ".01"),
+        ("initial weights", "orthogonal", "basic tanh"),
         ("Ω", "weight 1, summed over time", "weight 2, mean over time (its code)"),
         ("clip", "by value, .03", "by norm, 1"),
         ("networks tested", "averages of weights", "the weights"),
