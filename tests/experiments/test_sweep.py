@@ -209,6 +209,6 @@ def test_a_run_is_left_out_when_less_is_left_than_its_compiling_takes(
     now = [0.0]
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(module, "make_run", make_run)
-    configs = {f"{i}": Config(**BASE, first_seed=i) for i in range(4)}
+    configs = {f"{i}": Config(length=10, first_seed=i) for i in range(4)}
     runs = dict(sweep(configs, tmp_path, QUIET, seconds=60.0))
     assert len(runs) == made
