@@ -70,6 +70,17 @@ def test_examples_under_vmap_are_a_batch():
     close(gradient(loss), gradient(batch))
 
 
+def test_gradients_of_examples_have_the_whole_weight():
+    """`ltd.clip_per_example` averages them, and with them their Ω."""
+
+    def one(w, h, x):
+        return last(ltd.unroll, alone, w, h, x, num_batch_dims=0, **ON)
+
+    each = jax.jit(jax.vmap(jax.grad(one), in_axes=(None, 0, 1)))(W, START, X)
+    batch = lambda w: last(ltd.unroll, cell, w, START, X, **ON) / B
+    close(jnp.mean(each, 0), gradient(batch))
+
+
 def test_records_of_one_example():
     def loss(record):
         return last(
