@@ -212,3 +212,19 @@ def test_a_run_is_left_out_when_less_is_left_than_its_compiling_takes(
     configs = {f"{i}": Config(length=10, first_seed=i) for i in range(4)}
     runs = dict(sweep(configs, tmp_path, QUIET, seconds=60.0))
     assert len(runs) == made
+
+
+def test_a_run_that_went_on_leaves_no_time_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Most of its seconds are those of an earlier day."""
+
+    def make_run(config: Config, *_: object, **__: object) -> Run:
+        now[0] += 30.0
+        return Run(config, 0.01, seconds=1000.0)
+
+    now = [0.0]
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(module, "make_run", make_run)
+    configs = {f"{i}": Config(length=10, first_seed=i) for i in range(4)}
+    assert len(dict(sweep(configs, tmp_path, QUIET, seconds=60.0))) == 2
