@@ -1,4 +1,4 @@
-"""Sets what docstrings write as h_t or J_{t-1} in plain text with a subscript."""
+"""Sets what plain text has as h_t, μG_S, mean_t or J_{t-1} with a subscript."""
 
 import re
 from collections.abc import Iterator
@@ -8,12 +8,13 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
-INDEXED = re.compile(r"(?<![\w.])([^\W\d_])_(?:\{([^{}]+)\}|(\w)(?!\w))")
+# A Greek factor may stand before the letter; a Latin one would make it a name.
+INDEXED = re.compile(r"(?<![a-zA-Z0-9_.])(mean|[^\W\d_])_(?:\{([^{}]+)\}|(\w)(?!\w))")
 AS_WRITTEN = nodes.literal | nodes.literal_block | nodes.math | nodes.math_block
 
 
 class Subscripts(SphinxTransform):
-    """A letter, an underscore, and an index: one sign, or several in braces."""
+    """A letter or a mean, an underscore, an index: one sign, or several in braces."""
 
     default_priority = 500
 

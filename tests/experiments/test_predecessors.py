@@ -60,7 +60,7 @@ def test_verdicts_compare_what_both_have_run():
         if name.startswith("addition") and name.endswith("lstm"):
             del runs[name]
     assert verdicts(runs).startswith(
-        "Seeds that solved their task: Nesterov, the recipe 27 of 45; LSTM, SGD 30 of "
+        "Seeds that solved their task: Nesterov, careful start 27 of 45; LSTM, SGD 30 of "
         "30. "
     )
     assert _counted([LSTM, NESTEROV], runs) == ([30, 18], 30)

@@ -222,7 +222,7 @@ def check_same(path: Path, found: Config, wanted: Config) -> None:
     raise InputError(
         f"{str(path)!r} must be of this config; got the run of another config, with "
         f"{field} {_shown(there[field])} in place of {_shown(here[field])}. Give "
-        "another folder by --output."
+        "this run another folder."
     )
 
 

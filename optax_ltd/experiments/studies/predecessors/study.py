@@ -110,7 +110,7 @@ PREDECESSORS = Study(
         "A number is wrong if it is off by more than .04, as in the papers; "
         "*by the code's criterion*, that of Pascanu et al., if the square of that is. "
         "*Symbols*: the wrong ones in a string at the end. Minutes are those of the "
-        "updates, of all seeds together. The recipe is that of Sutskever, Martens, "
+        "updates, of all seeds together. Nesterov is run as by Sutskever, Martens, "
         "Dahl and Hinton (2013): momentum .9 in the first 1,000 updates, then .995; 15 "
         "weights into each unit, of spectral radius 1.1; inputs and targets centred. "
         "The second table has their table 5, averages over seeds of the share of wrong "

@@ -16,7 +16,7 @@ LENGTHS: Mapping[str, tuple[int, ...]] = {
     "memorization_5bit": (50, 200),
     "multiplication": (80,),
 }
-# Where the recipe has published numbers at another length, it is run at that too.
+# Where Nesterov has published numbers at another length, it is run at that too.
 PUBLISHED_LENGTHS: Mapping[str, tuple[int, ...]] = {
     "addition": (80,),
     "memorization_20bit": (80,),
@@ -41,7 +41,7 @@ class Way(NamedTuple):
     share: int = 1
 
 
-def _recipe(task: str) -> Mapping[str, Any]:
+def _careful_start(task: str) -> Mapping[str, Any]:
     """Weights from the input are small where most inputs tell nothing."""
     if task in STRINGS:
         return {"input_scale": 0.1, "learning_rate": 0.01}
@@ -74,7 +74,7 @@ CLIP = Way("SGD + clip", {"method": "clip-norm", **_ORTHOGONAL})
 FLOW = Way("SGD + clip + Ω", {"method": "clip-norm+flow", **_ORTHOGONAL})
 FLOSSING = Way("SGD + clip + flossing", {"method": "clip-norm+flossing", **_ORTHOGONAL})
 NESTEROV = Way(
-    "Nesterov, the recipe",
+    "Nesterov, careful start",
     {
         "method": NONE,
         "optimizer": "nesterov",
@@ -83,7 +83,7 @@ NESTEROV = Way(
         "init": "sparse",
         "centred": True,
     },
-    _recipe,
+    _careful_start,
 )
 HESSIAN_FREE = Way(
     "Hessian-free",
@@ -127,10 +127,10 @@ def configs(updates: int) -> dict[str, Config]:
       updates: of each, at most.
     """
     by_all = _problems(LENGTHS, WAYS)
-    by_the_recipe = _problems(PUBLISHED_LENGTHS, ["nesterov"])
+    by_nesterov = _problems(PUBLISHED_LENGTHS, ["nesterov"])
     return {
         f"{task}-{length}-{name}": _config(WAYS[name], task, length, updates)
-        for task, length, name in by_all + by_the_recipe
+        for task, length, name in by_all + by_nesterov
     }
 
 
