@@ -60,8 +60,8 @@ def test_verdicts_compare_what_both_have_run():
         if name.startswith("addition") and name.endswith("lstm"):
             del runs[name]
     assert verdicts(runs).startswith(
-        "Seeds that solved their task: Nesterov, careful start 27 of 45; LSTM, SGD 30 of "
-        "30. "
+        "Seeds that solved their task: Nesterov, careful start 27 of 45; LSTM, SGD 30 "
+        "of 30. "
     )
     assert _counted([LSTM, NESTEROV], runs) == ([30, 18], 30)
     assert _counted([LSTM, CLIP], runs) == ([0, 0], 0)

@@ -124,8 +124,8 @@ RECIPE = Study(
         ("budget", "{budget}", "336,000 in a log of the authors' code, T = 50 to 199"),
     ),
     remarks=(
-        "Temporal order, 50 tanh units. The record below has a better one. This recipe: lengths from 10 steps up instead "
-        "of T alone, orthogonal initial weights, SGD with learning rate .05, clip at "
+        "Temporal order, 50 tanh units. The record below has a better recipe. This "
+        "one: lengths from 10 steps up instead of T alone, orthogonal initial weights, SGD with learning rate .05, clip at "
         "1, Ω of weight 2 on the recurrent weights in the form of the authors' code. "
         "Each other row of the search changes it in one respect (momentum with a rate "
         "to match), at T = 100 on seeds 100 to 102; clips by value were added when the "
