@@ -125,8 +125,9 @@ RECIPE = Study(
     ),
     remarks=(
         "Temporal order, 50 tanh units. The record below has a better recipe. This "
-        "one: lengths from 10 steps up instead of T alone, orthogonal initial weights, SGD with learning rate .05, clip at "
-        "1, Ω of weight 2 on the recurrent weights in the form of the authors' code. "
+        "one: lengths from 10 steps up instead of T alone, orthogonal initial weights, "
+        "SGD with learning rate .05, clip at 1, Ω of weight 2 on the recurrent weights "
+        "in the form of the authors' code. "
         "Each other row of the search changes it in one respect (momentum with a rate "
         "to match), at T = 100 on seeds 100 to 102; clips by value were added when the "
         "recipe had been chosen. The runs 100 and 200 repeat the recipe "
