@@ -10,4 +10,5 @@ BENCHMARK = Benchmark(
             f"{__name__}.readme_example", one_table(tables.side_by_side)
         )
     },
+    told={"The example": tables.printed},
 )

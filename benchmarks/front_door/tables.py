@@ -41,7 +41,7 @@ def printed(found: Mapping[str, Sequence[Entry]]) -> str:
     wrong = _wrong(without["printed"])
     return (
         f"```\n{lines}\n```\n\n"
-        f"That took {with_flow['seconds']:.0f} seconds of a CPU. With "
+        f"That took {with_flow['seconds']:.0f} seconds of CPU time. With "
         f"`flow_weight=0.0` the same network is at {wrong[here]} % after {here:,} "
         f"updates, and at {wrong[later]} % after {later:,}."
     )

@@ -10,4 +10,5 @@ BENCHMARK = Benchmark(
             f"{__name__}.flow_weight", one_table(tables.each_form)
         )
     },
+    told={"What became of each weight": tables.what_became},
 )
