@@ -91,8 +91,8 @@ def test_what_is_not_there_is_not_run(
     assert not started
     assert capsys.readouterr().out == (
         "no benchmark update; there are clip_bias, compile_time, faulty_gradients, "
-        "kill_and_resume, random_bits, recurrent_cost, recurrent_length, "
-        "recurrent_memory, update_cost\n"
+        "flow_weight, kill_and_resume, random_bits, readme_example, recurrent_cost, "
+        "recurrent_length, recurrent_memory, update_cost\n"
     )
 
 
