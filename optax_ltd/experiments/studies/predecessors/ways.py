@@ -62,6 +62,11 @@ def _large_batches(task: str) -> Mapping[str, Any]:
     return {"batch_size": 1000, "curvature_batch_size": 250}
 
 
+def _steps(task: str) -> Mapping[str, Any]:
+    """A mean over time divides the gradient of a string by its many blanks."""
+    return {"learning_rate": 0.1 if task in STRINGS else 0.03}
+
+
 _ORTHOGONAL = {"init": "orthogonal", "learning_rate": 0.05}
 _HESSIAN_FREE = {
     "method": NONE,
@@ -72,6 +77,22 @@ _HESSIAN_FREE = {
 
 CLIP = Way("SGD + clip", {"method": "clip-norm", **_ORTHOGONAL})
 FLOW = Way("SGD + clip + Ω", {"method": "clip-norm+flow", **_ORTHOGONAL})
+GROWING = Way(
+    "the same, growing lengths",
+    {
+        "method": "clip-value+flow",
+        "max_value": 0.03,
+        "flow_weight": 1.0,
+        "flow_reduction": "sum",
+        "grow_from": 10,
+        "grow_rate": 0.6,
+        "averaging": 0.995,
+        "init": "orthogonal",
+        "batch_size": 100,
+        "test_every": 250,
+    },
+    _steps,
+)
 FLOSSING = Way("SGD + clip + flossing", {"method": "clip-norm+flossing", **_ORTHOGONAL})
 NESTEROV = Way(
     "Nesterov, careful start",
@@ -112,6 +133,7 @@ LSTM = Way(
 WAYS: Mapping[str, Way] = {
     "clip": CLIP,
     "clip-flow": FLOW,
+    "growing": GROWING,
     "clip-flossing": FLOSSING,
     "nesterov": NESTEROV,
     "hessian-free": HESSIAN_FREE,
