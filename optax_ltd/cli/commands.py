@@ -262,6 +262,7 @@ def reproduce(
     command = ["reproduce", name]
     command += ["--budget", budget] if budget else []
     command += ["--output", str(output)] if output else []
+    typer.echo(RESULTS[name].outlook(given), err=True)
     with _interruptible(command), refusals():
         table = run_reproduce(name, folder, given, TerminalWatch(Console()))
     Console().print(Markdown(table))

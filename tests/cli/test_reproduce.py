@@ -77,6 +77,7 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     command = "reproduce", "clip-variants", "--budget", 2, "--output", tmp_path
     result = invoke(*command)
     assert result.exit_code == 0, result.output
+    assert words_of(result).startswith("One run of at most 2 updates. ")
     assert "Budget: 2 updates a run" in words_of(result)
     assert f"Wrote {tmp_path}/clip-variants.png" in result.output
     names = ["clip-variants.md", "clip-variants.png", "none.json"]
@@ -113,6 +114,7 @@ def test_reproduce_says_how_to_go_on_when_the_time_is_out(
     # A third run would have ended after 75 seconds.
     assert len(list(tmp_path.glob("*.json"))) == 2
     told = words_of(made)
+    assert "14 runs, in 1min and on to the next test." in told
     assert "Budget: 4 seconds a run, and on to its next test: 500 updates." in told
     assert "The time is out with 2 of 14 runs made. Go on with the others:" in told
     assert f"optax-ltd {' '.join(map(str, command))}" in told

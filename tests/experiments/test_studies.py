@@ -39,7 +39,7 @@ def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
     assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
     assert len(set(configs.values())) == len(configs)
     # All of the budget, or the share of a search or of a method with costly updates.
-    assert {config.updates for config in configs.values()} <= {400, 100, 80, 4}
+    assert {config.updates for config in configs.values()} <= {400, 200, 100, 4}
 
 
 def one_run(config: Config, *errors: list[float]) -> Run:
@@ -147,7 +147,7 @@ def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     runs = runs_of(name)
     page = STUDIES[name].describe(runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
-    shares = {"recipe": "100 or ", "predecessors": "4 or ", "record": "80 or "}
+    shares = {"recipe": "100 or ", "predecessors": "4 or ", "record": "200 or "}
     budget = f"{shares.get(name, '')}400"
     assert f"Budget: {budget} updates a run. " in page
     assert len(STUDIES[name].figure(runs).axes) >= 1

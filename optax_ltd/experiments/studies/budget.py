@@ -2,11 +2,11 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from optax_ltd.experiments.input_error import refusal
-from optax_ltd.experiments.parts.config import LARGEST
+from optax_ltd.experiments.parts.config import LARGEST, Config
 from optax_ltd.experiments.training.run import Run
 
 
@@ -42,6 +42,19 @@ def parse_budget(text: str) -> Budget:
     return Budget(LARGEST, 60 * number) if found[2] else Budget(number)
 
 
+def ahead(configs: Collection[Config], budget: Budget) -> str:
+    """What runs may cost before they are made, in a sentence.
+
+    Args:
+      configs: of all runs.
+      budget: that they were made from.
+    """
+    runs = f"{len(configs)} runs" if len(configs) > 1 else "One run"
+    if budget.seconds < math.inf:
+        return f"{runs}, in {budget.seconds / 60:.0f}min and on to the next test."
+    return f"{runs} of at most {_either(config.updates for config in configs)} updates."
+
+
 def told(runs: Iterable[Run]) -> str:
     """The budget that runs had, in words.
 
@@ -54,8 +67,11 @@ def told(runs: Iterable[Run]) -> str:
         made = _span([f"{update:,}" for update in sorted(run.update for run in runs)])
         limits = _span([_duration(limit) for limit in sorted(seconds)])
         return f"{limits} a run, and on to its next test: {made} updates"
-    given = sorted({run.config.updates for run in runs})
-    return " or ".join(f"{updates:,}" for updates in given) + " updates a run"
+    return f"{_either(run.config.updates for run in runs)} updates a run"
+
+
+def _either(updates: Iterable[int]) -> str:
+    return " or ".join(f"{number:,}" for number in sorted(set(updates)))
 
 
 def _duration(seconds: float) -> str:

@@ -33,6 +33,14 @@ class Result(Protocol):
         """
         ...
 
+    def outlook(self, budget: Budget) -> str:
+        """What it may take, for those who wait.
+
+        Args:
+          budget: that `budget` returned.
+        """
+        ...
+
     def make(self, folder: Path, budget: Budget, watch: Watch) -> Figure:
         """Makes what a folder does not hold yet, and draws all of it.
 

@@ -34,6 +34,7 @@ class Study:
       remarks: What else a reader of the table must know, in Markdown.
       reach: Lengths at which the trained networks are tested, beside their own.
       reach_of: Names of the runs whose networks are; None for all.
+      took: What all runs took with the default budget, in a sentence.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Study:
     protocol: tuple[tuple[str, str, str], ...] = ()
     reach: tuple[int, ...] = ()
     reach_of: Collection[str] | None = None
+    took: str = ""
 
     def budget(self, text: str | None) -> Budget:
         """What all runs, or each of them, may cost.
@@ -57,6 +59,15 @@ class Study:
           InputError: if it is no budget.
         """
         return budgets.parse_budget(text) if text else budgets.DEFAULT
+
+    def outlook(self, budget: Budget) -> str:
+        """What all runs may take, and what they took before, for those who wait.
+
+        Args:
+          budget: of the runs.
+        """
+        ahead = budgets.ahead(self.configs(budget.updates).values(), budget)
+        return f"{ahead} {self.took}".rstrip()
 
     def make(self, folder: Path, budget: Budget, watch: Watch) -> Figure:
         """Makes the runs that a folder does not hold yet, and draws all of them.

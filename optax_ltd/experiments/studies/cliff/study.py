@@ -41,6 +41,14 @@ class CliffStudy:
             raise refusal("budget", "left out, as cliff has no runs", repr(text))
         return Budget(UPDATES)
 
+    def outlook(self, budget: Budget) -> str:
+        """It takes seconds.
+
+        Args:
+          budget: the only one there is.
+        """
+        return f"Descents of {budget.updates:,} updates; no networks are trained."
+
     def make(self, folder: Path, budget: Budget, watch: Watch) -> Figure:
         """Computes surface and descents, writes their record and draws them.
 
