@@ -301,6 +301,11 @@ def test_the_record_tells_how_far_its_goals_were_reached():
         "T = 1,000 was solved by 0 of 5 seeds; T = 200 not run yet."
     )
     assert "| 1000 | the recipe | 400 | 1,000 | 4 of 5" in study.table(runs)
+    grown = " | ".join(["", "T", "", *(f"at {T}" for T in (50, 100, 200, 400, 800))])
+    assert f"{grown} | at 1,000 |".strip() in study.table(runs)
+    assert "first was below" not in study.table(
+        {"200-no-growth": runs["200-no-growth"]}
+    )
     (axes,) = study.figure(runs).axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
     grown = ["T = 50", "T = 100", "T = 200", "T = 400", "T = 800", "T = 1,000"]

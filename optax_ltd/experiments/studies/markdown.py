@@ -60,7 +60,16 @@ def solved_after(run: Run) -> str:
     Args:
       run: any.
     """
-    return " ".join("–" if at is None else f"{at:,}" for at in run.solved_at)
+    return updates(run.solved_at)
+
+
+def updates(reached: Iterable[int | None]) -> str:
+    """Numbers of updates, one after the other.
+
+    Args:
+      reached: by seed; None where something was not reached.
+    """
+    return " ".join("–" if at is None else f"{at:,}" for at in reached)
 
 
 def wrong_at_the_end(run: Run) -> str:

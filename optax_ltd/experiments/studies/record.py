@@ -108,6 +108,9 @@ def _table(runs: Runs) -> str:
     lengths = next((run.reach for run in runs.values() if run.reach), {})
     farther = ["T", "", *(f"wrong at {T:,}, %" for T in lengths)]
     parts = [markdown.table([*heads, "minutes"], made)]
+    grown = {name: run for name, run in runs.items() if run.config.grow_from}
+    if grown:
+        parts.append(_learned(grown, labels))
     if beyond:
         parts += [
             "The networks of the recipe, as they first solved the task or else as they "
@@ -115,6 +118,25 @@ def _table(runs: Runs) -> str:
             markdown.table(farther, beyond),
         ]
     return "\n\n".join(parts)
+
+
+def _learned(runs: Runs, labels: Mapping[str, str]) -> str:
+    """When each seed first was good at each length that its sequences grew through."""
+    lengths = sorted({length for run in runs.values() for length in run.learned_at})
+    rows = [
+        [
+            str(run.config.lengths[1]),
+            labels[name],
+            *(markdown.updates(run.learned_at.get(length, ())) for length in lengths),
+        ]
+        for name, run in runs.items()
+    ]
+    told = (
+        "Updates after which each seed first was below the error that lets sequences "
+        "grow, by the longest of them:"
+    )
+    heads = ["T", "", *(f"at {length:,}" for length in lengths)]
+    return f"{told}\n\n{markdown.table(heads, rows)}"
 
 
 def _finding(runs: Runs) -> str:
