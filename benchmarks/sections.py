@@ -102,8 +102,15 @@ def gpu_or_not(entries: Sequence[Entry]) -> list[str]:
 
 
 def sources(entries: Sequence[Entry]) -> str:
-    """The sentences that tell where records come from, each once."""
-    return "\n\n".join(dict.fromkeys(_source(entry) for entry in entries))
+    """The sentences that tell where records come from, each once.
+
+    What is told with a number of rounds is not told again without.
+    """
+    told = dict.fromkeys(_source(entry) for entry in entries)
+    kept = [
+        one for one in told if not any(other.endswith(f"; {one}") for other in told)
+    ]
+    return "\n\n".join(kept)
 
 
 def _times(entry: Entry) -> str:
