@@ -12,6 +12,8 @@ from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (200, 500, 1000, 2000, 5000, 10_000)
 _LONG, _SHORT = 1000, 200
+# From 50 steps up in even stages, for each lowers the learning rate alike.
+_FACTORS = {_SHORT: 2.0, _LONG: 20 ** (1 / 4)}
 _SHORT_SHARE = 2  # each run at the shorter length gets this part of the updates
 
 # What pictures call each of these, and what it changes of the recipe.
@@ -36,6 +38,7 @@ def _recipe(length: int, updates: int, **changes: Any) -> Config:
         "length": (10, length),
         "test_length": length,
         "grow_from": 50,
+        "grow_factor": _FACTORS[length],
         "grow_rate": 0.45,
         "method": "clip-value+flow",
         "max_value": 0.03,
