@@ -278,10 +278,8 @@ def test_the_picture_of_the_recipe_has_a_row_a_run_by_its_label():
 def test_each_row_of_the_record_changes_one_thing_of_its_recipe():
     configs = STUDIES["record"].configs(400)
     base = configs["200"]
-    assert (
-        dataclasses.replace(base, length=(10, 1000), test_length=1000, updates=400)
-        == configs["1000"]
-    )
+    longer = {"length": (10, 1000), "test_length": 1000, "grow_factor": 20**0.25}
+    assert dataclasses.replace(base, **longer, updates=400) == configs["1000"]
     assert dataclasses.replace(base, task="temporal_order_3bit") == configs["3bit"]
     for name, (_, changes) in record.CHANGES.items():
         changed = dataclasses.replace(base, **changes)
@@ -301,16 +299,15 @@ def test_the_record_tells_how_far_its_goals_were_reached():
         "T = 1,000 was solved by 0 of 5 seeds; T = 200 not run yet."
     )
     assert "| 1000 | the recipe | 400 | 1,000 | 4 of 5" in study.table(runs)
-    grown = " | ".join(["", "T", "", *(f"at {T}" for T in (50, 100, 200, 400, 800))])
-    assert f"{grown} | at 1,000 |".strip() in study.table(runs)
+    grown = [f"at {T}" for T in (50, 100, 106, 200, 224, 474)]
+    assert f"| T |  | {' | '.join(grown)} | at 1,000 |" in study.table(runs)
     assert "first was below" not in study.table(
         {"200-no-growth": runs["200-no-growth"]}
     )
     (axes,) = study.figure(runs).axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
-    grown = ["T = 50", "T = 100", "T = 200", "T = 400", "T = 800", "T = 1,000"]
-    assert labels[:6] == grown
-    assert labels[6:] == [
+    assert labels[:5] == ["T = 50", "T = 106", "T = 224", "T = 474", "T = 1,000"]
+    assert labels[5:] == [
         *(label for label, _ in record.CHANGES.values()),
         "3-bit order",
     ]

@@ -78,7 +78,7 @@ _HESSIAN_FREE = {
 CLIP = Way("SGD + clip", {"method": "clip-norm", **_ORTHOGONAL})
 FLOW = Way("SGD + clip + Ω", {"method": "clip-norm+flow", **_ORTHOGONAL})
 GROWING = Way(
-    "the same, growing lengths",
+    "SGD + clip + Ω, growing",
     {
         "method": "clip-value+flow",
         "max_value": 0.03,
