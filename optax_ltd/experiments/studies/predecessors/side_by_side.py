@@ -10,6 +10,8 @@ from optax_ltd.experiments.training.run import Run
 def side_by_side(runs: Runs) -> str:
     """Seeds that solved each task by each way, and the minutes of all seeds' updates.
 
+    A task that no way was tried on is left out.
+
     Args:
       runs: of the study, by name.
     """
@@ -18,10 +20,11 @@ def side_by_side(runs: Runs) -> str:
     rows = [
         [
             f"{title(task)}, T = {length}",
-            *(_told(made.get((task, length), {}).get(label)) for label in labels),
+            *(_told(made[task, length].get(label)) for label in labels),
         ]
         for task, lengths in LENGTHS.items()
         for length in lengths
+        if (task, length) in made
     ]
     return markdown.table(["", *labels], rows)
 
