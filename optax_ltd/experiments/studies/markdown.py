@@ -25,7 +25,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def solved(run: Run) -> str:
     """How many seeds solved the task, with the interval of their share.
 
-    Where the last test found fewer below the threshold, it also tells how many.
+    Where the last test of the whole task found fewer below the threshold, it also tells
+    how many.
 
     Args:
       run: any that was tested.
@@ -34,7 +35,7 @@ def solved(run: Run) -> str:
     lower, upper = intervals.of_share(count, seeds)
     told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
     still = int(np.sum(run.evaluations[-1].error < run.solved_below))
-    return told if still == count else f"{told}, {still} at the end"
+    return told if still == count or run.is_growing else f"{told}, {still} at the end"
 
 
 def solved_since(run: Run) -> tuple[int, int]:

@@ -126,6 +126,11 @@ class Run:
         return stage if is_last or None in passed else stage + 1
 
     @property
+    def is_growing(self) -> bool:
+        """Whether its last test was of shorter sequences than the task's."""
+        return self.evaluations[-1].stage + 1 < len(stages(self.config))
+
+    @property
     def longest(self) -> int:
         """Steps of the longest sequences that it learns from by now."""
         return stages(self.config)[self.stage].lengths[1]
