@@ -37,6 +37,13 @@ def test_each_record_is_of_a_run_that_its_study_has():
             assert dataclasses.replace(config, updates=asked.updates) == asked
 
 
+def test_what_the_record_took_is_told_before_it_begins():
+    runs = STUDIES["record"].runs(reproduced.FOLDER / "record")
+    assert runs.keys() == STUDIES["record"].configs(1).keys()
+    (told,) = re.findall(r"(\d+) minutes", STUDIES["record"].took)
+    assert round(sum(run.seconds for run in runs.values()) / 60) == int(told)
+
+
 def test_the_page_of_the_older_answers_says_what_the_records_say():
     text = reproduced.OLDER_ANSWERS.read_text()
     assert text == reproduced.older_answers(text), (
