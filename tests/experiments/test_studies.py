@@ -294,9 +294,9 @@ def test_the_record_tells_how_far_its_goals_were_reached():
     assert told.startswith(
         "T = 200 was solved by 4 of 5 seeds within 400 updates; "
         "T = 1,000 was solved by 4 of 5 seeds within 400 updates. "
-        "With one change at T = 200, of 5 seeds: no Ω 1, Ω of a tenth of the weight 4, "
+        "With one change at T = 200, of 5 seeds: no Ω 1; Ω of a tenth of the weight 4; "
     )
-    assert told.endswith(", LSTM, SGD 4, 3-bit order 4.")
+    assert told.endswith("; LSTM, SGD 4; 3-bit order 4.")
     del runs["200"]
     unsolved = {"1000": synthetic_run(runs["1000"].config, solved=0)}
     assert study.finding(unsolved) == (

@@ -161,7 +161,7 @@ def _finding(runs: Runs) -> str:
     if changed:
         seeds = next(iter(runs.values())).config.seeds
         told = f"With one change at T = {_SHORT}, of {seeds} seeds"
-        sentences.append(f"{told}: {', '.join(changed)}.")
+        sentences.append(f"{told}: {'; '.join(changed)}.")
     return " ".join(sentences)
 
 
@@ -195,5 +195,5 @@ RECORD = Study(
     ),
     reach=LENGTHS,
     reach_of=(f"{_LONG}", f"{_SHORT}"),
-    took="With the default budget their updates took 74 minutes of one of two CPU cores.",
+    took="With the default budget their updates took 74 minutes of one CPU core.",
 )
