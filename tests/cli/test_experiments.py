@@ -173,7 +173,7 @@ def test_sweep_makes_a_record_of_each_run(
     assert "`first_seed` must be" in words_of(invoke("sweep", path, "--output", folder))
     base["updates"] = 3
     path.write_text(json.dumps({"base": base, "grid": {"first_seed": [5]}}))
-    told = "of another config, with updates 4 in place of 3. Give this run another folder."
+    told = "of another config, with updates 4 in place of 3. Give this run another"
     assert told in words_of(invoke("sweep", path, "--output", folder))
 
 
