@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies.growing import GROWING
 from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (200, 500, 1000, 2000, 5000, 10_000)
@@ -40,18 +41,12 @@ def _recipe(length: int, updates: int, **changes: Any) -> Config:
         "grow_from": 50,
         "grow_factor": _FACTORS[length],
         "grow_rate": 0.45,
-        "method": "clip-value+flow",
-        "max_value": 0.03,
         "flow_weight": 4.0,
-        "flow_reduction": "sum",
         "learning_rate": 0.03,
-        "averaging": 0.995,
-        "init": "orthogonal",
-        "batch_size": 100,
         "updates": updates,
         "seeds": 5,
     }
-    return Config.from_dict({**recipe, **changes})
+    return Config.from_dict({**GROWING, **recipe, **changes})
 
 
 def _configs(updates: int) -> dict[str, Config]:
@@ -157,12 +152,12 @@ def _finding(runs: Runs) -> str:
     missing = [f"T = {T:,}" for T in (_SHORT, _LONG) if f"{T}" not in runs]
     if missing:
         told.append(f"{' and '.join(missing)} not run yet")
-    sentences = [f"{'; '.join(told)}."]
-    if changed:
-        seeds = next(iter(runs.values())).config.seeds
-        told = f"With one change at T = {_SHORT}, of {seeds} seeds"
-        sentences.append(f"{told}: {'; '.join(changed)}.")
-    return " ".join(sentences)
+    finding = f"{'; '.join(told)}."
+    if not changed:
+        return finding
+    seeds = next(iter(runs.values())).config.seeds
+    of_these = f"With one change at T = {_SHORT}, of {seeds} seeds"
+    return f"{finding} {of_these}: {'; '.join(changed)}."
 
 
 RECORD = Study(

@@ -122,8 +122,7 @@ class Run:
             return 0
         stage = self.evaluations[-1].stage
         passed = self._first_below(self.config.grow_below, stage)
-        is_last = stage + 1 >= len(stages(self.config))
-        return stage if is_last or None in passed else stage + 1
+        return stage + 1 if self.is_growing and None not in passed else stage
 
     @property
     def is_growing(self) -> bool:

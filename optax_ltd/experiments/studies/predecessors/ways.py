@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.method_table import NONE
+from optax_ltd.experiments.studies import growing
 from optax_ltd.experiments.training.run import Run
 
 # Of the two papers; 100 is where clip and Ω had not solved numbers and long strings.
@@ -80,15 +81,10 @@ FLOW = Way("SGD + clip + Ω", {"method": "clip-norm+flow", **_ORTHOGONAL})
 GROWING = Way(
     "SGD + clip + Ω, growing",
     {
-        "method": "clip-value+flow",
-        "max_value": 0.03,
+        **growing.GROWING,
         "flow_weight": 1.0,
-        "flow_reduction": "sum",
         "grow_from": 10,
         "grow_rate": 0.6,
-        "averaging": 0.995,
-        "init": "orthogonal",
-        "batch_size": 100,
         "test_every": 250,
     },
     _steps,
