@@ -37,7 +37,7 @@ def _small(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return {first: dataclasses.replace(config, **sizes)}
 
     monkeypatch.setattr(generalisation, "LENGTHS", LENGTHS)
-    reach = LENGTHS if study.reach else ()
+    reach = dict.fromkeys(study.reach, LENGTHS)
     small = dataclasses.replace(study, configs=configs, reach=reach)
     monkeypatch.setitem(RESULTS, name, small)
 

@@ -44,7 +44,7 @@ def test_recurrent_weights_are_drawn_gate_by_gate(cell: str, init: str):
     assert gates.shape == (GATES[cell], UNITS, UNITS)
     for gate in gates:
         check_recurrent(init, gate)
-    if init != "identity":
+    if init not in ("identity", "latching"):
         for one, other in itertools.pairwise(gates):
             assert (one != other).any()
 
@@ -63,8 +63,9 @@ def check_recurrent(init: str, gate: np.ndarray) -> None:
         np.testing.assert_allclose(
             np.abs(np.linalg.eigvals(gate)).max(), radius, rtol=1e-3
         )
-    elif init == "identity":
-        np.testing.assert_array_equal(gate, np.eye(UNITS))
+    elif init in ("identity", "latching"):
+        scale = {"identity": 1.0, "latching": 1.5}[init]
+        np.testing.assert_array_equal(gate, scale * np.eye(UNITS))
     else:
         assert init == "orthogonal"
         np.testing.assert_allclose(gate @ gate.T, np.eye(UNITS), atol=1e-5)
@@ -78,6 +79,7 @@ def check_recurrent(init: str, gate: np.ndarray) -> None:
         ("smart_tanh", 0.01),
         ("orthogonal", 0.1),
         ("identity", 0.001),
+        ("latching", 0.5),
         ("sparse", 0.1),
     ],
 )

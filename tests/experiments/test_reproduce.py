@@ -47,7 +47,7 @@ TINY = Study(
     finding=CLIP_VARIANTS.finding,
     table=CLIP_VARIANTS.table,
     remarks="Nothing.",
-    reach=(10, 20),
+    reach={"none": (10, 20)},
 )
 
 

@@ -61,12 +61,15 @@ class Init(NamedTuple):
 _normal = nnx.initializers.normal
 
 # The first three are those of Pascanu et al., `sparse` that of Sutskever et al., and
-# `identity`, with relu, that of Le et al.
+# `identity`, with relu, that of Le et al. In `latching` each unit holds a bit as in
+# Bengio et al. (1994): where tanh feeds itself by more than 1 it has two stable states,
+# here of .86, between which inputs of that size can still switch.
 INITS: Mapping[str, Init] = {
     "sigmoid": Init(_normal(0.01), _normal(0.01)),
     "basic_tanh": Init(_normal(0.1), _normal(0.1)),
     "smart_tanh": Init(ltd.initializers.sparse(), _normal(0.01)),
     "orthogonal": Init(nnx.initializers.orthogonal(), _normal(0.1)),
     "identity": Init(ltd.initializers.identity(), _normal(0.001)),
+    "latching": Init(ltd.initializers.identity(1.5), _normal(0.5)),
     "sparse": Init(ltd.initializers.sparse(spectral_radius=1.1, axis=0), _normal(0.1)),
 }

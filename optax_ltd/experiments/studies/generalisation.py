@@ -97,5 +97,5 @@ GENERALISATION = Study(
         "of the network as it first solved the task on its own lengths, or at the end "
         "if it did not. Clip at 1, Ω of weight 2."
     ),
-    reach=LENGTHS,
+    reach=dict.fromkeys(_configs(1), LENGTHS),
 )

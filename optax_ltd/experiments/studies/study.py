@@ -1,7 +1,7 @@
 """A published result to reproduce: which runs it takes, and what they show."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -32,8 +32,8 @@ class Study:
       protocol: How it was done here and in the publication, a row a difference: what,
         here, there. ``{budget}`` stands for the budget of the runs.
       remarks: What else a reader of the table must know, in Markdown.
-      reach: Lengths at which the trained networks are tested, beside their own.
-      reach_of: Names of the runs whose networks are; None for all.
+      reach: By the name of a run, lengths at which its trained networks are tested,
+        beside their own.
       took: What all runs took with the default budget, in a sentence.
     """
 
@@ -45,8 +45,7 @@ class Study:
     table: Callable[[Runs], str]
     remarks: str
     protocol: tuple[tuple[str, str, str], ...] = ()
-    reach: tuple[int, ...] = ()
-    reach_of: Collection[str] | None = None
+    reach: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     took: str = ""
 
     def budget(self, text: str | None) -> Budget:
@@ -82,14 +81,7 @@ class Study:
             another time it keeps those that were made.
         """
         configs = self.configs(budget.updates)
-        reaching = configs if self.reach_of is None else self.reach_of
-        made = sweep(
-            configs,
-            folder,
-            watch,
-            seconds=budget.seconds,
-            lengths=dict.fromkeys(reaching, self.reach),
-        )
+        made = sweep(configs, folder, watch, seconds=budget.seconds, lengths=self.reach)
         return self.figure(dict(made))
 
     def runs(self, folder: Path) -> dict[str, Run]:
