@@ -36,7 +36,7 @@ CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
-# Does a network hold what it remembers at lengths it has not learned? By start, and each
+# Does a network hold what it remembers at lengths it has not learned? By start, each
 # trained on until it once makes no error in 10,000.
 HELD: Mapping[str, tuple[str, dict[str, Any]]] = {
     f"faultless-{name}": (label, {**changes, "batch_size": 20, "solved_below": 1e-4})
