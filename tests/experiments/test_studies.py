@@ -298,7 +298,7 @@ def test_the_record_tells_how_far_its_goals_were_reached():
     )
     assert "; LSTM, SGD 4; 3-bit order 4. A memory that holds beyond" in told
     assert told.endswith(
-        "of 16 networks that had made no error in 10,000 at T = 200, 0 were wrong in "
+        "of 20 networks that had made no error in 10,000 at T = 200, 0 were wrong in "
         "less than 1 % at T = 1,000."
     )
     del runs["200"]

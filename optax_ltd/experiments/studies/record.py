@@ -48,6 +48,10 @@ HELD: Mapping[str, tuple[str, dict[str, Any]]] = {
             "start of latches, Ω of a tenth",
             {"init": "latching", "flow_weight": 0.4},
         ),
+        "no-flow": (
+            "start of latches, no Ω",
+            {"init": "latching", "method": "clip-value"},
+        ),
     }.items()
 }
 
