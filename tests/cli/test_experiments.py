@@ -267,7 +267,7 @@ def test_an_error_of_training_is_not_one_of_usage(
         ),
         (
             ["--grow-factor", "3"],
-            "--grow-factor must be left out without grow_from",
+            "--grow-factor must be left out where sequences do not grow",
         ),
         (
             [

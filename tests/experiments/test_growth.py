@@ -1,6 +1,8 @@
 """Runs whose sequences grow."""
 
 import dataclasses
+import string
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -61,12 +63,27 @@ def test_where_growth_begins_and_ends(fields: dict, longest: list[int]):
     [
         ({"grow_from": 9}, "from 10 to below the longest length, 70; got 9"),
         ({"grow_from": 70}, "from 10 to below the longest length, 70; got 70"),
-        ({"length": 50, "grow_from": 5}, "a length of the task; got 5"),
+        (
+            {"length": 50, "grow_from": 5},
+            "such that the task has all lengths that it leads to; got 5, which leads "
+            "to 5",
+        ),
     ],
 )
 def test_lengths_that_cannot_grow_are_refused(fields: dict, reason: str):
     with pytest.raises(InputError, match=f"`grow_from` must be {reason}"):
         make_setup(dataclasses.replace(GROWING, **fields))
+
+
+def test_a_text_too_short_for_a_later_stage_is_refused_at_once(tmp_path: Path):
+    (tmp_path / "text").write_text(string.ascii_letters * 40)
+    config = Config(
+        task="text", text=str(tmp_path / "text"), length=1000, test_length=20
+    )
+    make_setup(config)
+    growing = dataclasses.replace(config, grow_from=100)
+    with pytest.raises(InputError, match="got 100, which leads to 400"):
+        make_setup(growing)
 
 
 def test_it_grows_when_every_seed_has_once_been_good_enough():
@@ -87,29 +104,56 @@ def test_it_grows_when_every_seed_has_once_been_good_enough():
     assert run.longest == 70
     assert run.solved_at == [None, 6]
     assert run.num_solved == 1
+    del run.evaluations[3:]
+    assert run.stage == 1
+    assert run.longest == 20  # as long as nothing was learned from 36
+    assert run.learned_at == {20: [3, 1]}
+
+
+TINY = Config(
+    length=(10, 14),
+    grow_from=12,
+    grow_below=1.0,  # so that every test lets them grow
+    grow_rate=0.5,
+    method="none",
+    optimizer="nesterov",
+    momentum_schedule="hold",
+    hidden_size=3,
+    batch_size=4,
+    updates=3,
+    test_every=1,
+    test_size=30,
+    seeds=1,
+)
+
+
+def test_a_stage_whose_making_was_interrupted_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    setup = make_setup(dataclasses.replace(TINY, grow_factor=1.05))  # 12, 13, 14
+    runner, undisturbed = Runner(setup), Runner(setup)
+    runner.train(until=1)
+
+    def interrupted(_: Config):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optax_ltd.experiments.training.runner.make_setup", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.train(until=2)
+    runner.train(until=2)
+    undisturbed.train(until=2)
+    np.testing.assert_array_equal(
+        runner.run.evaluations[-1].test_loss, undisturbed.run.evaluations[-1].test_loss
+    )
 
 
 def test_a_run_goes_through_its_stages():
-    config = Config(
-        length=(10, 14),
-        grow_from=12,
-        grow_below=1.0,  # so that every test lets them grow
-        grow_rate=0.5,
-        method="none",
-        optimizer="nesterov",
-        momentum_schedule="hold",
-        hidden_size=3,
-        batch_size=4,
-        updates=3,
-        test_every=1,
-        test_size=30,
-        seeds=1,
-    )
-    runner = Runner(make_setup(config))
+    runner = Runner(make_setup(TINY))
     runner.train(until=3)
     assert [test.stage for test in runner.run.evaluations] == [0, 1, 1]
     # By hand: a trainer for each stage, which takes over what the last one made.
-    trainers = [Trainer(make_setup(stage), 4, None) for stage in stages(config)]
+    trainers = [Trainer(make_setup(stage), 4, None) for stage in stages(TINY)]
     member = trainers[0].init(0)
     for update, stage in enumerate([0, 1, 1]):
         member, _ = jax.jit(trainers[stage].update)(member, update)

@@ -1,13 +1,15 @@
 """Sequences that grow as the network learns: a run in stages."""
 
 import dataclasses
+from functools import cache
 
 from optax_ltd.experiments.input_error import InputError, refusal
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.problem import make_task
+from optax_ltd.experiments.parts.problem import make_task, make_test_task
 
 
-def stages(config: Config) -> list[Config]:
+@cache
+def stages(config: Config) -> tuple[Config, ...]:
     """A run at each of the lengths that it grows through, one after another.
 
     Args:
@@ -36,7 +38,7 @@ def stages(config: Config) -> list[Config]:
             grown = min(length * config.grow_factor, longest)
             length = max(length + 1, round(grown))
     last = dataclasses.replace(config, learning_rate=_rate(config, len(made)))
-    return [*made, last]
+    return (*made, last)
 
 
 def check_growth(config: Config) -> None:
@@ -46,8 +48,8 @@ def check_growth(config: Config) -> None:
       config: of the run; its own length has been judged.
 
     Raises:
-      InputError: if the first is not between its shortest and its longest, or not one
-        of the task.
+      InputError: if the first is not between its shortest and its longest, or the task
+        does not have all of them.
     """
     first, (shortest, longest) = config.grow_from, config.lengths
     if first is None:
@@ -56,10 +58,14 @@ def check_growth(config: Config) -> None:
     if not least <= first < longest:
         told = f"from {least} to below the longest length, {longest}"
         raise refusal("grow_from", told, f"{first}")
-    try:
-        make_task(stages(config)[0])
-    except InputError as error:
-        raise refusal("grow_from", "a length of the task", f"{first}") from error
+    for stage in stages(config)[:-1]:
+        try:
+            make_task(stage)
+            make_test_task(stage)
+        except InputError as error:
+            told = "such that the task has all lengths that it leads to"
+            came = f"{first}, which leads to {stage.lengths[1]}"
+            raise refusal("grow_from", told, came) from error
 
 
 def _rate(config: Config, stage: int) -> float:

@@ -22,7 +22,8 @@ def refuse_unused(config: Config, given: Iterable[str]) -> None:
     """
     growing = {"grow_factor", "grow_below", "grow_rate"}.intersection(given)
     if growing and config.grow_from is None:
-        raise refusal(min(growing), "left out without grow_from", "no grow_from")
+        told = "left out where sequences do not grow"
+        raise refusal(min(growing), told, "no length to grow from")
     if "grow_rate" in growing and config.optimizer not in users("learning_rate"):
         told = "left out where there is no learning rate"
         raise refusal("grow_rate", told, f"optimizer {config.optimizer}")

@@ -131,8 +131,8 @@ class Run:
 
     @property
     def longest(self) -> int:
-        """Steps of the longest sequences that it learns from by now."""
-        return stages(self.config)[self.stage].lengths[1]
+        """Steps of the longest sequences that it has learned from so far."""
+        return self._stages_so_far[-1].lengths[1]
 
     @property
     def solved_at(self) -> list[int | None]:
@@ -150,8 +150,14 @@ class Run:
         """
         return {
             stage.lengths[1]: self._first_below(self.config.grow_below, i)
-            for i, stage in enumerate(stages(self.config)[: self.stage + 1])
+            for i, stage in enumerate(self._stages_so_far)
         }
+
+    @property
+    def _stages_so_far(self) -> tuple[Config, ...]:
+        """Up to that of the last test, which may be the one that lets them grow."""
+        last = self.evaluations[-1].stage if self.evaluations else 0
+        return stages(self.config)[: last + 1]
 
     def _first_below(self, error: float, stage: int) -> list[int | None]:
         """Per seed, updates made when a test at a stage first was below an error."""

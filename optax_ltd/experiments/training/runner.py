@@ -46,7 +46,7 @@ class Runner:
         self.run = Run(config, setup.test_task.solved_below, time_limit=time_limit)
         self.has_tested = False
         self._began = time.monotonic()
-        self._mesh, self._stage = mesh, 0
+        self._mesh = mesh
         self._begin_stage()
         seeds = config.first_seed + jnp.arange(config.seeds)
         # One by one, as the random bits of some initial weights differ under vmap.
@@ -64,10 +64,9 @@ class Runner:
         Where sequences have grown since then, it is another program.
         """
         if self._stage != self.run.stage:
-            self._stage = self.run.stage
-            self._begin_stage()
             self.__dict__.pop("_train", None)
             self.__dict__.pop("_test", None)
+            self._begin_stage()
         _ = self._train, self._test
 
     def train(
@@ -181,10 +180,12 @@ class Runner:
 
     def _begin_stage(self) -> None:
         """Makes the trainer of a stage, whose network and optimiser have one form."""
-        config = stages(self.run.config)[self._stage]
+        stage = self.run.stage
+        config = stages(self.run.config)[stage]
         is_whole = config == self.run.config
         self._stage_setup = self.setup if is_whole else make_setup(config)
         self._trainer = Trainer(self._stage_setup, config.batch_size, self._mesh)
+        self._stage = stage  # last, so that what was interrupted is begun again
 
     def _compiled_test(self, task: Task) -> Any:
         in_pieces = self._mesh is None and self.run.config.seeds > _TESTED_TOGETHER

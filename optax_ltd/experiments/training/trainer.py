@@ -180,7 +180,8 @@ class Trainer:
             measures = {name: of(outputs, batch) for name, of in task.measures.items()}
             return task.loss(outputs, batch), task.is_wrong(outputs, batch), measures
 
-        # As many batches as hold all sequences; of the last, the first ones count.
+        # As many batches as hold all sequences; of the last, the first ones count. The
+        # loss is the mean of all that are drawn.
         count = -(-task.test_size // size)
         keys = jax.random.split(_key(member.test_key, update), count)
         loss, wrong, measures = jax.lax.map(score, keys)
