@@ -11,7 +11,7 @@ from optax_ltd.experiments.studies.language import LANGUAGE
 from optax_ltd.experiments.studies.pathological import PATHOLOGICAL
 from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.recipe import RECIPE
-from optax_ltd.experiments.studies.record import RECORD
+from optax_ltd.experiments.studies.record.study import RECORD
 from optax_ltd.experiments.studies.result import Result
 from optax_ltd.experiments.studies.study import Study
 from optax_ltd.experiments.training.observer import Watch

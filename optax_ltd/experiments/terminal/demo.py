@@ -18,7 +18,7 @@ from optax_ltd.experiments.terminal.results_table import results_table
 from optax_ltd.experiments.training.observer import train_observed
 from optax_ltd.experiments.training.runner import Runner
 
-# As in the record (`studies/record.py`), but for one length, a clip by norm, batches of
+# As in the record (`studies/record/`), but for one length, a clip by norm, batches of
 # 20, and an eighth of the weight of Ω.
 DEMO: Mapping[str, Any] = {
     "init": "orthogonal",

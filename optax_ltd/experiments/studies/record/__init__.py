@@ -1,0 +1,1 @@
+"""How far a plain tanh network learns, and what carries it."""
