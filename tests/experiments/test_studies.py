@@ -334,6 +334,7 @@ def test_the_record_tells_how_far_its_goals_were_reached():
     assert labels[:5] == ["T = 50", "T = 106", "T = 224", "T = 474", "T = 1,000"]
     assert labels[5:] == [
         "fresh seeds",
+        "fresh seeds, Ω with held slopes",
         *(label for label, _ in CHANGES.values()),
         "3-bit order",
         *(label for label, _ in HELD.values()),

@@ -80,6 +80,9 @@ def configs(updates: int) -> dict[str, Config]:
         f"{LONG}-fresh": _recipe(LONG, updates, **_FRESH),
         f"{SHORT}": _recipe(SHORT, short),
         f"{SHORT}-fresh": _recipe(SHORT, short, **_FRESH),
+        f"{SHORT}-held-slopes-fresh": _recipe(
+            SHORT, short, **_FRESH, **CHANGES["held-slopes"][1]
+        ),
         "3bit": _recipe(SHORT, short, task="temporal_order_3bit"),
         **{
             f"{SHORT}-{name}": _recipe(SHORT, short, **changes)
@@ -92,6 +95,7 @@ def configs(updates: int) -> dict[str, Config]:
 LABELS = {
     f"{SHORT}": "the recipe",
     f"{SHORT}-fresh": "fresh seeds",
+    f"{SHORT}-held-slopes-fresh": "fresh seeds, Ω with held slopes",
     **{f"{SHORT}-{name}": label for name, (label, _) in CHANGES.items()},
     "3bit": "3-bit order",
 }
