@@ -282,7 +282,7 @@ def test_each_row_of_the_record_changes_one_thing_of_its_recipe():
     longer = {"length": (10, 1000), "test_length": 1000, "grow_factor": 20**0.25}
     assert dataclasses.replace(base, **longer, updates=400) == configs["1000"]
     assert dataclasses.replace(base, task="temporal_order_3bit") == configs["3bit"]
-    for name, (_, changes) in (CHANGES | HELD).items():
+    for name, (_, changes) in {**CHANGES, **HELD}.items():
         changed = dataclasses.replace(base, **changes)
         assert configs[f"200-{name}"] == changed
 

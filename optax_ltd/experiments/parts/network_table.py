@@ -63,7 +63,7 @@ _normal = nnx.initializers.normal
 # The first three are those of Pascanu et al., `sparse` that of Sutskever et al., and
 # `identity`, with relu, that of Le et al. In `latching` each unit holds a bit as in
 # Bengio et al. (1994): where tanh feeds itself by more than 1 it has two stable states,
-# here of .86, between which inputs of that size can still switch.
+# here of .86, between which an input of more than .21 can still switch.
 INITS: Mapping[str, Init] = {
     "sigmoid": Init(_normal(0.01), _normal(0.01)),
     "basic_tanh": Init(_normal(0.1), _normal(0.1)),

@@ -86,7 +86,7 @@ def configs(updates: int) -> dict[str, Config]:
         "3bit": _recipe(SHORT, short, task="temporal_order_3bit"),
         **{
             f"{SHORT}-{name}": _recipe(SHORT, short, **changes)
-            for name, (_, changes) in (CHANGES | HELD).items()
+            for name, (_, changes) in {**CHANGES, **HELD}.items()
         },
     }
 
