@@ -34,16 +34,16 @@ def _solved(length: int, runs: Runs) -> str:
     """How many seeds solved the task at a length, and when the last of them had."""
     run, fresh = runs[f"{length}"], runs.get(f"{length}-fresh")
     told = f"T = {length:,} was solved by {_count(run)}"
-    return told if fresh is None else f"{told}, and of fresh seeds by {_count(fresh)}"
+    return told if fresh is None else f"{told}, and by {_count(fresh, 'fresh ones')}"
 
 
-def _count(run: Run) -> str:
-    count, seeds = run.num_solved, run.config.seeds
+def _count(run: Run, seeds: str = "seeds") -> str:
+    count, of_all = run.num_solved, f"of {run.config.seeds} {seeds}"
     if not count:
-        return f"0 of {seeds} seeds"
+        return f"0 {of_all}"
     last = max(at for at in run.solved_at if at is not None)
     still = int(np.sum(run.evaluations[-1].error < run.solved_below))
-    told = f"{count} of {seeds} seeds within {last:,} updates"
+    told = f"{count} {of_all} within {last:,} updates"
     return told if still == count else f"{told} ({still} at the last test)"
 
 
