@@ -282,7 +282,10 @@ def test_an_error_of_training_is_not_one_of_usage(
             ],
             "--grow-rate must be left out where there is no learning rate",
         ),
-        (["--grow-from", "5"], "--grow-from must be a length of the task; got 5"),
+        (
+            ["--grow-from", "5"],
+            "--grow-from must be a length of the task, as are all that follow",
+        ),
         (
             ["--forget-bias", "1"],
             "--forget-bias must be left out without lstm; got method clip-norm",

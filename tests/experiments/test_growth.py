@@ -65,8 +65,7 @@ def test_where_growth_begins_and_ends(fields: dict, longest: list[int]):
         ({"grow_from": 70}, "from 10 to below the longest length, 70; got 70"),
         (
             {"length": 50, "grow_from": 5},
-            "such that the task has all lengths that it leads to; got 5, which leads "
-            "to 5",
+            "a length of the task, as are all that follow from it; got 5",
         ),
     ],
 )
@@ -82,7 +81,7 @@ def test_a_text_too_short_for_a_later_stage_is_refused_at_once(tmp_path: Path):
     )
     make_setup(config)
     growing = dataclasses.replace(config, grow_from=100)
-    with pytest.raises(InputError, match="got 100, which leads to 400"):
+    with pytest.raises(InputError, match="got 100, whence 400"):
         make_setup(growing)
 
 

@@ -63,8 +63,9 @@ def check_growth(config: Config) -> None:
             make_task(stage)
             make_test_task(stage)
         except InputError as error:
-            told = "such that the task has all lengths that it leads to"
-            came = f"{first}, which leads to {stage.lengths[1]}"
+            told = "a length of the task, as are all that follow from it"
+            missing = stage.lengths[1]
+            came = f"{first}" if missing == first else f"{first}, whence {missing}"
             raise refusal("grow_from", told, came) from error
 
 
