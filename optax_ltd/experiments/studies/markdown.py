@@ -34,7 +34,7 @@ def solved(run: Run) -> str:
     count, seeds = run.num_solved, run.config.seeds
     lower, upper = intervals.of_share(count, seeds)
     told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
-    still = int(np.sum(run.evaluations[-1].error < run.solved_below))
+    still = run.num_solved_at_the_end
     return told if still == count or run.is_growing else f"{told}, {still} at the end"
 
 

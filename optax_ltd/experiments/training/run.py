@@ -173,6 +173,11 @@ class Run:
         return sum(update is not None for update in self.solved_at)
 
     @property
+    def num_solved_at_the_end(self) -> int:
+        """How many seeds were below the threshold in the last test, however short."""
+        return int(np.sum(self.evaluations[-1].error < self.solved_below))
+
+    @property
     def done(self) -> bool:
         """Whether every seed has solved the task, or the budget is spent."""
         is_spent = self.update >= self.config.updates

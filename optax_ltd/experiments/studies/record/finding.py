@@ -42,7 +42,7 @@ def _count(run: Run, seeds: str = "seeds") -> str:
     if not count:
         return f"0 {of_all}"
     last = max(at for at in run.solved_at if at is not None)
-    still = int(np.sum(run.evaluations[-1].error < run.solved_below))
+    still = run.num_solved_at_the_end
     told = f"{count} {of_all} within {last:,} updates"
     return told if still == count else f"{told} ({still} at the last test)"
 
