@@ -1,17 +1,20 @@
 """Runs whose sequences grow."""
 
 import dataclasses
+import io
 import string
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from rich.console import Console
 
 from optax_ltd.experiments.input_error import InputError
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.setup import make_setup
+from optax_ltd.experiments.terminal.progress import Bars
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
 from optax_ltd.experiments.training.trainer import Trainer
@@ -107,6 +110,7 @@ def test_it_grows_when_every_seed_has_once_been_good_enough():
     assert run.stage == 1
     assert run.longest == 20  # as long as nothing was learned from 36
     assert run.learned_at == {20: [3, 1]}
+    assert run.to_dict()["learned_at"] == run.learned_at
 
 
 TINY = Config(
@@ -145,6 +149,27 @@ def test_a_stage_whose_making_was_interrupted_is_made_again(
     np.testing.assert_array_equal(
         runner.run.evaluations[-1].test_loss, undisturbed.run.evaluations[-1].test_loss
     )
+
+
+def test_growth_is_told_once_and_only_when_it_is_new():
+    # 12, 13, 14; two seeds, so that every one of them has learned it.
+    config = dataclasses.replace(TINY, grow_factor=1.05, seeds=2, updates=4)
+    runner = Runner(make_setup(config))
+    runner.train(until=1)  # grows to 13 before anyone looks, as one brought back
+    console = Console(file=io.StringIO(), width=200)
+    with Bars(console, ["a", "b"]) as bars:
+        bars.show(1, runner)
+        runner.train(until=2)
+        bars.show(1, runner)
+        bars.show(1, runner)
+        runner.train(until=3)  # of the longest, from which nothing grows
+        bars.show(1, runner)
+    told = [line for line in console.file.getvalue().splitlines() if "grow" in line]
+    assert [line.rstrip() for line in told] == [
+        "After 2 updates every seed has once been wrong in less than 100 % at 13 "
+        "steps. Sequences grow to 14; at first more answers may be wrong than by "
+        "chance."
+    ]
 
 
 def test_a_run_goes_through_its_stages():

@@ -189,6 +189,7 @@ class Run:
             "config": self.config.to_dict(),
             "solved_below": self.solved_below,
             "solved_at": self.solved_at,
+            "learned_at": self.learned_at,
             "seconds": self.seconds,
             "time_limit": self.time_limit if self.time_limit < math.inf else None,
             "reach": self.reach,
