@@ -89,7 +89,7 @@ def conjugate_gradients(
     loop = lax.while_loop(
         lambda loop: ~loop.stop & (loop.iteration <= max_iterations),
         lambda loop: _iterated(loop, product, b, scales, tolerance, points),
-        _begun(b, start, max_iterations, stop=idle | (target == 0)),
+        _begun(b, start, points, stop=idle | (target == 0)),
     )
     return Solution(
         x=loop.x,
@@ -141,8 +141,7 @@ def _iterated(
     )
 
 
-def _begun(b: Vector, start: Vector, max_iterations: int, stop: jax.Array) -> _Loop:
-    points = len(kept_iterations(max_iterations))
+def _begun(b: Vector, start: Vector, points: np.ndarray, stop: jax.Array) -> _Loop:
     zeros, zero = zeros_like(b), jnp.zeros_like(dot(b, b))
     loop = _Loop(
         iteration=jnp.zeros((), jnp.int32),
@@ -150,9 +149,9 @@ def _begun(b: Vector, start: Vector, max_iterations: int, stop: jax.Array) -> _L
         residual=b,
         direction=start,
         square=zero,
-        models=jnp.zeros(max_iterations + 1, zero.dtype),
+        models=jnp.zeros(points[-1] + 1, zero.dtype),
         # Of zeros that lie on devices as the vector does.
-        kept=[jnp.broadcast_to(x, (points, *x.shape)) for x in zeros],
+        kept=[jnp.broadcast_to(x, (len(points), *x.shape)) for x in zeros],
         last=jnp.zeros((), jnp.int32),
         stop=stop,
         negative_curvature=jnp.zeros((), bool),

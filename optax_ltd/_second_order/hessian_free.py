@@ -117,9 +117,10 @@ def hessian_free(
     .. math:: (G + \lambda I + \lambda \mu G_S) \, x = -\nabla f
 
     by at most `max_cg_iterations` conjugate gradients, which begin at a share of where
-    the last ones ended and stop where there is little progress. Of iterates kept on the
-    way the best by f is chosen, then shortened until it lowers f by enough. λ grows by
-    3/2 where less than 1/4 of what q predicts comes true, and shrinks by 2/3 above 3/4.
+    the last ones ended and stop where there is little progress. From there it goes back
+    over iterates kept on the way as long as f does not rise, and shortens the one it
+    comes to until it lowers f by enough. λ grows by 3/2 where less than 1/4 of what q
+    predicts comes true, and shrinks by 2/3 above 3/4.
 
     G_S is structural damping, for recurrent nets: the Gauss-Newton matrix of the
     distance D of the hidden states from what they are, mean over examples and sum over
@@ -154,13 +155,13 @@ def hessian_free(
     and its parameters: with these in half precision, a small λ is lost in rounding.
 
     The step is finite, or zero: if the gradient, the loss or a product is not finite,
-    or no trial lowers the loss. Either is counted, and λ grows. A zero gradient is no
-    such thing; it changes nothing. λ stays from 1e-12 to 1e12, and an update that would
-    lead it out is counted. `metrics` tells, beside what it does of any gradient,
-    where ``scale`` is the factor of the line search, or 0 without a step:
-    `damping`, `reduction_ratio`, `cg_iterations` and `loss_evaluations` of the last
-    update, and `negative_curvature_count`, `refused_nonfinite`, `refused_no_decrease`
-    and `damping_held_count`.
+    the step does not fit the gradient's dtype, or no trial lowers the loss. Either is
+    counted, and λ grows. A zero gradient is no such thing; it changes nothing. λ stays
+    from 1e-12 to 1e12, and an update that would lead it out is counted. `metrics`
+    tells, beside what it does of any gradient, where ``scale`` is the factor of the
+    line search, or 0 without a step: `damping`, `reduction_ratio`, `cg_iterations` and
+    `loss_evaluations` of the last update, and `negative_curvature_count`,
+    `refused_nonfinite`, `refused_no_decrease` and `damping_held_count`.
 
     Args:
       damping: the first λ, above 0. What is good depends on the scale of the loss.
@@ -235,8 +236,7 @@ def hessian_free(
 
     def init(params: Any) -> HessianFreeState:
         space = ParameterSpace.of(params)
-        zeros = [jnp.zeros_like(x) for x in space.point]
-        solution = space.masked(zeros)
+        solution = space.masked(zeros_like(space.point))
         return HessianFreeState(init_record(), init_search(damping), solution)
 
     def update(

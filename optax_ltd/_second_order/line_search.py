@@ -16,16 +16,24 @@ _SUFFICIENT = 1e-2
 _MOST_TRIALS = 60  # What is left is then a millionth of the step.
 
 
-class Found(NamedTuple):
-    """A step, or a length along it.
+class Chosen(NamedTuple):
+    """One of the kept iterates.
 
     Attributes:
-      choice: the index of the iterate, or the factor of the step.
+      index: of the iterate.
       loss: after it; Inf for NaN.
       evaluations: how often the loss was asked.
     """
 
-    choice: jax.Array
+    index: jax.Array
+    loss: jax.Array
+    evaluations: jax.Array
+
+
+class _Trial(NamedTuple):
+    """A length along a step, the loss after it, and how often it was asked."""
+
+    factor: jax.Array
     loss: jax.Array
     evaluations: jax.Array
 
@@ -36,7 +44,7 @@ def walk_back(
     last: jax.Array,
     *,
     idle: jax.Array,
-) -> Found:
+) -> Chosen:
     """Goes back over the kept iterates while the loss does not rise.
 
     What the model gains late may be lost on the loss itself (Martens 2010, section
@@ -49,27 +57,27 @@ def walk_back(
       idle: whether to do nothing.
 
     Returns:
-      The index of the iterate that no other is tried after.
+      The iterate before which the loss is higher; others farther back are not tried.
     """
 
-    def back(state: tuple[Found, jax.Array]) -> tuple[Found, jax.Array]:
-        found, _ = state
-        index = found.choice - 1
+    def back(state: tuple[Chosen, jax.Array]) -> tuple[Chosen, jax.Array]:
+        chosen, _ = state
+        index = chosen.index - 1
         loss = infinite_if_nan(loss_after([many[index] for many in kept]))
-        better = loss <= found.loss
-        choice = jnp.where(better, index, found.choice)
-        value = jnp.where(better, loss, found.loss)
-        return Found(choice, value, found.evaluations + 1), better
+        better = loss <= chosen.loss
+        index = jnp.where(better, index, chosen.index)
+        loss = jnp.where(better, loss, chosen.loss)
+        return Chosen(index, loss, chosen.evaluations + 1), better
 
     dtype = jax.eval_shape(loss_after, [many[0] for many in kept]).dtype
     # Behind the last one, which any loss is as good as.
-    start = Found(last + 1, jnp.full((), jnp.inf, dtype), jnp.zeros((), jnp.int32))
-    found, _ = lax.while_loop(
-        lambda state: state[1] & (state[0].choice > 0),
+    start = Chosen(last + 1, jnp.full((), jnp.inf, dtype), jnp.zeros((), jnp.int32))
+    chosen, _ = lax.while_loop(
+        lambda state: state[1] & (state[0].index > 0),
         back,
         jax.tree.map(functools.partial(varying_as, kept), (start, ~idle)),
     )
-    return found._replace(choice=jnp.minimum(found.choice, last))
+    return chosen._replace(index=jnp.minimum(chosen.index, last))
 
 
 def line_search(
@@ -80,7 +88,7 @@ def line_search(
     slope: jax.Array,
     *,
     idle: jax.Array,
-) -> Found:
+) -> tuple[jax.Array, jax.Array]:
     """Shortens a step until it lowers the loss by enough.
 
     That is, f(θ + a x) <= f(θ) + 0.01 a ∇fᵀx, and below f(θ), for a = 1, 0.8, 0.8², …
@@ -95,31 +103,27 @@ def line_search(
       idle: whether to do nothing.
 
     Returns:
-      The factor a, or 0 and f(θ) where no trial lowers the loss by enough.
+      The factor a, or 0 where no trial lowers the loss by enough, and how often the
+      loss was asked.
     """
 
-    def enough(found: Found) -> jax.Array:
-        wanted = _SUFFICIENT * found.choice * jnp.minimum(slope, 0)
-        lower = found.loss < loss_before
-        return lower & (found.loss <= loss_before + wanted)
+    def enough(trial: _Trial) -> jax.Array:
+        wanted = loss_before + _SUFFICIENT * trial.factor * slope
+        return (trial.loss < loss_before) & (trial.loss <= wanted)
 
-    def shorten(found: Found) -> Found:
-        factor = _SHRINK * found.choice
+    def shorten(trial: _Trial) -> _Trial:
+        factor = _SHRINK * trial.factor
         loss = infinite_if_nan(loss_after(times(factor, step)))
-        return Found(factor, loss, found.evaluations + 1)
+        return _Trial(factor, loss, trial.evaluations + 1)
 
-    start = Found(jnp.ones_like(slope), whole, jnp.zeros((), jnp.int32))
-    found = lax.while_loop(
-        lambda found: ~idle & ~enough(found) & (found.evaluations < _MOST_TRIALS),
+    start = _Trial(jnp.ones_like(slope), whole, jnp.zeros((), jnp.int32))
+    trial = lax.while_loop(
+        lambda trial: ~idle & ~enough(trial) & (trial.evaluations < _MOST_TRIALS),
         shorten,
         jax.tree.map(functools.partial(varying_as, step), start),
     )
-    won = enough(found) & ~idle
-    return Found(
-        jnp.where(won, found.choice, 0),
-        jnp.where(won, found.loss, loss_before),
-        found.evaluations,
-    )
+    factor = jnp.where(enough(trial) & ~idle, trial.factor, 0)
+    return factor, trial.evaluations
 
 
 def infinite_if_nan(loss: jax.Array) -> jax.Array:

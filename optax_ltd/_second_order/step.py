@@ -53,13 +53,13 @@ def find_step(
       idle: whether to do nothing.
 
     Returns:
-      The best of the kept iterates, shortened until it lowers the loss.
+      The kept iterate before which the loss is higher, shortened until it lowers the
+      loss.
     """
     chosen = walk_back(loss_after, solution.kept, solution.last, idle=idle)
-    x = [many[chosen.choice] for many in solution.kept]
+    x = [many[chosen.index] for many in solution.kept]
     slope = dot(gradient, x)
     ratio = reduction_ratio(chosen.loss - before, slope + linear.half_curvature(x))
-    length = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)
-    factor = length.choice
+    factor, trials = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)
     x = choose(factor > 0, times(factor, x), zeros_like(x))
-    return Step(x, factor, ratio, chosen.evaluations + length.evaluations)
+    return Step(x, factor, ratio, chosen.evaluations + trials)

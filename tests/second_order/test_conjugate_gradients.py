@@ -62,6 +62,16 @@ def test_they_solve_the_system():
     assert found.finite & ~found.negative_curvature
 
 
+@pytest.mark.parametrize("gap", [1e-9, 0.3])
+def test_they_stop_where_the_residual_is_lost_in_rounding(gap: float):
+    """Not where a billionth is left, and without the last rounding being nothing."""
+    matrix, b = np.diag([1.0, 1 + gap]), np.array([1.0, 0.7])
+    with jax.enable_x64(True):
+        found = _solve(matrix, b, 0 * b, np.ones(2))
+    assert found.iterations == 2
+    np.testing.assert_allclose(found.x[0], b / np.diag(matrix), rtol=1e-15)
+
+
 @pytest.mark.parametrize("warm", [False, True])
 def test_iterates_kept_and_the_end(warm: bool):
     """With a preconditioner, from zero and from elsewhere."""

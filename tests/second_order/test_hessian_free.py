@@ -58,7 +58,6 @@ def test_a_step_is_the_solution_of_the_damped_system(mu: float):
 
         @jax.jit
         def update(gradient: Any) -> Any:
-            # A line search that takes what is proposed.
             state = tx.init(problem.params)
             given = {"predict": predict, "loss": problem.loss}
             return tx.update(gradient, state, problem.params, **given)
@@ -94,6 +93,48 @@ def test_a_quadratic_is_solved_in_one_step():
         np.testing.assert_allclose(state.search.reduction_ratio, 1, rtol=1e-6)
         np.testing.assert_allclose(state.search.damping, 2 / 3 * 1e-9)
         assert state.record.scale == 1
+
+
+def test_conjugate_gradients_begin_at_a_share_of_where_the_last_ones_ended():
+    """One iteration from there, along the residual."""
+    with jax.enable_x64(True):
+        curvature, b = np.array([1.0, 2.0, 5.0]), np.array([1.0, -2.0, 3.0])
+        tx = loose(
+            ltd.hessian_free(
+                0.1, max_cg_iterations=1, preconditioner_exponent=0, warm_start=0.7
+            )
+        )
+        loss = lambda z: z @ (curvature * z) / 2
+        given = {"predict": lambda w: w, "loss": loss}
+        update = jax.jit(lambda s: tx.update(-b, s, jnp.zeros(3), **given))
+        state, start = tx.init(jnp.zeros(3)), np.zeros(3)
+        for _ in range(3):
+            matrix = np.diag(curvature + state.search.damping)
+            residual = b - matrix @ start
+            length = residual @ residual / (residual @ matrix @ residual)
+            _, state = update(state)
+            np.testing.assert_allclose(state.solution, start + length * residual)
+            start = 0.7 * state.solution
+
+
+def test_the_ratio_is_that_of_what_was_proposed_and_of_the_undamped_model():
+    """The step .8 of x - x²/2 takes (.3 - x)² from .09 to .25; .8³ of it is enough."""
+    with jax.enable_x64(True):
+        tx = loose(ltd.hessian_free(0.25, preconditioner_exponent=0))
+        w = jnp.zeros(())
+        step, state = jax.jit(
+            lambda g: tx.update(
+                g,
+                tx.init(w),
+                w,
+                predict=lambda w: w[None],
+                loss=lambda z: jnp.sum((z - 1) ** 2) / 2,
+                value_fn=lambda w: (0.3 - w) ** 2,
+            )
+        )(-jnp.ones(()))
+        np.testing.assert_allclose(step, 0.8 * 0.8**2, rtol=1e-6)
+        predicted = -0.8 + 0.8**2 / 2
+        np.testing.assert_allclose(state.search.reduction_ratio, 0.16 / predicted)
 
 
 def test_the_loss_of_a_curved_valley_falls_at_each_step():
@@ -221,6 +262,11 @@ def test_very_large_and_very_small_gradients():
     np.testing.assert_allclose(
         2.0**90 * flat(tiny.solution), flat(_update(gradient)[1].solution), rtol=1e-3
     )
+    # The last solution was for a gradient of another size.
+    warm = _update(gradient)[1]
+    cold = warm._replace(solution=jax.tree.map(jnp.zeros_like, warm.solution))
+    of_tiny = lambda state: _update(linear(2.0**-90), state)[1].solution
+    assert same(of_tiny(warm), of_tiny(cold))
     step, huge = _update(linear(2.0**80))
     assert np.isfinite(flat(step)).all()
     assert huge.search.refused_nonfinite == 0
