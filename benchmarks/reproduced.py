@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import marks
-from optax_ltd.experiments.studies.figure7 import LENGTHS, METHODS
-from optax_ltd.experiments.studies.markdown import table
+from optax_ltd.experiments.studies.figure7 import FIGURE7, summary
 from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
@@ -32,8 +31,8 @@ HEADER = """\
 <!-- Written by `python -m benchmarks.reproduced` from the records beside it. -->
 
 How far back networks learn, and by which method. `optax-ltd reproduce NAME` makes each
-of these results, and a budget of updates stands beside every number; published budgets
-were up to 500 times as large. The records hold every test of every run.
+of these results, and a budget of updates stands beside every number. The records hold
+every test of every run.
 """
 
 
@@ -80,21 +79,7 @@ def readme(text: str, folder: Path = FOLDER) -> str:
     Returns:
       The new text.
     """
-    runs = STUDIES["figure7"].runs(folder / "figure7").values()
-    rows = []
-    for method, title in METHODS.items():
-        cells = [title]
-        for length in LENGTHS:
-            of_these = [
-                run
-                for run in runs
-                if (run.config.method, run.config.length) == (method, length)
-            ]
-            solved = sum(run.num_solved for run in of_these)
-            seeds = sum(run.config.seeds for run in of_these)
-            cells.append(f"{solved} of {seeds}")
-        rows.append(cells)
-    told = table(["solved", *(f"T = {length}" for length in LENGTHS)], rows)
+    told = summary(FIGURE7.runs(folder / "figure7"))
     mark = marks.begin("Results", "benchmarks.reproduced")
     text = marks.between(text, mark, told)
     record = STUDIES["record"]

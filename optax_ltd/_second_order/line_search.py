@@ -20,12 +20,12 @@ class Chosen(NamedTuple):
     """One of the kept iterates.
 
     Attributes:
-      index: of the iterate.
+      slot: its index.
       loss: after it; Inf for NaN.
       evaluations: how often the loss was asked.
     """
 
-    index: jax.Array
+    slot: jax.Array
     loss: jax.Array
     evaluations: jax.Array
 
@@ -62,22 +62,22 @@ def walk_back(
 
     def back(state: tuple[Chosen, jax.Array]) -> tuple[Chosen, jax.Array]:
         chosen, _ = state
-        index = chosen.index - 1
-        loss = infinite_if_nan(loss_after([many[index] for many in kept]))
+        slot = chosen.slot - 1
+        loss = infinite_if_nan(loss_after([many[slot] for many in kept]))
         better = loss <= chosen.loss
-        index = jnp.where(better, index, chosen.index)
+        slot = jnp.where(better, slot, chosen.slot)
         loss = jnp.where(better, loss, chosen.loss)
-        return Chosen(index, loss, chosen.evaluations + 1), better
+        return Chosen(slot, loss, chosen.evaluations + 1), better
 
     dtype = jax.eval_shape(loss_after, [many[0] for many in kept]).dtype
     # Behind the last one, which any loss is as good as.
     start = Chosen(last + 1, jnp.full((), jnp.inf, dtype), jnp.zeros((), jnp.int32))
     chosen, _ = lax.while_loop(
-        lambda state: state[1] & (state[0].index > 0),
+        lambda state: state[1] & (state[0].slot > 0),
         back,
         jax.tree.map(functools.partial(varying_as, kept), (start, ~idle)),
     )
-    return chosen._replace(index=jnp.minimum(chosen.index, last))
+    return chosen._replace(slot=jnp.minimum(chosen.slot, last))
 
 
 def line_search(

@@ -57,7 +57,7 @@ def find_step(
       loss.
     """
     chosen = walk_back(loss_after, solution.kept, solution.last, idle=idle)
-    x = [many[chosen.index] for many in solution.kept]
+    x = [many[chosen.slot] for many in solution.kept]
     slope = dot(gradient, x)
     ratio = reduction_ratio(chosen.loss - before, slope + linear.half_curvature(x))
     factor, trials = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)

@@ -63,4 +63,4 @@ def test_the_readme_says_what_the_records_say():
 
 def test_the_readme_waits_for_records(tmp_path: Path):
     told = reproduced.readme(reproduced.README.read_text(), tmp_path)
-    assert "| SGD + clip + Ω | 0 of 0 |" in told
+    assert "| SGD + clip + Ω | not run |" in told

@@ -12,6 +12,7 @@ from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.growth import stages
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies.cliff.descents import cliff
+from optax_ltd.experiments.studies.published import STUDIES
 from optax_ltd.experiments.terminal.watch import TerminalWatch
 from optax_ltd.experiments.training.run import Evaluation, Run
 from optax_ltd.experiments.training.runner import Runner
@@ -55,3 +56,20 @@ class SyntheticRunner(Runner):
         self.run.evaluations.append(made)
         self.has_tested = True
         return made
+
+
+def runs_of(name: str, *, solved: int = 2) -> dict[str, Run]:
+    """Every run of a study, at a budget of 400 updates.
+
+    Args:
+      name: of the study.
+      solved: how many seeds of each solved its task.
+    """
+    study = STUDIES[name]
+    runs = {
+        key: synthetic_run(config, solved=solved)
+        for key, config in study.configs(400).items()
+    }
+    for key, lengths in study.reach.items():
+        runs[key].reach = dict.fromkeys(lengths, runs[key].config.seeds * [0.25])
+    return runs

@@ -156,7 +156,8 @@ def test_growth_is_told_once_and_only_when_it_is_new():
     config = dataclasses.replace(TINY, grow_factor=1.05, seeds=2, updates=4)
     runner = Runner(make_setup(config))
     runner.train(until=1)  # grows to 13 before anyone looks, as one brought back
-    console = Console(file=io.StringIO(), width=200)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
     with Bars(console, ["a", "b"]) as bars:
         bars.show(1, runner)
         runner.train(until=2)
@@ -164,7 +165,7 @@ def test_growth_is_told_once_and_only_when_it_is_new():
         bars.show(1, runner)
         runner.train(until=3)  # of the longest, from which nothing grows
         bars.show(1, runner)
-    told = [line for line in console.file.getvalue().splitlines() if "grow" in line]
+    told = [line for line in output.getvalue().splitlines() if "grow" in line]
     assert [line.rstrip() for line in told] == [
         "After 2 updates every seed has once been wrong in less than 100 % at 13 "
         "steps. Sequences grow to 14; at first more answers may be wrong than by "

@@ -13,6 +13,7 @@ from flax import nnx
 
 import optax_ltd as ltd
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.flossing import make_flossing
 from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training import runner as runner_module
 from optax_ltd.experiments.training import trainer as module
@@ -296,6 +297,16 @@ def test_flossing_by_hand():
         np.testing.assert_allclose(loss, expected, rtol=1e-4)
         for got, want in zip(leaves_of(member), leaves_of(by_hand), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+
+
+def test_a_gradient_of_flossing_that_is_not_finite_is_no_update():
+    flossing = make_flossing(FLOSSED)
+    assert flossing is not None
+    params = jnp.ones(3)
+    state = flossing.optimizer.init(params)
+    step, after = flossing.optimizer.update(params * jnp.nan, state, params)
+    np.testing.assert_array_equal(step, 0)
+    np.testing.assert_array_equal(optax.tree.get(after, "count"), 0)
 
 
 @pytest.mark.parametrize(

@@ -6,32 +6,21 @@ import re
 import numpy as np
 import pytest
 
+from optax_ltd import plots
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.studies import budget, recipe
 from optax_ltd.experiments.studies.clip_variants import CLIP_VARIANTS
-from optax_ltd.experiments.studies.figure7 import FIGURE7
+from optax_ltd.experiments.studies.figure7 import FIGURE7, summary
 from optax_ltd.experiments.studies.pathological import (
     NUMBERS,
     PATHOLOGICAL,
     PUBLISHED,
 )
 from optax_ltd.experiments.studies.published import STUDIES
-from optax_ltd.experiments.studies.record.runs import CHANGES, HELD
 from optax_ltd.experiments.training.run import Evaluation, Run
-from tests.experiments.synthetic_runs import synthetic_run
-
-
-def runs_of(name: str, *, solved: int = 2):
-    study = STUDIES[name]
-    runs = {
-        key: synthetic_run(config, solved=solved)
-        for key, config in study.configs(400).items()
-    }
-    for key, lengths in study.reach.items():
-        runs[key].reach = dict.fromkeys(lengths, runs[key].config.seeds * [0.25])
-    return runs
+from tests.experiments.synthetic_runs import runs_of, synthetic_run
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -195,6 +184,28 @@ def test_figure_7_has_a_panel_for_each_initialisation_and_a_cell_for_each_run():
     assert row.endswith("| not run |")
 
 
+def test_figure_7_shows_the_share_of_seeds_that_solved_it_at_its_length(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    runs = runs_of("figure7", solved=3)
+    changed = synthetic_run(runs["50-sigmoid-none"].config, solved=1)
+    runs["50-sigmoid-none"] = changed
+    panels = {}
+    monkeypatch.setattr(plots, "success_rates", lambda of, label: panels.update(of))
+    FIGURE7.figure(runs)
+    drawn = {rate.length: rate.share for rate in panels["sigmoid"]["SGD"]}
+    assert drawn == {20: 0.6, 50: 0.2, 100: 0.6, 150: 0.6, 200: 0.6}
+
+
+def test_figure_7_is_summed_up_over_its_initial_weights():
+    runs = runs_of("figure7", solved=3)
+    for name in [name for name in runs if name.startswith("200-")]:
+        del runs[name]
+    rows = summary(runs).splitlines()
+    assert rows[0] == "| solved | T = 20 | T = 50 | T = 100 | T = 150 | T = 200 |"
+    assert rows[2] == "| SGD | 9 of 15 | 9 of 15 | 9 of 15 | 9 of 15 | not run |"
+
+
 def test_pathological_tasks_are_tested_at_the_length_itself():
     for name, config in PATHOLOGICAL.configs(400).items():
         task, length, *absolute = name.split("-")
@@ -204,19 +215,29 @@ def test_pathological_tasks_are_tested_at_the_length_itself():
         assert make_test_task(config).length == int(length) == config.lengths[1]
 
 
+# As the literature calls them.
+NAMES = {
+    "temporal_order": "temporal order",
+    "temporal_order_3bit": "3-bit temporal order",
+    "addition": "addition",
+    "multiplication": "multiplication",
+    "random_permutation": "random permutation",
+    "memorization_5bit": "5-bit memorization",
+    "memorization_20bit": "20-bit memorization",
+}
+
+
 def test_pathological_tasks_stand_beside_the_paper_by_both_criteria():
     rows = PATHOLOGICAL.table(runs_of("pathological")).splitlines()
     for task, said in PUBLISHED.items():
-        name = task.replace("_", " ")
+        name = NAMES[task]
         titles = [name, f"{name}, absolute"] if task in NUMBERS else [name]
         for title in titles:
             found = [row for row in rows if row.startswith(f"| {title} |")]
             assert len(found) == 2
             assert all(row.endswith(f"| {said} |") for row in found)
     drawn = PATHOLOGICAL.figure(runs_of("pathological")).axes
-    assert [axes.get_title() for axes in drawn] == [
-        t.replace("_", " ") for t in PUBLISHED
-    ]
+    assert [axes.get_title() for axes in drawn] == [NAMES[task] for task in PUBLISHED]
 
 
 def test_generalisation_trains_at_the_lengths_it_names():
@@ -274,71 +295,6 @@ def test_the_picture_of_the_recipe_has_a_row_a_run_by_its_label():
     assert len(np.asarray(unsolved.get_xdata())) == 2 * len(searched[1:]) + 4
     only = recipe.RECIPE.figure({"100": runs["100"]}).axes[0]
     assert [text.get_text() for text in only.texts] == ["recipe, fresh seeds"]
-
-
-def test_each_row_of_the_record_changes_one_thing_of_its_recipe():
-    configs = STUDIES["record"].configs(400)
-    base = configs["200"]
-    longer = {"length": (10, 1000), "test_length": 1000, "grow_factor": 20**0.25}
-    assert dataclasses.replace(base, **longer, updates=400) == configs["1000"]
-    assert dataclasses.replace(base, task="temporal_order_3bit") == configs["3bit"]
-    for name, (_, changes) in {**CHANGES, **HELD}.items():
-        changed = dataclasses.replace(base, **changes)
-        assert configs[f"200-{name}"] == changed
-
-
-def test_the_record_tells_what_was_lost_again_and_what_holds():
-    study, runs = STUDIES["record"], runs_of("record", solved=4)
-    # Two of those that solved it hold it, and one that did not.
-    runs["200-faultless-latching"].reach[1000] = [0.25, 0.009, 0.0, 0.01, 0.0]
-    assert "200, 2 were wrong in less than 1 % at" in study.finding(runs)
-    tests = runs["1000"].evaluations
-    tests.append(tests[-1]._replace(error=np.full(5, 0.5)))
-    assert "within 400 updates (0 at the last test)" in study.finding(runs)
-
-
-def test_the_record_tells_how_far_its_goals_were_reached():
-    study = STUDIES["record"]
-    runs = runs_of("record", solved=4)
-    runs["200-no-flow"] = synthetic_run(runs["200-no-flow"].config, solved=1)
-    told = study.finding(runs)
-    assert told.startswith(
-        "T = 200 was solved by 4 of 5 seeds within 400 updates, and by 4 of 5 "
-        "fresh ones within 400 updates; T = 1,000 was solved by 4 of 5 seeds"
-    )
-    assert (
-        "With one change at T = 200, of 5 seeds within 200 updates: no Ω 1; Ω of a "
-        "tenth of the weight 4; " in told
-    )
-    assert (
-        "; LSTM, SGD 4. On 3-bit order: 4 of 5 seeds within 400 updates. The networks "
-        "do not hold it for longer: those of T = 200 are wrong in 25 to 25 % at 500, "
-        "those of T = 1,000 are wrong in 25 to 25 % at 2,000. Of 20 that were" in told
-    )
-    assert told.endswith(
-        "no error in 10,000 at T = 200, 0 were wrong in less than 1 % at T = 1,000."
-    )
-    del runs["200"]
-    unsolved = {"1000": synthetic_run(runs["1000"].config, solved=0)}
-    assert study.finding(unsolved) == (
-        "T = 200 not run yet; T = 1,000 was solved by 0 of 5 seeds."
-    )
-    assert "| 1000 | the recipe | 400 | 1,000 | 4 of 5" in study.table(runs)
-    grown = [f"at {T}" for T in (50, 100, 106, 200, 224, 474)]
-    assert f"| T |  | {' | '.join(grown)} | at 1,000 |" in study.table(runs)
-    assert "first was below" not in study.table(
-        {"200-no-growth": runs["200-no-growth"]}
-    )
-    (axes,) = study.figure(runs).axes
-    labels = [text.get_text() for text in axes.get_yticklabels()]
-    assert labels[:5] == ["T = 50", "T = 106", "T = 224", "T = 474", "T = 1,000"]
-    assert labels[5:] == [
-        "fresh seeds",
-        "fresh seeds, Ω with held slopes",
-        *(label for label, _ in CHANGES.values()),
-        "3-bit order",
-        *(label for label, _ in HELD.values()),
-    ]
 
 
 def test_each_clip_is_told_with_the_threshold_that_served_it_best():

@@ -30,7 +30,7 @@ def test_the_walk_back(losses: list[float], chosen: int, evaluations: int):
     found = walk_back(
         lambda x: table[x[0][0].astype(int)], kept, jnp.asarray(4), idle=FALSE
     )
-    assert (found.index, found.evaluations) == (chosen, evaluations)
+    assert (found.slot, found.evaluations) == (chosen, evaluations)
     worst = np.nan_to_num(losses[chosen], nan=INF)
     assert found.loss == worst
 

@@ -125,8 +125,8 @@ def make_flossing(config: Config) -> Flossing | None:
     return Flossing(
         make_task(longest),
         ltd.skip_steps(optax.adam(_LEARNING_RATE)),
-        config.flossing_share,
-        config.flossing_updates,
-        config.flossing_every,
-        config.flossing_phases,
+        share=config.flossing_share,
+        updates=config.flossing_updates,
+        every=config.flossing_every,
+        phases=config.flossing_phases,
     )

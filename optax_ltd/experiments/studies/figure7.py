@@ -37,9 +37,8 @@ def _configs(updates: int) -> dict[str, Config]:
 
 def _figure(runs: Runs) -> Figure:
     return figures.success_rates(
-        runs.values(),
-        panel=lambda run: INITS[run.config.init],
-        method=lambda run: METHODS[run.config.method],
+        (INITS[run.config.init], METHODS[run.config.method], run)
+        for run in runs.values()
     )
 
 
@@ -90,6 +89,21 @@ def _solved(runs: Runs, method: str) -> dict[int, tuple[int, int]]:
             solved += run.num_solved
             counts[run.config.lengths[1]] = solved, seeds + run.config.seeds
     return counts
+
+
+def summary(runs: Runs) -> str:
+    """How many seeds solved it by each method, whatever their weights, as a table.
+
+    Args:
+      runs: of the study, by name.
+    """
+    rows = []
+    for method, title in METHODS.items():
+        solved = _solved(runs, method)
+        counts = (solved.get(length) for length in LENGTHS)
+        told = (f"{n[0]} of {n[1]}" if n else "not run" for n in counts)
+        rows.append([title, *told])
+    return markdown.table(["solved", *(f"T = {length}" for length in LENGTHS)], rows)
 
 
 FIGURE7 = Study(

@@ -1,6 +1,6 @@
 """The pictures of an experiment."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -61,20 +61,17 @@ def _lengths(run: Run) -> dict[str, tuple[list[int | None], int]]:
     }
 
 
-def success_rates(
-    runs: Iterable[Run], *, panel: Callable[[Run], str], method: Callable[[Run], str]
-) -> Figure:
+def success_rates(runs: Iterable[tuple[str, str, Run]]) -> Figure:
     """Draws the shares of seeds that solved their task against length.
 
     Args:
-      runs: in ascending order of length.
-      panel: The title of the panel that a run belongs to.
-      method: What the legend shall call its method.
+      runs: in ascending order of length; each behind the title of its panel and what
+        the legend calls its method.
     """
     panels: dict[str, dict[str, list[plots.Rate]]] = {}
-    for run in runs:
-        methods = panels.setdefault(panel(run), {})
-        methods.setdefault(method(run), []).append(_rate(run))
+    for panel, method, run in runs:
+        methods = panels.setdefault(panel, {})
+        methods.setdefault(method, []).append(_rate(run))
     return plots.success_rates(panels, label="seeds that solved it,\nat any test, %")
 
 

@@ -25,8 +25,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def solved(run: Run) -> str:
     """How many seeds solved the task, with the interval of their share.
 
-    Where the last test of the whole task found fewer below the threshold, it also tells
-    how many.
+    Where the last test found fewer, it also tells how many.
 
     Args:
       run: any that was tested.
@@ -35,24 +34,7 @@ def solved(run: Run) -> str:
     lower, upper = intervals.of_share(count, seeds)
     told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
     still = run.num_solved_at_the_end
-    return told if still == count or run.is_growing else f"{told}, {still} at the end"
-
-
-def solved_since(run: Run) -> tuple[int, int]:
-    """Tests of seeds that had solved the task before: how many still did, and all.
-
-    Args:
-      run: any.
-    """
-    errors = np.array(
-        [
-            e.error[i]
-            for i, at in enumerate(run.solved_at)
-            for e in run.evaluations
-            if at is not None and e.update > at
-        ]
-    )
-    return int(np.sum(errors < run.solved_below)), len(errors)
+    return told if still == count else f"{told}, {still} at the end"
 
 
 def solved_after(run: Run) -> str:

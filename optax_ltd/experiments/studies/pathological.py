@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from optax_ltd import tasks
 from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 
@@ -63,14 +64,13 @@ def _config(task: str, length: int, updates: int) -> Config:
 
 def _figure(runs: Runs) -> Figure:
     return figures.success_rates(
-        runs.values(),
-        panel=lambda run: _name(run.config),
-        method=lambda run: run.title + _ending(run.config),
+        (_name(run.config), run.title + _ending(run.config), run)
+        for run in runs.values()
     )
 
 
 def _name(config: Config) -> str:
-    return config.task.replace("_", " ")
+    return make_test_task(config).name
 
 
 def _ending(config: Config) -> str:

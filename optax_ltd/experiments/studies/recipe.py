@@ -3,11 +3,13 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.studies import figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
+from optax_ltd.experiments.training.run import Run
 
 _CONFIRMED = ("100", "200")
 _SEARCH_SHARE = 4  # each of its runs gets this part of the budget
@@ -98,7 +100,7 @@ def _finding(runs: Runs) -> str:
         if name in runs:
             at = [update for update in runs[name].solved_at if update is not None]
             within = f" within {max(at):,} updates" if at else ""
-            solved, tests = markdown.solved_since(runs[name])
+            solved, tests = _solved_since(runs[name])
             told.append(
                 f"T = {name} was solved by {len(at)} of {runs[name].config.seeds}"
                 f"{within}, and of the {tests} tests of these seeds since then "
@@ -107,6 +109,17 @@ def _finding(runs: Runs) -> str:
     if not told:
         return "The recipe has not been run on fresh seeds yet."
     return f"On fresh seeds {'; '.join(told)}."
+
+
+def _solved_since(run: Run) -> tuple[int, int]:
+    """Tests of seeds that had solved the task before: how many still did, and all."""
+    errors = [
+        test.error[i]
+        for i, at in enumerate(run.solved_at)
+        for test in run.evaluations
+        if at is not None and test.update > at
+    ]
+    return int(np.sum(np.array(errors) < run.solved_below)), len(errors)
 
 
 RECIPE = Study(

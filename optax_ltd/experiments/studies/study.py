@@ -34,7 +34,7 @@ class Study:
       remarks: What else a reader of the table must know, in Markdown.
       reach: By the name of a run, lengths at which its trained networks are tested,
         beside their own.
-      took: What all runs took with the default budget, in a sentence.
+      took: What the runs on record took, in a sentence.
     """
 
     title: str

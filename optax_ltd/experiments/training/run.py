@@ -118,16 +118,9 @@ class Run:
     @property
     def stage(self) -> int:
         """How many times its sequences have grown by now."""
-        if not self.evaluations:
-            return 0
-        stage = self.evaluations[-1].stage
+        stage = len(self._stages_so_far) - 1
         passed = self._first_below(self.config.grow_below, stage)
-        return stage + 1 if self.is_growing and None not in passed else stage
-
-    @property
-    def is_growing(self) -> bool:
-        """Whether its last test was of shorter sequences than the task's."""
-        return self.evaluations[-1].stage + 1 < len(stages(self.config))
+        return stage + 1 if self._is_growing and None not in passed else stage
 
     @property
     def longest(self) -> int:
@@ -154,6 +147,11 @@ class Run:
         }
 
     @property
+    def _is_growing(self) -> bool:
+        """Whether its last test was of shorter sequences than the task's."""
+        return len(self._stages_so_far) < len(stages(self.config))
+
+    @property
     def _stages_so_far(self) -> tuple[Config, ...]:
         """Up to that of the last test, which may be the one that lets them grow."""
         last = self.evaluations[-1].stage if self.evaluations else 0
@@ -174,7 +172,9 @@ class Run:
 
     @property
     def num_solved_at_the_end(self) -> int:
-        """How many seeds were below the threshold in the last test, however short."""
+        """How many seeds the last test found to have solved the task."""
+        if self._is_growing:
+            return 0
         return int(np.sum(self.evaluations[-1].error < self.solved_below))
 
     @property

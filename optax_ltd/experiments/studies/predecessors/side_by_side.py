@@ -1,8 +1,12 @@
 """The ways in columns and the tasks in rows: which solved what, and how soon."""
 
 from optax_ltd.experiments.studies import markdown
-from optax_ltd.experiments.studies.predecessors.table_5 import title
-from optax_ltd.experiments.studies.predecessors.ways import LENGTHS, WAYS, by_problem
+from optax_ltd.experiments.studies.predecessors.ways import (
+    LENGTHS,
+    WAYS,
+    by_problem,
+    title,
+)
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
 
@@ -19,7 +23,7 @@ def side_by_side(runs: Runs) -> str:
     labels = [way.label for way in WAYS.values()]
     rows = [
         [
-            f"{title(task)}, T = {length}",
+            title(task, length),
             *(_told(made[task, length].get(label)) for label in labels),
         ]
         for task, lengths in LENGTHS.items()

@@ -3,9 +3,10 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import figures, markdown
 from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
-from optax_ltd.experiments.studies.predecessors.table_5 import table_5, title
+from optax_ltd.experiments.studies.predecessors.table_5 import table_5
 from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
 from optax_ltd.experiments.studies.predecessors.ways import (
     NUMBERS,
@@ -19,9 +20,8 @@ from optax_ltd.experiments.training.run import Run
 
 def _figure(runs: Runs) -> Figure:
     return figures.success_rates(
-        runs.values(),
-        panel=lambda run: title(run.config.task),
-        method=lambda run: way_of(run.config).label,
+        (make_test_task(run.config).name, way_of(name).label, run)
+        for name, run in runs.items()
     )
 
 
@@ -40,9 +40,9 @@ def _table(runs: Runs) -> str:
     ]
     rows = [
         [
-            title(run.config.task),
-            str(run.config.length),
-            way_of(run.config).label,
+            make_test_task(run.config).name,
+            str(run.config.lengths[1]),
+            way_of(name).label,
             f"{run.update:,}",
             f"{run.sequences:,}",
             markdown.minutes(run),
@@ -51,7 +51,7 @@ def _table(runs: Runs) -> str:
             markdown.wrong_at_the_end(run),
             _beside(run),
         ]
-        for run in runs.values()
+        for name, run in runs.items()
     ]
     tables = side_by_side(runs), markdown.table(heads, rows), table_5(runs)
     return "\n\n".join(tables)
@@ -93,7 +93,11 @@ PREDECESSORS = Study(
             "curvature 1,000, 200 and 250",
             "10,000; for the curvature 1,000",
         ),
-        ("sequences in an update, all others", "20", "100 (momentum)"),
+        (
+            "sequences in an update, all others",
+            "20; 100 where sequences grow",
+            "100 (momentum)",
+        ),
         ("seeds", "5", "4 (momentum)"),
         (
             "learning rate of Nesterov",
@@ -113,9 +117,10 @@ PREDECESSORS = Study(
         "updates, of all seeds together. Nesterov is run as by Sutskever, Martens, "
         "Dahl and Hinton (2013): momentum .9 in the first 1,000 updates, then .995; 15 "
         "weights into each unit, of spectral radius 1.1; inputs and targets centred. "
-        "The second table has their table 5, averages over seeds of the share of wrong "
-        "numbers and of the wrong symbols in a string: N is Nesterov's momentum, M the "
-        "classical, *biases* what an output attains that does not look at the inputs. "
+        "The last of the tables above has their table 5, averages over seeds of the "
+        "share of wrong numbers and of the wrong symbols in a string: N is Nesterov's "
+        "momentum, M the classical, *biases* what an output attains that does not look "
+        "at the inputs. "
         "That 2.5 and 8 symbols are wrong then tells that theirs is asked for in the "
         "last steps alone; here an answer is due at every step, and blanks alone get 5 "
         "and 10 wrong. Their addition asks for the sum, here as in the code of Pascanu "

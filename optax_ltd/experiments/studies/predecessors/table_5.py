@@ -5,7 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from optax_ltd.experiments.studies import markdown
-from optax_ltd.experiments.studies.predecessors.ways import NUMBERS, WAYS, by_problem
+from optax_ltd.experiments.studies.predecessors.ways import (
+    NUMBERS,
+    WAYS,
+    by_problem,
+    title,
+)
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
 
@@ -36,22 +41,13 @@ def table_5(runs: Runs) -> str:
         made = [here.get((task, length), {}).get(label) for label in labels]
         rows.append(
             [
-                f"{title(task)}, T = {length}",
+                title(task, length),
                 *(f"{value:g}" for value in published),
                 *("not run" if run is None else f"{_error(run):.2g}" for run in made),
             ]
         )
     heads = [f"{column}, published" for column in COLUMNS]
     return markdown.table(["", *heads, *(f"{label}, here" for label in labels)], rows)
-
-
-def title(task: str) -> str:
-    """A task as text calls it.
-
-    Args:
-      task: its word in a config.
-    """
-    return task.replace("memorization", "memorisation").replace("_", " ")
 
 
 def _error(run: Run) -> float:

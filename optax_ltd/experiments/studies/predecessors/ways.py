@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.method_table import NONE
+from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import growing
 from optax_ltd.experiments.training.run import Run
 
-# Of the two papers; 100 is where clip and Ω had not solved numbers and long strings.
+# Of the two papers, at which clip and Ω had not solved all.
 LENGTHS: Mapping[str, tuple[int, ...]] = {
     "addition": (100,),
     "memorization_20bit": (100,),
@@ -174,17 +175,13 @@ def _config(way: Way, task: str, length: int, updates: int) -> Config:
     return Config.from_dict({**shared, **way.fields, **way.of_task(task)})
 
 
-def way_of(config: Config) -> Way:
+def way_of(name: str) -> Way:
     """The way that a run was trained.
 
     Args:
-      config: one that `configs` returned, of whatever budget.
+      name: of one of `configs`.
     """
-    return next(
-        way
-        for way in WAYS.values()
-        if all(getattr(config, field) == x for field, x in way.fields.items())
-    )
+    return WAYS[name.split("-", 2)[2]]
 
 
 def by_problem(runs: Mapping[str, Run]) -> dict[tuple[str, int], dict[str, Run]]:
@@ -194,7 +191,17 @@ def by_problem(runs: Mapping[str, Run]) -> dict[tuple[str, int], dict[str, Run]]
       runs: of the study, by name.
     """
     made: dict[tuple[str, int], dict[str, Run]] = {}
-    for run in runs.values():
+    for name, run in runs.items():
         problem = run.config.task, run.config.lengths[1]
-        made.setdefault(problem, {})[way_of(run.config).label] = run
+        made.setdefault(problem, {})[way_of(name).label] = run
     return made
+
+
+def title(task: str, length: int) -> str:
+    """A problem as tables call it.
+
+    Args:
+      task: its word in a config.
+      length: T.
+    """
+    return f"{make_test_task(Config(task=task, length=length)).name}, T = {length}"

@@ -6,7 +6,7 @@ import numpy as np
 
 from optax_ltd.experiments.studies.record.runs import (
     CHANGES,
-    FAULTLESS,
+    FAULTLESS_LABELS,
     GOOD,
     LONG,
     NEAR,
@@ -75,7 +75,7 @@ def _beyond(runs: Runs) -> Iterator[str]:
                 f"{wrong.max():.0f} % at {farther:,}"
             )
     if told:
-        yield f"The networks do not hold it for longer: {', '.join(told)}."
+        yield f"On lengths that are new to the networks {', '.join(told)}."
 
 
 def _held(runs: Runs) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _held(runs: Runs) -> Iterator[str]:
     farthest = NEAR[-1]
     errors = [
         error
-        for name in FAULTLESS
+        for name in FAULTLESS_LABELS
         if (run := runs.get(name)) is not None and farthest in run.reach
         for error, at in zip(run.reach[farthest], run.solved_at, strict=True)
         if at is not None

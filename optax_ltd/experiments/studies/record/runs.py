@@ -8,7 +8,7 @@ from optax_ltd.experiments.studies.growing import GROWING
 
 LENGTHS = (200, 500, 1000, 2000, 5000, 10_000)
 NEAR = LENGTHS[:3]
-GOOD = 0.01  # a smaller share of wrong answers is
+GOOD = 0.01  # of answers may be wrong where a memory is said to hold
 LONG, SHORT = 1000, 200
 # From 50 steps up in even stages, for each lowers the learning rate alike.
 _FACTORS = {SHORT: 2.0, LONG: 20 ** (1 / 4)}
@@ -35,7 +35,7 @@ CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
 
 # Does a network hold what it remembers at lengths it has not learned? By start, each
 # trained on until it once makes no error in 10,000.
-HELD: Mapping[str, tuple[str, dict[str, Any]]] = {
+FAULTLESS: Mapping[str, tuple[str, dict[str, Any]]] = {
     f"faultless-{name}": (label, {**changes, "batch_size": 20, "solved_below": 1e-4})
     for name, (label, changes) in {
         "orthogonal": ("orthogonal start", {}),
@@ -86,7 +86,7 @@ def configs(updates: int) -> dict[str, Config]:
         "3bit": _recipe(SHORT, short, task="temporal_order_3bit"),
         **{
             f"{SHORT}-{name}": _recipe(SHORT, short, **changes)
-            for name, (_, changes) in {**CHANGES, **HELD}.items()
+            for name, (_, changes) in {**CHANGES, **FAULTLESS}.items()
         },
     }
 
@@ -99,4 +99,4 @@ LABELS = {
     **{f"{SHORT}-{name}": label for name, (label, _) in CHANGES.items()},
     "3bit": "3-bit order",
 }
-FAULTLESS = {f"{SHORT}-{name}": label for name, (label, _) in HELD.items()}
+FAULTLESS_LABELS = {f"{SHORT}-{name}": label for name, (label, _) in FAULTLESS.items()}
