@@ -147,6 +147,7 @@ def linearise(
         outputs, hidden = returned, ()
         if returns_hidden:
             outputs, hidden = _as_pair(returned)
+            _check_examples(outputs, hidden)
         check_real("outputs", outputs)
         check_real("hidden", hidden)
         return (_floating(outputs), _floating(hidden)), outputs
@@ -158,10 +159,7 @@ def linearise(
         leaves, structure = jax.tree.flatten(outputs)
         flags = inexact(leaves)
         together = combine(flags, moving, partition(flags, leaves)[1])
-        value = jnp.asarray(loss(structure.unflatten(together)))
-        if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-            raise refusal("loss", "a function that returns a real scalar", value)
-        return value
+        return as_real_scalar("loss", loss(structure.unflatten(together)))
 
     def pull(by_outputs: list[jax.Array], by_hidden: list[jax.Array]) -> Vector:
         (vector,) = transposed((by_outputs, by_hidden))
@@ -181,11 +179,42 @@ def linearise(
     )
 
 
+def as_real_scalar(name: str, returned: Any) -> jax.Array:
+    """What a function of the caller returned, which must be a real scalar.
+
+    Args:
+      name: of the function, for the message.
+      returned: what it returned.
+
+    Raises:
+      ValueError: it is none.
+    """
+    dtype = float if isinstance(returned, float) else getattr(returned, "dtype", int)
+    if not jnp.issubdtype(dtype, jnp.floating) or jnp.shape(returned) != ():
+        raise refusal(name, "a function that returns a real scalar", returned)
+    return jnp.asarray(returned)
+
+
 def _as_pair(returned: Any) -> tuple[Any, Any]:
     if not isinstance(returned, tuple) or len(returned) != 2:
         required = "a function that returns a pair `(outputs, hidden)`"
-        raise refusal("predict", required, returned)
+        hint = (
+            "Without structural damping let it be the Python number 0; under "
+            "`optax.inject_hyperparams`, name it in `static_args`."
+        )
+        raise ValueError(f"{refusal('predict', required, returned)} {hint}")
     return returned
+
+
+def _check_examples(outputs: Any, hidden: Any) -> None:
+    """Requires hidden states, with the axis of examples that outputs have."""
+    many = {jnp.shape(leaf)[:1] for leaf in _floating(outputs)}
+    ours = {jnp.shape(leaf)[:1] for leaf in _floating(hidden)}
+    if not ours or not ours <= many:
+        raise ValueError(
+            "`predict` must return hidden states with the examples along the first "
+            f"axis, as the outputs have them, {sorted(many)}; got {sorted(ours)}."
+        )
 
 
 def _floating(tree: Any) -> list[jax.Array]:

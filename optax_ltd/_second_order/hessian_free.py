@@ -17,13 +17,18 @@ from optax_ltd._numerics.checks import (
 from optax_ltd._numerics.dtypes import widened
 from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
 from optax_ltd._second_order.conjugate_gradients import Solution, conjugate_gradients
-from optax_ltd._second_order.gauss_newton import Linearised, linearise
+from optax_ltd._second_order.gauss_newton import (
+    Linearised,
+    as_real_scalar,
+    linearise,
+)
 from optax_ltd._second_order.levenberg_marquardt import adapted
 from optax_ltd._second_order.parameter_space import (
     ParameterSpace,
     Vector,
     all_finite,
     choose,
+    dot,
     plus,
     times,
     zeros_like,
@@ -75,9 +80,10 @@ class _Objective(NamedTuple):
     def value(self, params: Any, options: "_Options") -> jax.Array:
         """What the line search and the reduction ratio go by."""
         if self.value_fn is not None:
-            return widened(jnp.asarray(self.value_fn(params)))
+            return widened(as_real_scalar("value_fn", self.value_fn(params)))
         returned = self.predict(params)
-        return widened(self.loss(returned[0] if options.is_structural else returned))
+        outputs = returned[0] if options.is_structural else returned
+        return widened(as_real_scalar("loss", self.loss(outputs)))
 
 
 class _Options(NamedTuple):
@@ -147,26 +153,29 @@ def hessian_free(
 
     Call it under `jax.jit`: outside, all of it is compiled at each call. What comes out
     is the step itself, so no learning rate follows. `predict` is differentiated in
-    forward mode too, so a `FlowRNN` in it has Ω off; ``grads`` may have been made with
-    it on. `nnx.Optimizer.update` hands the functions on; ``copy=True``, as below, gives
-    each call of `predict` random streams of its own, which recurrent layers need.
+    forward mode too, so a `FlowRNN` in it must have Ω off, or it raises; ``grads`` may
+    have been made with it on. `nnx.Optimizer.update` hands the functions on;
+    ``copy=True``, as below, gives each call of `predict` random streams of its own,
+    which recurrent layers need. Under `optax.masked` let `predict` take from elsewhere
+    what is masked, of which it gets no arrays.
 
     Conjugate gradients are in float32 or wider, but products are as exact as `predict`
     and its parameters: with these in half precision, a small λ is lost in rounding.
 
     The step is finite, or zero: if the gradient, the loss or a product is not finite,
-    the step does not fit the gradient's dtype, or no trial lowers the loss. Either is
-    counted, and λ grows. A zero gradient is no such thing; it changes nothing. λ stays
-    from 1e-12 to 1e12, and an update that would lead it out is counted. `metrics`
-    tells, beside what it does of any gradient, where ``scale`` is the factor of the
-    line search, or 0 without a step: `damping`, `reduction_ratio`, `cg_iterations` and
-    `loss_evaluations` of the last update, and `negative_curvature_count`,
-    `refused_nonfinite`, `refused_no_decrease` and `damping_held_count`.
+    or no trial lowers the loss. Either is counted, and λ grows. A zero gradient is no
+    such thing; it changes nothing. λ stays from 1e-12 to 1e12, and an update that would
+    lead it out is counted. `metrics` tells, beside what it does of any gradient,
+    where ``scale`` is the factor of the line search, or 0 without a step:
+    `damping`, `reduction_ratio`, `cg_iterations` and `loss_evaluations` of the last
+    update, and `negative_curvature_count`, `refused_nonfinite`, `refused_no_decrease`
+    and `damping_held_count`.
 
     Args:
       damping: the first λ, above 0. What is good depends on the scale of the loss.
       structural_damping: μ, at least 0, such as 1/30; with the Python number 0
-        `predict` returns outputs alone.
+        `predict` returns outputs alone. `optax.inject_hyperparams` makes an array of
+        it, which counts as some; where there is none name it in `static_args`.
       hidden_distance: ``"squared"``, for tanh units, or ``"cross_entropy"``, for
         hidden states in (0, 1).
       max_cg_iterations: an int of at least 1; under `optax.inject_hyperparams` name it
@@ -183,8 +192,9 @@ def hessian_free(
     Raises:
       ValueError: an argument is out of its range, NaN or no number. An array is judged
         by its shape and dtype alone. From `update`: `params` is missing, the gradient
-        is no tree like it, a leaf is complex, `loss` returns no real scalar, or
-        `predict` no pair where there is structural damping.
+        is no tree like it, a leaf is complex, `predict` or `loss` is missing, `loss`
+        or `value_fn` returns no real scalar, or `predict` no pair where there is
+        structural damping, with the examples along the first axis of both.
 
     Examples:
       >>> import jax
@@ -244,14 +254,18 @@ def hessian_free(
         state: HessianFreeState,
         params: Any = None,
         *,
-        predict: Callable[[Any], Any],
-        loss: Callable[[Any], jax.Array],
+        predict: Callable[[Any], Any] | None = None,
+        loss: Callable[[Any], jax.Array] | None = None,
         value_fn: Callable[[Any], jax.Array] | None = None,
         **extra_args: Any,
     ) -> tuple[Any, HessianFreeState]:
         del extra_args  # Those of other transformations in a chain.
         if params is None:
             raise refusal("params", "given, as the model is about them", params)
+        if not callable(predict):
+            raise refusal("predict", "a function, given to `update`", predict)
+        if not callable(loss):
+            raise refusal("loss", "a function, given to `update`", loss)
         objective = _Objective(predict, loss, value_fn)
         return _update(updates, state, params, objective, options)
 
@@ -279,17 +293,16 @@ def _update(
     solution = _solve(linear, gradient, state, measured, options, idle=~usable | still)
 
     def loss_after(step: Vector) -> jax.Array:
-        return objective.value(space.after(step), options)
+        # What comes out has the dtypes of the gradient.
+        step = space.vector("updates", space.like(updates, step))
+        value = objective.value(space.after(step), options)
+        return jnp.where(all_finite(step), value, jnp.inf)
 
     idle = ~usable | ~solution.finite | still
     step = find_step(loss_after, linear, gradient, solution, before, idle)
-    fits = all_finite(space.vector("updates", space.like(updates, step.x)))
-    step = step._replace(
-        x=choose(fits, step.x, zeros_like(step.x)),
-        factor=jnp.where(fits, step.factor, 0),
-        evaluations=step.evaluations + (objective.value_fn is not None),
-    )
-    nonfinite = ~usable | ~solution.finite | ~fits
+    evaluations = step.evaluations + (objective.value_fn is not None)
+    step = step._replace(evaluations=evaluations)
+    nonfinite = ~usable | ~solution.finite
     search = _search(state.search, solution, step, nonfinite=nonfinite, still=still)
     scale, clipped = step.factor, search.no_decrease | (nonfinite & measured.finite)
     new = HessianFreeState(
@@ -311,6 +324,9 @@ def _solve(
 ) -> Solution:
     """Minimises the damped model, B = G + λ I + λ μ G_S (Martens & Sutskever 2011)."""
     damping = state.search.damping
+    # All that follows is of a gradient of norm 1/2 to 1, so that squares fit.
+    power = _power_of_two_over(measured)
+    scale = lambda vector: times(power, times(measured.lift, vector))
     key = jax.random.fold_in(jax.random.key(0), state.record.total_count)
     exponent = options.preconditioner_exponent
     scales = preconditioner(linear, gradient, damping, exponent, key)
@@ -320,19 +336,27 @@ def _solve(
         curved = hidden_curvature(linear.hidden, options.hidden_distance, linear.axes)
         damp = lambda tangents: times(strength, curved(tangents))
 
-    # For a gradient whose square is in range; the last solution was for another.
-    lift, zeros = measured.lift, zeros_like(gradient)
-    last = times(jnp.asarray(options.warm_start), jax.tree.leaves(state.solution))
+    zeros, last = zeros_like(gradient), jax.tree.leaves(state.solution)
+    start = scale(times(jnp.asarray(options.warm_start), last))
+    fits = jnp.isfinite(dot(start, start))  # Else it was for a far larger gradient.
     solution = conjugate_gradients(
         lambda vector: plus(linear.product(vector, damp), damping, vector),
-        choose(idle, zeros, times(-lift, gradient)),
-        choose(idle | (lift != 1), zeros, last),
+        choose(idle, zeros, times(jnp.asarray(-1.0), scale(gradient))),
+        choose(idle | ~fits, zeros, start),
         scales,
         options.max_cg_iterations,
         idle=idle,
     )
-    x, kept = times(1 / lift, solution.x), times(1 / lift, solution.kept)
+    unscale = lambda vector: times(1 / power, times(1 / measured.lift, vector))
+    x, kept = unscale(solution.x), unscale(solution.kept)
     return solution._replace(x=x, kept=kept, finite=solution.finite & all_finite(x))
+
+
+def _power_of_two_over(measured: TreeNorm) -> jax.Array:
+    """What brings the root of a norm to 1/2 or more, and below 1; 1 where none does."""
+    _, exponent = jnp.frexp(measured.root)
+    power = jnp.ldexp(jnp.ones_like(measured.root), -exponent)
+    return jnp.where(measured.finite, power, 1)
 
 
 def _search(

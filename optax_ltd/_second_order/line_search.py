@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
 
     Attributes:
       slot: its index.
-      loss: after it; Inf for NaN.
+      loss: after it; Inf for any that is not finite.
       evaluations: how often the loss was asked.
     """
 
@@ -63,7 +63,7 @@ def walk_back(
     def back(state: tuple[Chosen, jax.Array]) -> tuple[Chosen, jax.Array]:
         chosen, _ = state
         slot = chosen.slot - 1
-        loss = infinite_if_nan(loss_after([many[slot] for many in kept]))
+        loss = infinite_unless_finite(loss_after([many[slot] for many in kept]))
         better = loss <= chosen.loss
         slot = jnp.where(better, slot, chosen.slot)
         loss = jnp.where(better, loss, chosen.loss)
@@ -113,7 +113,7 @@ def line_search(
 
     def shorten(trial: _Trial) -> _Trial:
         factor = _SHRINK * trial.factor
-        loss = infinite_if_nan(loss_after(times(factor, step)))
+        loss = infinite_unless_finite(loss_after(times(factor, step)))
         return _Trial(factor, loss, trial.evaluations + 1)
 
     start = _Trial(jnp.ones_like(slope), whole, jnp.zeros((), jnp.int32))
@@ -126,6 +126,6 @@ def line_search(
     return factor, trial.evaluations
 
 
-def infinite_if_nan(loss: jax.Array) -> jax.Array:
-    """A loss that compares as worse than all others if it is NaN."""
-    return jnp.where(jnp.isnan(loss), jnp.inf, loss)
+def infinite_unless_finite(loss: jax.Array) -> jax.Array:
+    """A loss that compares as worse than all others if it is NaN or -Inf."""
+    return jnp.where(jnp.isfinite(loss), loss, jnp.inf)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from optax_ltd._numerics.checks import refusal
-from optax_ltd._numerics.dtypes import widened
+from optax_ltd._numerics.dtypes import is_inexact, widened
 from optax_ltd._numerics.leaves import Flags, Leaves, combine, inexact, partition
 
 Vector: TypeAlias = list[jax.Array]
@@ -52,7 +52,7 @@ class ParameterSpace:
           tree: the tree.
 
         Returns:
-          Its leaves in at least float32.
+          Its leaves in the dtypes of the point.
 
         Raises:
           ValueError: it has another structure, or leaves of other shapes.
@@ -67,9 +67,10 @@ class ParameterSpace:
         named = zip(partition(self.moves, paths)[0], chosen, self.moving, strict=True)
         for path, leaf, like in named:
             if leaf.shape != like.shape or not jnp.isrealobj(leaf):
-                required = f"a tree of real arrays like `params`, at {path} of shape"
+                required = f"a tree of real arrays like `params`,{_at(path)} of shape"
                 raise refusal(name, f"{required} {like.shape}", leaf)
-        return [widened(leaf) for leaf in chosen]
+        pairs = zip(chosen, self.point, strict=True)
+        return [leaf.astype(x.dtype) for leaf, x in pairs]
 
     def tree(self, vector: Vector) -> Any:
         """The parameters that a vector stands for, each leaf in its own dtype."""
@@ -91,11 +92,15 @@ class ParameterSpace:
     def like(self, tree: Any, vector: Vector) -> Any:
         """A tree with the entries of a vector, in the dtypes of another one's leaves.
 
-        What does not move keeps the leaves of the other tree.
+        What does not move keeps the leaves of the other tree. Where that has integers
+        the entries keep the dtype that they have.
         """
         leaves, structure = jax.tree.flatten(tree)
         old, rest = partition(self.moves, leaves)
-        new = [x.astype(jnp.result_type(y)) for x, y in zip(vector, old, strict=True)]
+        new = [
+            x.astype(jnp.result_type(y)) if is_inexact(y) else x
+            for x, y in zip(vector, old, strict=True)
+        ]
         return structure.unflatten(combine(self.moves, new, rest))
 
 
@@ -111,8 +116,14 @@ def check_real(name: str, tree: Any) -> None:
     """
     for path, leaf in jax.tree.leaves_with_path(tree):
         if jnp.iscomplexobj(leaf):
-            where = jax.tree_util.keystr(path)
-            raise refusal(name, f"a tree of real arrays; at {where}", leaf)
+            where = _at(jax.tree_util.keystr(path))
+            told = f"a tree of real arrays{where and ';' + where}"
+            raise refusal(name, told, leaf)
+
+
+def _at(path: str) -> str:
+    """Where a leaf is, for a message; nothing of a tree that is one leaf."""
+    return path and f" at {path}"
 
 
 def dot(x: Vector, y: Vector) -> jax.Array:

@@ -1,5 +1,6 @@
 """A diagonal preconditioner: the squares of examples' gradients, from a few passes."""
 
+import functools
 import math
 
 import jax
@@ -38,7 +39,8 @@ def preconditioner(
       key: of the signs.
 
     Returns:
-      M for each entry.
+      M for each entry, over the largest of them: to conjugate gradients a factor of all
+      of M makes no difference.
     """
     if not isinstance(exponent, jax.Array) and exponent == 0:
         return [jnp.ones((), x.dtype) for x in like]
@@ -47,14 +49,23 @@ def preconditioner(
     examples = max((count[0] for count in counts if count), default=1)
     examples *= math.prod(map(jax.lax.axis_size, linear.axes))
 
-    def add(squares: Vector, key: jax.Array) -> tuple[Vector, None]:
+    def add(roots: Vector, key: jax.Array) -> tuple[Vector, None]:
         signed = [_signed(error, key, linear.axes) for error in linear.errors]
         pulled = linear.pull(signed, idle)
-        return [s + jnp.square(x) for s, x in zip(squares, pulled, strict=True)], None
+        return [jnp.hypot(r, x) for r, x in zip(roots, pulled, strict=True)], None
 
-    squares, _ = jax.lax.scan(add, zeros_like(like), jax.random.split(key, _PROBES))
-    mean = [x * (examples / _PROBES) for x in squares]
-    return [(widened(x) + damping.astype(x.dtype)) ** exponent for x in mean]
+    # Roots of sums of squares, as the squares may be beyond their dtype.
+    roots, _ = jax.lax.scan(add, zeros_like(like), jax.random.split(key, _PROBES))
+    mean, root = math.sqrt(examples / _PROBES), jnp.sqrt(damping)
+    roots = [jnp.hypot(mean * widened(r), root.astype(r.dtype)) for r in roots]
+    largest = functools.reduce(jnp.maximum, [jnp.max(r, initial=0) for r in roots])
+    return [_power(r / largest.astype(r.dtype), 2 * exponent) for r in roots]
+
+
+def _power(share: jax.Array, exponent: jax.Array | float) -> jax.Array:
+    """A power of numbers up to 1, by which one can divide."""
+    least = math.sqrt(jnp.finfo(share.dtype).tiny)
+    return jnp.maximum(share, least) ** jnp.asarray(exponent, share.dtype)
 
 
 def _signed(error: jax.Array, key: jax.Array, axes: Axes) -> jax.Array:

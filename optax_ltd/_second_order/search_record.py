@@ -21,7 +21,7 @@ class SearchRecord(NamedTuple):
       loss_evaluations: how often the last update asked for the loss.
       negative_curvature_count: updates that met a direction of curvature zero or below.
       refused_nonfinite: updates without a step because the gradient, the loss or a
-        product was not finite, or the step did not fit the gradient's dtype.
+        product was not finite.
       refused_no_decrease: updates without a step because none lowered the loss.
       damping_held_count: updates that would have led λ out of its range.
     """

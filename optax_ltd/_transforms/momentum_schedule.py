@@ -12,6 +12,7 @@ Kind: TypeAlias = Literal["hold", "rise"]
 
 # The first momentum, and the updates until it changes, of Sutskever et al.
 _PUBLISHED = {"hold": (0.9, 1000), "rise": (0.5, 250)}
+_MOST_STEPS = 2**31 - 1  # of an int32
 
 
 def momentum_schedule(
@@ -44,9 +45,10 @@ def momentum_schedule(
     the new gradient adds.
 
     In bfloat16 the nearest number to a momentum above .998 is 1, which would forget
-    nothing. With parameters of that type say ``hyperparam_dtype=jnp.float32`` and
-    ``static_args="accumulator_dtype"`` to ``optax.inject_hyperparams``, and
-    ``accumulator_dtype=jnp.float32`` to ``optax.sgd``.
+    nothing; in float32 it is to one above 1 - 3e-8. With parameters in bfloat16 say
+    ``hyperparam_dtype=jnp.float32`` and ``static_args="accumulator_dtype"`` to
+    ``optax.inject_hyperparams``, and ``accumulator_dtype=jnp.float32`` to
+    ``optax.sgd``.
 
     Args:
       momentum: What it is in the end, at least 0 and below 1: the paper's
@@ -54,8 +56,8 @@ def momentum_schedule(
       kind: How it gets there, ``"hold"`` or ``"rise"``.
       first_momentum: What it is in the beginning, at least 0 and below 1. By default
         the paper's: .9 to hold, .5 to rise from.
-      steps: Updates until it changes, and from one rise to the next; at least 1. By
-        default the paper's: 1000 to hold, 250 for each rise.
+      steps: Updates until it changes, and from one rise to the next; from 1 to
+        2³¹ - 1. By default the paper's: 1000 to hold, 250 for each rise.
 
     Returns:
       A function of the number of updates made before, an int or an integer array, that
@@ -96,15 +98,23 @@ def momentum_schedule(
     if first_momentum is not None:
         first = check_number("first_momentum", first_momentum, at_least=0, below=1)
     if steps is not None:
-        every = check_count("steps", steps, at_least=1)
+        every = check_count("steps", steps, at_least=1, at_most=_MOST_STEPS)
     last = check_number("momentum", momentum, at_least=0, below=1)
 
+    dtype = jnp.result_type(first, last, float)
+
     def hold(count: jax.typing.ArrayLike) -> jax.Array:
-        return jnp.where(jnp.asarray(count) < every, first, last)
+        return jnp.where(_wide(count) < every, first, last).astype(dtype)
 
     def rise(count: jax.typing.ArrayLike) -> jax.Array:
         # Eq. (5), as 2^(-1 - log2(n)) = 1 / (2 n).
-        risen = jnp.asarray(count) // every
-        return jnp.minimum(1 - (1 - first) / (risen + 1), last)
+        number = (_wide(count) // every).astype(float) + 1
+        return jnp.minimum(1 - (1 - first) / number, last).astype(dtype)
 
     return hold if kind == "hold" else rise
+
+
+def _wide(count: jax.typing.ArrayLike) -> jax.Array:
+    """A count in a dtype that holds the largest number of steps."""
+    count = jnp.asarray(count)
+    return count if count.dtype.itemsize >= 4 else count.astype(jnp.int32)

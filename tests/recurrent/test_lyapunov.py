@@ -285,3 +285,23 @@ def test_a_cell_that_runs_by_itself():
     found = spectrum(cat_map, A, start, None, length=50, warmup=10)
     growth = np.log((3 + np.sqrt(5)) / 2)
     np.testing.assert_allclose(found, [[growth, -growth]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_trajectory_that_is_not_finite_has_none(bad: float):
+    """Though the derivatives along it are, and the other example is well."""
+    halves = lambda a, h, x: (a * h + x, None)
+    inputs = np.zeros((5, 2, 1), np.float32)
+    inputs[2, 0] = bad
+    found = ltd.lyapunov_exponents(halves, 0.5, jnp.ones((2, 1)), inputs)
+    np.testing.assert_allclose(found, [[np.nan], [np.log(0.5)]], rtol=1e-5)
+    overflows = lambda a, h, x: (a * h, None)
+    found = ltd.lyapunov_exponents(overflows, 1e20, jnp.ones((1, 1)), np.zeros((3, 1)))
+    assert np.isnan(found).all()
+
+
+def test_no_step_is_refused_by_its_name():
+    halves = lambda a, h, x: (a * h, None)
+    for inputs, length in ((np.zeros((0, 1)), None), (None, 0)):
+        with pytest.raises(ValueError, match="`length` must be at least 1"):
+            ltd.lyapunov_exponents(halves, 0.5, jnp.ones((1, 1)), inputs, length=length)

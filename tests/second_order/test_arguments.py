@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import optax_ltd as ltd
@@ -38,7 +39,20 @@ def test_options(arguments: dict[str, Any], message: str):
     [
         ({"params": None}, "`params` must be given, as the model is about them"),
         ({"updates": jnp.ones(3)}, "`updates` must be a tree of real arrays like"),
-        ({"loss": lambda z: z}, "`loss` must be a function that returns a real scalar"),
+        *(
+            ({name: made}, f"`{name}` must be a function that returns a real scalar")
+            for name in ("loss", "value_fn")
+            for made in (
+                lambda z: z,
+                lambda z: z[:1],
+                lambda z: (z[0],),
+                lambda z: z[0] * 1j,
+                lambda z: None,
+                lambda z: 1,
+            )
+        ),
+        ({"predict": None}, "`predict` must be a function, given to `update`; got"),
+        ({"loss": None}, "`loss` must be a function, given to `update`; got None"),
     ],
 )
 def test_an_update(given: dict[str, Any], message: str):
@@ -51,11 +65,34 @@ def test_an_update(given: dict[str, Any], message: str):
 
 def test_structural_damping_needs_hidden_states():
     tx = loose(ltd.hessian_free(structural_damping=0.1))
-    with pytest.raises(ValueError, match="`predict` must be a function that returns a"):
+    with pytest.raises(ValueError, match=r"`predict` must be a function.*static_args"):
         tx.update(jnp.ones(2), tx.init(jnp.ones(2)), jnp.ones(2), **GIVEN)
+    for hidden, came in ((jnp.ones((3, 2)), r"\[\(3,\)\]"), (None, r"\[\]")):
+        given = {**GIVEN, "predict": lambda p, hidden=hidden: (p, hidden)}
+        told = rf"along the first axis, as .* have them, \[\(2,\)\]; got {came}\."
+        with pytest.raises(ValueError, match=told):
+            tx.update(jnp.ones(2), tx.init(jnp.ones(2)), jnp.ones(2), **given)
 
 
-def test_the_functions_are_needed():
-    tx = loose(ltd.hessian_free())
-    with pytest.raises(TypeError, match="'predict' and 'loss'"):
-        tx.update(jnp.ones(2), tx.init(jnp.ones(2)), jnp.ones(2))
+def test_a_constant_loss_of_python_is_one():
+    tx, w = loose(ltd.hessian_free()), jnp.ones(2)
+    given = {**GIVEN, "loss": lambda z: 1.0}
+    step, _ = tx.update(jnp.ones(2), tx.init(w), w, **given)
+    np.testing.assert_array_equal(step, 0)
+
+
+def test_where_a_leaf_is_wrong():
+    product = lambda params, vector: ltd.gauss_newton_product(
+        lambda p: p, lambda z: jnp.ones(()), params, vector
+    )
+    good, bad = jnp.ones(2), jnp.ones(2) * 1j
+    told = "`params` must be a tree of real arrays"
+    with pytest.raises(ValueError, match=f"^{told}; got"):
+        product(bad, bad)
+    with pytest.raises(ValueError, match=rf"^{told}; at \['a'\]; got"):
+        product({"a": bad}, {"a": bad})
+    told = "`vector` must be a tree of real arrays like `params`,"
+    with pytest.raises(ValueError, match=rf"^{told} of shape \(2,\); got"):
+        product(good, jnp.ones(3))
+    with pytest.raises(ValueError, match=rf"^{told} at \['a'\] of shape \(2,\); got"):
+        product({"a": good}, {"a": jnp.ones(3)})

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from optax_ltd._second_order import preconditioner as module
 from optax_ltd._second_order.gauss_newton import linearise
@@ -28,8 +29,9 @@ def test_its_square_is_the_mean_of_squares_of_examples_gradients(monkeypatch):
 
         each = [jax.grad(added)(problem.params, example) for example in range(5)]
         squares = jax.tree.map(lambda *rows: np.mean(np.square(rows), 0), *each)
-        for x, y in zip(found, jax.tree.leaves(squares), strict=True):
-            np.testing.assert_allclose(x, y, rtol=0.15)
+        found, squares = ravel_pytree(found)[0], ravel_pytree(squares)[0]
+        assert found.max() == 1  # A factor of all makes no difference.
+        np.testing.assert_allclose(found * squares.max(), squares, rtol=0.2)
 
 
 def test_the_exponent_and_the_damping():
@@ -39,8 +41,12 @@ def test_the_exponent_and_the_damping():
     make = lambda exponent, damping: module.preconditioner(
         linear, space.point, jnp.asarray(damping), exponent, jax.random.key(0)
     )
-    plain, damped, power = make(1.0, 0.0), make(1.0, 0.5), make(jnp.asarray(0.75), 0.5)
-    for x, y, z in zip(plain, damped, power, strict=True):
-        np.testing.assert_allclose(y, x + 0.5, rtol=1e-5)
-        np.testing.assert_allclose(z, y**0.75, rtol=1e-5)
+    flat = lambda found: np.concatenate([np.ravel(x) for x in found])
+    plain, damped = flat(make(1.0, 0.0)), flat(make(1.0, 0.5))
+    # p / max p and (p + λ) / (max p + λ), with p at the ends of them all.
+    most = 0.5 * (1 - damped.min()) / (damped.min() - plain.min())
+    np.testing.assert_allclose(damped, (most * plain + 0.5) / (most + 0.5), rtol=1e-4)
+    power = flat(make(jnp.asarray(0.75), 0.5))
+    np.testing.assert_allclose(power, damped**0.75, rtol=1e-5)
     assert all(x.shape == () and x == 1 for x in make(0, 0.5))
+    assert (flat(make(0.75, 1e-12)) > 0).all()

@@ -43,6 +43,24 @@ def test_beginning_and_pace_may_be_others():
 
 
 @each_kind
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32, np.int32])
+@pytest.mark.parametrize("steps", [1, 1000])
+def test_any_dtype_of_counts(kind: Any, dtype: Any, steps: int):
+    count = np.array(np.iinfo(dtype).max, dtype)
+    schedule = ltd.momentum_schedule(0.7, kind=kind, first_momentum=0.2, steps=steps)
+    expected = 0.7 if steps == 1 or count > steps else 0.2
+    np.testing.assert_allclose(schedule(jnp.asarray(count)), expected, rtol=1e-6)
+
+
+@each_kind
+def test_momenta_that_are_integers_make_a_float(kind: Any):
+    zero = jnp.int32(0)
+    made = ltd.momentum_schedule(zero, kind=kind, first_momentum=zero)(0)
+    assert made == 0
+    assert jnp.asarray(made).dtype == jnp.float32
+
+
+@each_kind
 @pytest.mark.parametrize("wide", [False, True])
 def test_it_is_the_same_under_every_transformation(kind: Any, wide: bool):
     counts = np.array([0, 250, 999, 1000, 2**31 - 1], np.int32)
@@ -102,9 +120,9 @@ def test_a_momentum_that_cannot_be_is_named(name: str, value: Any):
         ltd.momentum_schedule(**given)
 
 
-@pytest.mark.parametrize("steps", [0, -1, 2.5, True, "3"])
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True, "3", 2**31])
 def test_steps_that_cannot_be_are_named(steps: Any):
-    with pytest.raises(ValueError, match=r"^`steps` must be an int >= 1; got "):
+    with pytest.raises(ValueError, match=r"^`steps` must be an int from 1 to "):
         ltd.momentum_schedule(0.9, steps=steps)
 
 

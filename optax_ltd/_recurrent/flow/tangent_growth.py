@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.checks import check_count, check_length
+from optax_ltd._numerics.checks import check_count, check_length, refusal
 from optax_ltd._numerics.dtypes import is_inexact, widened
 from optax_ltd._numerics.leaves import Leaves, combine, inexact, partition
 from optax_ltd._recurrent.cell.program import as_pair
@@ -46,6 +46,8 @@ def mean_growth(
     params, carry, inputs = jax.tree.map(_as_array, (params, carry, inputs))
     vectors = _start(carry, num_exponents)
     length = check_length(inputs, length)
+    if length < 1:
+        raise refusal("length", "at least 1, be it that of `inputs`", length)
     due, counts = _schedule(length, warmup, qr_every)
 
     def orthonormal(vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,6 +64,8 @@ def mean_growth(
         else:
             vectors, growth = jax.lax.cond(due, orthonormal, _as_they_are, vectors)
         total, lost = _add(total, lost, jnp.where(counts, growth, 0))
+        # Its derivatives may be finite all the same: those of tanh at Inf are 0.
+        total = jnp.where(_all_finite(carry), total, jnp.nan)
         return (carry, vectors, total, lost), None
 
     # Of each step the derivative keeps what it began with, a sixth of all that it
@@ -105,6 +109,12 @@ def _schedule(length: int, warmup: int, qr_every: int) -> tuple[jax.Array, jax.A
     done = jnp.arange(1, length + 1)
     due = (done % qr_every == 0) | (done == warmup) | (done == length)
     return due, done > warmup
+
+
+def _all_finite(carry: Any) -> jax.Array:
+    """Whether the state of each example is finite, [B, 1]."""
+    hidden, _ = _parted(carry)
+    return jnp.all(jnp.isfinite(_as_vectors(hidden)), axis=1, keepdims=True)
 
 
 def _parted(carry: Any) -> tuple[Leaves, Leaves]:
