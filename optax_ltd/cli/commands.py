@@ -281,7 +281,7 @@ def _interruptible(command: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        told = "Interrupted. The same command goes on where it stopped:"
+        told = "Interrupted. The same command goes on from what was saved:"
         typer.echo(f"{told}\n  {_line(command)}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
 

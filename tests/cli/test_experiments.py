@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import re
+import runpy
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -351,3 +353,9 @@ def test_every_field_is_an_option():
     ):
         shown = invoke(command, "--help").output
         assert all(word in shown for word in words)
+
+
+def test_the_package_is_a_command_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["optax-ltd", "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        runpy.run_module("optax_ltd.cli", run_name="__main__")

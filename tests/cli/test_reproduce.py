@@ -92,7 +92,7 @@ def test_reproduce_writes_where_it_says_and_goes_on(
     (tmp_path / "none.json").unlink()
     stopped = invoke(*command)
     assert stopped.exit_code == 130
-    assert "goes on where it stopped" in stopped.output
+    assert "goes on from what was saved" in stopped.output
     assert f"optax-ltd {' '.join(map(str, command))}\n" in stopped.output
 
 

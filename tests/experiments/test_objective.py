@@ -72,7 +72,9 @@ def test_it_leaves_out_what_is_not_asked_for():
 
 def test_the_curvature_is_of_no_more_sequences_than_there_are():
     config = Config(curvature_batch_size=13, **SHARED)
-    with pytest.raises(InputError, match=r"at most batch_size, 12; got 13\.$"):
+    with pytest.raises(
+        InputError, match=r"at most the sequences of a batch, 12; got 13\.$"
+    ):
         make_objective(config, make_setup(Config(**SHARED)).task)
 
 

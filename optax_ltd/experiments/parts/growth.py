@@ -66,7 +66,8 @@ def check_growth(config: Config) -> None:
             told = "a length of the task, as are all that follow from it"
             missing = stage.lengths[1]
             came = f"{first}" if missing == first else f"{first}, whence {missing}"
-            raise refusal("grow_from", told, came) from error
+            why = str(error).rstrip(".")
+            raise refusal("grow_from", told, f"{came} ({why})") from error
 
 
 def _rate(config: Config, stage: int) -> float:

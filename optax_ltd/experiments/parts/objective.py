@@ -78,6 +78,6 @@ def make_objective(config: Config, task: Task) -> Objective | None:
         return None
     size = config.curvature_batch_size or config.batch_size
     if size > config.batch_size:
-        told = f"at most batch_size, {config.batch_size}"
+        told = f"at most the sequences of a batch, {config.batch_size}"
         raise refusal("curvature_batch_size", told, f"{size}")
     return Objective(task, size, config.structural_damping > 0)

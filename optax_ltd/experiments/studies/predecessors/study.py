@@ -100,6 +100,11 @@ PREDECESSORS = Study(
         ),
         ("seeds", "5", "4 (momentum)"),
         (
+            "LSTM",
+            "forget bias 3, learning rate .5, weights from the input of deviation .5",
+            "–",
+        ),
+        (
             "learning rate of Nesterov",
             ".001; .01 for strings, whose loss is a mean over time here",
             "the best of .001, .0001, .00001 and .000001",

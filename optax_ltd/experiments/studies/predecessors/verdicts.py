@@ -7,9 +7,7 @@ from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
     LSTM,
     NESTEROV,
-    STRINGS,
     STRUCTURAL,
-    WAYS,
     Way,
     by_problem,
 )
@@ -37,16 +35,16 @@ def _any(_: Run) -> bool:
     return True
 
 
-def _is_string(run: Run) -> bool:
-    """Whether it is of a string over more than 50 steps."""
-    return run.config.task in STRINGS and run.config.lengths[1] > 50
+def _is_long(run: Run) -> bool:
+    """Whether it is over more than 50 steps."""
+    return run.config.lengths[1] > 50
 
 
 CLAIMS = (
     _Claim(
         "Structural damping matters beyond lag 50",
         [STRUCTURAL, HESSIAN_FREE],
-        _is_string,
+        _is_long,
         lambda counts: counts[0] > counts[1],
     ),
     _Claim(
@@ -66,43 +64,30 @@ CLAIMS = (
 
 
 def verdicts(runs: Runs) -> str:
-    """How many seeds solved their tasks, and a verdict on each sentence of the chapter.
+    """A verdict on each sentence of the chapter, of the tasks that all in it have run.
 
     Args:
       runs: of the study, by name.
     """
-    solved = [
-        f"{way.label} {_told(counted[0], asked)}"
-        for way in WAYS.values()
-        for counted, asked in [_counted([way], runs)]
-        if asked
-    ]
-    return " ".join(
-        [
-            f"Seeds that solved their task: {'; '.join(solved)}.",
-            *(_verdict(claim, runs) for claim in CLAIMS),
-        ]
-    )
+    return " ".join(_verdict(claim, runs) for claim in CLAIMS)
 
 
 def _verdict(claim: _Claim, runs: Runs) -> str:
     about = {name: run for name, run in runs.items() if claim.keeps(run)}
-    counts, asked = _counted(claim.ways, about)
-    if not asked:
+    counts, seeds, tasks = _counted(claim.ways, about)
+    if not tasks:
         return f"*{claim.told}*: not run yet."
     told = ", ".join(
-        f"{way.label} {_told(count, asked)}"
-        for way, count in zip(claim.ways, counts, strict=True)
+        f"{way.label} {count}" for way, count in zip(claim.ways, counts, strict=True)
     )
     answer = "yes" if claim.holds(counts) else "no"
-    return f"*{claim.told}*: {answer if any(counts) else 'undecided'} ({told})."
+    if not any(counts):
+        answer = "undecided"
+    of = f"of {seeds} seeds in {tasks} task{'s' if tasks > 1 else ''}"
+    return f"*{claim.told}*: {answer} ({of}: {told})."
 
 
-def _told(count: int, asked: int) -> str:
-    return f"{count} of {asked}"
-
-
-def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int]:
+def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int, int]:
     """Seeds that solved the tasks, at the lengths, that all of some ways have run.
 
     Args:
@@ -110,7 +95,7 @@ def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int]:
       runs: by name.
 
     Returns:
-      The count of each way, and how many seeds each had.
+      The count of each way, how many seeds each had, and how many tasks.
     """
     labels = [way.label for way in ways]
     made = [
@@ -119,4 +104,4 @@ def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int]:
         if of.keys() >= set(labels)
     ]
     counts = [sum(of[i].num_solved for of in made) for i in range(len(ways))]
-    return counts, sum(of[0].config.seeds for of in made)
+    return counts, sum(of[0].config.seeds for of in made), len(made)
