@@ -25,6 +25,8 @@ PAGE = FOLDER / "README.md"
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 OLDER_ANSWERS = ROOT / "docs" / "guides" / "older_answers.md"
+# Of the README: by heading, the studies that tell there what came out.
+FINDINGS = {"The record": "record", "Lengths never seen": "generalisation"}
 HEADER = """\
 # Results
 
@@ -70,7 +72,7 @@ def older_answers(text: str, folder: Path = FOLDER) -> str:
 
 
 def readme(text: str, folder: Path = FOLDER) -> str:
-    """The README with what figure 7 and the record came to between its marks.
+    """The README with what three studies came to between its marks.
 
     Args:
       text: the README.
@@ -82,11 +84,13 @@ def readme(text: str, folder: Path = FOLDER) -> str:
     told = summary(FIGURE7.runs(folder / "figure7"))
     mark = marks.begin("Results", "benchmarks.reproduced")
     text = marks.between(text, mark, told)
-    record = STUDIES["record"]
-    runs = record.runs(folder / "record")
-    told = record.finding(runs) if runs else "Nothing yet."
-    mark = marks.begin("The record", "benchmarks.reproduced")
-    return marks.between(text, mark, told)
+    for heading, name in FINDINGS.items():
+        study = STUDIES[name]
+        runs = study.runs(folder / name)
+        told = study.finding(runs) if runs else "Nothing yet."
+        mark = marks.begin(heading, "benchmarks.reproduced")
+        text = marks.between(text, mark, told)
+    return text
 
 
 def _entries(folder: Path) -> list[Mapping[str, Any]]:

@@ -58,7 +58,8 @@ def preconditioner(
     roots, _ = jax.lax.scan(add, zeros_like(like), jax.random.split(key, _PROBES))
     mean, root = math.sqrt(examples / _PROBES), jnp.sqrt(damping)
     roots = [jnp.hypot(mean * widened(r), root.astype(r.dtype)) for r in roots]
-    largest = functools.reduce(jnp.maximum, [jnp.max(r, initial=0) for r in roots])
+    ends = [jnp.max(r, initial=0) for r in roots]
+    largest = functools.reduce(jnp.maximum, ends, root)
     return [_power(r / largest.astype(r.dtype), 2 * exponent) for r in roots]
 
 

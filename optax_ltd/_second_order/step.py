@@ -53,8 +53,7 @@ def find_step(
       idle: whether to do nothing.
 
     Returns:
-      The kept iterate before which the loss is higher, shortened until it lowers the
-      loss.
+      The kept iterate that the walk back ends at, shortened until it lowers the loss.
     """
     chosen = walk_back(loss_after, solution.kept, solution.last, idle=idle)
     x = [many[chosen.slot] for many in solution.kept]
