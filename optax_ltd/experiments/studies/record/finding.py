@@ -1,6 +1,6 @@
 """What the runs of the record say, in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -32,23 +32,17 @@ def finding(runs: Runs) -> str:
 
 def _solved(length: int, runs: Runs) -> str:
     """How many seeds solved the task at a length, and when the last of them had."""
-    told = f"T = {length:,} was solved by {_count([runs[f'{length}']])}"
-    if (fresh := runs.get(f"{length}-fresh")) is not None:
-        told += f", and by {_count([fresh], 'fresh ones')}"
-    start = f"{length}-fresh-"
-    if alone := [run for name, run in runs.items() if name.startswith(start)]:
-        told += f", by {_count(alone)} if each grows alone"
-    return told
+    run, fresh = runs[f"{length}"], runs.get(f"{length}-fresh")
+    told = f"T = {length:,} was solved by {_count(run)}"
+    return told if fresh is None else f"{told}, and by {_count(fresh, 'fresh ones')}"
 
 
-def _count(runs: Sequence[Run], seeds: str = "seeds") -> str:
-    """How many seeds of all solved it, when the last had, and how many still do."""
-    count = sum(run.num_solved for run in runs)
-    of_all = f"of {sum(run.config.seeds for run in runs)} {seeds}"
+def _count(run: Run, seeds: str = "seeds") -> str:
+    count, of_all = run.num_solved, f"of {run.config.seeds} {seeds}"
     if not count:
         return f"0 {of_all}"
-    last = max(at for run in runs for at in run.solved_at if at is not None)
-    still = sum(run.num_solved_at_the_end for run in runs)
+    last = max(at for at in run.solved_at if at is not None)
+    still = run.num_solved_at_the_end
     told = f"{count} {of_all} within {last:,} updates"
     return told if still == count else f"{told} ({still} at the last test)"
 
@@ -65,7 +59,7 @@ def _changed(runs: Runs) -> Iterator[str]:
             f"{first.updates:,} updates: {'; '.join(counts)}."
         )
     if (other := runs.get("3bit")) is not None:
-        yield f"On 3-bit order: {_count([other])}."
+        yield f"On 3-bit order: {_count(other)}."
 
 
 def _beyond(runs: Runs) -> Iterator[str]:

@@ -16,8 +16,6 @@ _SHORT_SHARE = 2  # each run at the shorter length gets this part of the updates
 
 # The recipe was looked for with the first seeds.
 _FRESH = {"first_seed": 100}
-# The same seeds, each with sequences that grow at its own pace.
-_ALONE = {f"{LONG}-fresh-{seed}": seed for seed in range(100, 105)}
 
 # What pictures call each of these, and what it changes of the recipe.
 CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -80,10 +78,6 @@ def configs(updates: int) -> dict[str, Config]:
     return {
         f"{LONG}": _recipe(LONG, updates),
         f"{LONG}-fresh": _recipe(LONG, updates, **_FRESH),
-        **{
-            name: _recipe(LONG, updates, seeds=1, first_seed=seed)
-            for name, seed in _ALONE.items()
-        },
         f"{SHORT}": _recipe(SHORT, short),
         f"{SHORT}-fresh": _recipe(SHORT, short, **_FRESH),
         f"{SHORT}-held-slopes-fresh": _recipe(
@@ -97,12 +91,6 @@ def configs(updates: int) -> dict[str, Config]:
     }
 
 
-# What tables call the longer runs.
-LONG_LABELS = {
-    f"{LONG}": "the recipe",
-    f"{LONG}-fresh": "fresh seeds",
-    **{name: f"fresh seed {seed}, alone" for name, seed in _ALONE.items()},
-}
 # What pictures and tables call the runs at the shorter length.
 LABELS = {
     f"{SHORT}": "the recipe",
