@@ -99,7 +99,7 @@ def _kind(field: dataclasses.Field[Any]) -> type:
 
 def _parsing(field: dataclasses.Field[Any]) -> dict[str, Any]:
     option = option_name(field.name)
-    if field.name == "length":
+    if field.type in (Length, Length | None):
         told = "a length such as 50, or a range such as 50-200"
         return {"parser": parser(option, parse_length, told), "metavar": "T or T-T"}
     if _kind(field) is int:

@@ -124,12 +124,15 @@ def test_generalisation_counts_the_networks_without_an_error_at_the_end():
     runs["2"].reach[5000] = [0.01]
     assert study.finding(runs) == (
         "4 of 5 networks came to make no error in 10,000 sequences of 50 to 200 steps, "
-        "within 100 updates; of these 3 made none at T = 5,000. No network came to "
-        "make no error in 10,000 sequences of 1,000. The paper reports none for each "
-        "of its 5."
+        "within 100 updates; of these 3 made none at T = 5,000. No averaged networks "
+        "came to make no error in 10,000 sequences of 50 to 1,000 steps. The paper "
+        "reports none at any length for each of its 5."
+    )
+    assert "No averaged networks have been trained yet." in study.finding(
+        {"0": runs["0"]}
     )
     table = study.table(runs)
-    assert "| seed 4 | seed 0, tested at 1,000 |" in table
+    assert "| seed 4 | seed 0, averages |" in table
     assert "| wrong at T = 5,000, % | 0 | 0 | 0 | 1 | 0 | 0 | 0 |" in table
 
 

@@ -22,6 +22,9 @@ from optax_ltd.experiments.parts.users import users
 
 Length: TypeAlias = int | tuple[int, int]
 
+# What a field holds of which the task judges the ranges.
+_WITHOUT_RANGES: Mapping[Any, Any] = {Length: int, Length | None: int | None}
+
 LARGEST = 2**30  # sums of two of them are still an int32
 
 
@@ -67,7 +70,9 @@ class Config:
     length: int | tuple[int, int] = _task(
         50, "Length of the sequences, or a range such as 50-200."
     )
-    test_length: int | None = _task(None, "Length to test at, if not that of training.")
+    test_length: Length | None = _task(  # noqa: RUF009 - it makes a field
+        None, "Length to test at, or a range, if not that of training."
+    )
     grow_from: int | None = _task(
         None,
         "Begin with sequences no longer than this, and let them grow whenever every "
@@ -211,8 +216,12 @@ class Config:
     @property
     def lengths(self) -> tuple[int, int]:
         """The shortest and the longest to train at."""
-        length = self.length
-        return length if isinstance(length, tuple) else (length, length)
+        return _range(self.length)
+
+    @property
+    def test_lengths(self) -> tuple[int, int]:
+        """The shortest and the longest to test at."""
+        return self.lengths if self.test_length is None else _range(self.test_length)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, as JSON holds them."""
@@ -240,11 +249,15 @@ class Config:
         return cls(**values)
 
 
+def _range(length: Length) -> tuple[int, int]:
+    return length if isinstance(length, tuple) else (length, length)
+
+
 def _checked(field: dataclasses.Field[Any], value: Any) -> Any:
     """A field's value in its own type."""
-    if field.name == "length" and isinstance(value, list | tuple):
+    kinds: Any = _WITHOUT_RANGES.get(field.type, field.type)
+    if kinds != field.type and isinstance(value, list | tuple):
         return tuple(value)
-    kinds: Any = int if field.name == "length" else field.type
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if is_whole and kinds in (float, float | None):
         value = float(value)

@@ -79,7 +79,7 @@ def _rate(run: Run) -> plots.Rate:
     """The share of seeds that solved the task, at the length of the tests."""
     seeds = run.config.seeds
     return plots.Rate(
-        run.config.test_length or run.config.lengths[1],
+        run.config.test_lengths[1],
         run.num_solved / seeds,
         *intervals.of_share(run.num_solved, seeds),
     )

@@ -10,10 +10,9 @@ def headline(setup: Setup) -> str:
       setup: of the run, or of one of several that differ in their methods.
     """
     config, task = setup.config, setup.test_task
-    shortest, longest = config.lengths
-    lengths = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
+    lengths = _told(config.lengths)
     grown = f" growing from {config.grow_from}" if config.grow_from else ""
-    tested = f", tested at {config.test_length}" if config.test_length else ""
+    tested = f", tested at {_told(config.test_lengths)}" if config.test_length else ""
     first, last = config.first_seed, config.first_seed + config.seeds - 1
     seeds = f"seeds {first} to {last} together" if first < last else f"seed {first}"
     chance = f"by chance {task.chance_error:.0%} of answers are wrong"
@@ -27,3 +26,8 @@ def headline(setup: Setup) -> str:
         f"[bold]{task.name}[/], {lengths} steps{grown}{tested}; {config.hidden_size} "
         f"{config.cell} units, {seeds}, at most {config.updates:,} updates.\n{solved}"
     )
+
+
+def _told(lengths: tuple[int, int]) -> str:
+    shortest, longest = lengths
+    return f"{shortest} to {longest}" if shortest < longest else f"{longest}"
