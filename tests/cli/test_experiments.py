@@ -209,7 +209,10 @@ def test_an_error_of_training_is_not_one_of_usage(
             "--criterion must be left out unless the task is addition,",
         ),
         (["adding", "--criterion", "x"], "--criterion must be one of squared,"),
-        (["--test-length", "x"], "--test-length must be an int; got 'x'."),
+        (
+            ["--test-length", "x"],
+            "--test-length must be a length such as 50, or a range such as",
+        ),
         (["--seeds", "0"], "--seeds must be an int from 1"),
         (["--seeds", "2.5"], "--seeds must be an int; got '2.5'."),
         (["--learning-rate", "x"], "--learning-rate must be a number; got 'x'."),

@@ -153,9 +153,12 @@ def test_the_criterion_is_the_tasks_own_unless_given(
 
 
 def test_lengths_of_json_are_those_of_python():
-    config = Config.from_dict({"length": [10, 20]})
-    assert config.length == (10, 20)
-    assert hash(config) == hash(Config(length=(10, 20)))
+    config = Config.from_dict({"length": [10, 20], "test_length": [15, 30]})
+    assert config == Config(length=(10, 20), test_length=(15, 30))
+    assert hash(config) == hash(Config(length=(10, 20), test_length=(15, 30)))
+    assert (config.lengths, config.test_lengths) == ((10, 20), (15, 30))
+    assert Config(length=(10, 20)).test_lengths == (10, 20)
+    assert Config(length=10, test_length=5).test_lengths == (5, 5)
 
 
 def test_a_task_is_tested_at_its_own_length_or_another():
@@ -165,6 +168,9 @@ def test_a_task_is_tested_at_its_own_length_or_another():
     assert make_task(other).time == 20
     assert make_test_task(other).time == 40
     assert make_test_task(other, 15).time == 15
+    ranged = make_test_task(dataclasses.replace(other, test_length=(12, 25)))
+    assert ranged.sample(jax.random.key(0), 99).lengths.min() == 12
+    assert ranged.time == 25
     assert make_test_task(other).test_size == 30
 
 

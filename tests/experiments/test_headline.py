@@ -21,6 +21,8 @@ def test_it_tells_lengths_seeds_and_chance():
     assert "20 steps; 50 gru units, seed 7, at most" in told
     told = words(Config(length=(10, 100), test_length=80, grow_from=30))
     assert "10 to 100 steps growing from 30, tested at 80;" in told
+    told = words(Config(length=20, test_length=(50, 1000)))
+    assert "20 steps, tested at 50 to 1000;" in told
     assert "fewer than 0.01 % of" in words(Config(solved_below=1e-4))
 
 

@@ -70,7 +70,7 @@ class Config:
     length: int | tuple[int, int] = _task(
         50, "Length of the sequences, or a range such as 50-200."
     )
-    test_length: Length | None = _task(  # noqa: RUF009 - it makes a field
+    test_length: int | tuple[int, int] | None = _task(
         None, "Length to test at, or a range, if not that of training."
     )
     grow_from: int | None = _task(
@@ -216,12 +216,12 @@ class Config:
     @property
     def lengths(self) -> tuple[int, int]:
         """The shortest and the longest to train at."""
-        return _range(self.length)
+        return _ends(self.length)
 
     @property
     def test_lengths(self) -> tuple[int, int]:
         """The shortest and the longest to test at."""
-        return self.lengths if self.test_length is None else _range(self.test_length)
+        return self.lengths if self.test_length is None else _ends(self.test_length)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, as JSON holds them."""
@@ -249,7 +249,7 @@ class Config:
         return cls(**values)
 
 
-def _range(length: Length) -> tuple[int, int]:
+def _ends(length: Length) -> tuple[int, int]:
     return length if isinstance(length, tuple) else (length, length)
 
 
