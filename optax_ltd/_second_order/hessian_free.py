@@ -324,9 +324,6 @@ def _solve(
 ) -> Solution:
     """Minimises the damped model, B = G + λ I + λ μ G_S (Martens & Sutskever 2011)."""
     damping = state.search.damping
-    # All that follows is of a gradient of norm 1/2 to 1, so that squares fit.
-    power = _power_of_two_over(measured)
-    scale = lambda vector: times(power, times(measured.lift, vector))
     key = jax.random.fold_in(jax.random.key(0), state.record.total_count)
     exponent = options.preconditioner_exponent
     scales = preconditioner(linear, gradient, damping, exponent, key)
@@ -336,12 +333,15 @@ def _solve(
         curved = hidden_curvature(linear.hidden, options.hidden_distance, linear.axes)
         damp = lambda tangents: times(strength, curved(tangents))
 
+    # For a gradient of norm 1/2 to 1, so that squares fit.
+    power = _power_of_two_over(measured)
+    scale = lambda vector: times(power, times(measured.lift, vector))
     zeros, last = zeros_like(gradient), jax.tree.leaves(state.solution)
     start = scale(times(jnp.asarray(options.warm_start), last))
     fits = jnp.isfinite(dot(start, start))  # Else it was for a far larger gradient.
     solution = conjugate_gradients(
         lambda vector: plus(linear.product(vector, damp), damping, vector),
-        choose(idle, zeros, times(jnp.asarray(-1.0), scale(gradient))),
+        choose(idle, zeros, [-x for x in scale(gradient)]),
         choose(idle | ~fits, zeros, start),
         scales,
         options.max_cg_iterations,

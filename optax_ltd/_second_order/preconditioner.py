@@ -6,7 +6,6 @@ import math
 import jax
 import jax.numpy as jnp
 
-from optax_ltd._numerics.dtypes import widened
 from optax_ltd._numerics.shards import Axes
 from optax_ltd._second_order.gauss_newton import Linearised
 from optax_ltd._second_order.parameter_space import Vector, zeros_like
@@ -57,7 +56,7 @@ def preconditioner(
     # Roots of sums of squares, as the squares may be beyond their dtype.
     roots, _ = jax.lax.scan(add, zeros_like(like), jax.random.split(key, _PROBES))
     mean, root = math.sqrt(examples / _PROBES), jnp.sqrt(damping)
-    roots = [jnp.hypot(mean * widened(r), root.astype(r.dtype)) for r in roots]
+    roots = [jnp.hypot(mean * r, root.astype(r.dtype)) for r in roots]
     ends = [jnp.max(r, initial=0) for r in roots]
     largest = functools.reduce(jnp.maximum, ends, root)
     return [_power(r / largest.astype(r.dtype), 2 * exponent) for r in roots]

@@ -95,3 +95,22 @@ def warmed_state(name: str) -> Any:
     for updates in (gradient, bad, uphill):
         _, state = jitted_update(name)(updates, state, PARAMS)
     return state
+
+
+def descend(
+    tx: Any, predict: Callable[..., Any], loss: Any, start: jax.Array, *, updates: int
+) -> Any:
+    """Parameters and state after some updates, and the loss before each, [updates]."""
+    tx = loose(tx)
+
+    def step(carry: Any, _: None) -> Any:
+        params, state = carry
+        value, gradient = jax.value_and_grad(lambda p: loss(predict(p)))(params)
+        update, state = tx.update(gradient, state, params, predict=predict, loss=loss)
+        return (params + update, state), value
+
+    @jax.jit
+    def run(params: jax.Array) -> Any:
+        return jax.lax.scan(step, (params, tx.init(params)), None, updates)
+
+    return run(start)

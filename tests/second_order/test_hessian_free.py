@@ -11,7 +11,13 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import optax_ltd as ltd
-from tests.second_order.factories import gradient_of_loss, jitted_update, loss, outputs
+from tests.second_order.factories import (
+    descend,
+    gradient_of_loss,
+    jitted_update,
+    loss,
+    outputs,
+)
 from tests.second_order.problems import (
     dense_gauss_newton,
     dense_structural,
@@ -141,19 +147,8 @@ def test_the_loss_of_a_curved_valley_falls_at_each_step():
     """Rosenbrock's function as a sum of squares; Gauss-Newton finds its end."""
     predict = lambda p: jnp.stack([1 - p[0], 10 * (p[1] - p[0] ** 2)])
     loss = lambda z: jnp.sum(z**2)
-    tx = loose(ltd.hessian_free())
-
-    def step(carry: Any, _: None) -> Any:
-        p, state = carry
-        value, gradient = jax.value_and_grad(lambda p: loss(predict(p)))(p)
-        update, state = tx.update(gradient, state, p, predict=predict, loss=loss)
-        return (p + update, state), value
-
-    @jax.jit
-    def run(p: jax.Array) -> Any:
-        return jax.lax.scan(step, (p, tx.init(p)), None, 40)
-
-    (p, state), values = run(jnp.array([-1.2, 1.0]))
+    start = jnp.array([-1.2, 1.0])
+    (p, state), values = descend(ltd.hessian_free(), predict, loss, start, updates=40)
     assert (np.diff(values) <= 0).all()
     assert values[-1] < 1e-8
     np.testing.assert_allclose(p, 1, atol=1e-3)

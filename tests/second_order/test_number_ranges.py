@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from tests.second_order.factories import gradient_of_loss, jitted_update
+from tests.second_order.factories import descend, gradient_of_loss, jitted_update
 from tests.transforms.factories import PARAMS, flat, loose, same
 
 NAME = "hessian_free"
@@ -72,26 +72,13 @@ def test_the_step_that_is_judged_is_the_one_that_comes_out():
 @pytest.mark.parametrize("size", [1e-9, 1.0, 1e18, 1e20, 1e25, 1e30, 1e35])
 def test_a_loss_of_any_size(size: float, exponent: float):
     """With a λ that is small beside the curvature, all find the same."""
-    tx = loose(
-        ltd.hessian_free(
-            min(max(1e-3 * size, 1e-12), 1e12), preconditioner_exponent=exponent
-        )
-    )
+    damping = min(max(1e-3 * size, 1e-12), 1e12)
+    tx = ltd.hessian_free(damping, preconditioner_exponent=exponent)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 3)), jnp.float32)
     predict = lambda w: jnp.tanh(x @ w)
     loss = lambda z: size * jnp.mean((z - x[:, 0] / 2) ** 2)
-
-    def step(carry: Any, _: None) -> Any:
-        w, state = carry
-        value, gradient = jax.value_and_grad(lambda w: loss(predict(w)))(w)
-        update, state = tx.update(gradient, state, w, predict=predict, loss=loss)
-        return (w + update, state), value
-
-    @jax.jit
-    def run(w: jax.Array) -> Any:
-        return jax.lax.scan(step, (w, tx.init(w)), None, 8)
-
-    (_, state), values = run(jnp.full(3, 0.1))
+    start = jnp.full(3, 0.1)
+    (_, state), values = descend(tx, predict, loss, start, updates=8)
     assert values[-1] < 0.051 * values[0]  # The least that there is is .0502.
     assert state.search.refused_nonfinite == 0
 
