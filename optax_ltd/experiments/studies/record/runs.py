@@ -12,10 +12,11 @@ GOOD = 0.01  # of answers may be wrong where a memory is said to hold
 LONG, SHORT = 1000, 200
 # From 50 steps up in even stages, for each lowers the learning rate alike.
 _FACTORS = {SHORT: 2.0, LONG: 20 ** (1 / 4)}
+_FLOW_WEIGHTS = {SHORT: 4.0, LONG: 16.0}
 _SHORT_SHARE = 2  # each run at the shorter length gets this part of the updates
 
-# The recipe was looked for with the first seeds.
-_FRESH = {"first_seed": 100}
+# Seeds that the recipe was not looked for with.
+_FRESH = {SHORT: {"first_seed": 100}, LONG: {"first_seed": 200}}
 
 # What pictures call each of these, and what it changes of the recipe.
 CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -60,7 +61,7 @@ def _recipe(length: int, updates: int, **changes: Any) -> Config:
         "grow_from": 50,
         "grow_factor": _FACTORS[length],
         "grow_rate": 0.45,
-        "flow_weight": 4.0,
+        "flow_weight": _FLOW_WEIGHTS[length],
         "learning_rate": 0.03,
         "updates": updates,
         "seeds": 5,
@@ -77,11 +78,11 @@ def configs(updates: int) -> dict[str, Config]:
     short = max(1, updates // _SHORT_SHARE)
     return {
         f"{LONG}": _recipe(LONG, updates),
-        f"{LONG}-fresh": _recipe(LONG, updates, **_FRESH),
+        f"{LONG}-fresh": _recipe(LONG, updates, **_FRESH[LONG]),
         f"{SHORT}": _recipe(SHORT, short),
-        f"{SHORT}-fresh": _recipe(SHORT, short, **_FRESH),
+        f"{SHORT}-fresh": _recipe(SHORT, short, **_FRESH[SHORT]),
         f"{SHORT}-held-slopes-fresh": _recipe(
-            SHORT, short, **_FRESH, **CHANGES["held-slopes"][1]
+            SHORT, short, **_FRESH[SHORT], **CHANGES["held-slopes"][1]
         ),
         "3bit": _recipe(SHORT, short, task="temporal_order_3bit"),
         **{
