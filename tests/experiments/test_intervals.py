@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.studies import intervals, markdown
+from optax_ltd.experiments.studies import cells, intervals
 from tests.experiments.synthetic_runs import synthetic_run
 
 
@@ -26,10 +26,10 @@ def test_the_interval_of_a_mean_is_that_of_student():
 
 def test_what_stands_in_a_table():
     run = synthetic_run(Config(seeds=5), solved=1)
-    assert markdown.solved(run) == "1 of 5 (1–72 %)"
-    assert markdown.solved_after(run) == "400 – – – –"
+    assert cells.solved(run) == "1 of 5 (1–72 %)"
+    assert cells.solved_after(run) == "400 – – – –"
     values = np.array([1.0, 1.0, np.nan])
-    assert markdown.mean(values, 1) == "1.0 (1.0 to 1.0, 2 of 3 finite)"
-    assert markdown.mean(values[1:], 1) == "1.0 (1 of 2 finite)"
-    assert markdown.mean(values[:1], 1) == "1.0"
-    assert markdown.mean(values[2:], 1) == "none finite"
+    assert cells.mean(values, 1) == "1.0 (1.0 to 1.0, 2 of 3 finite)"
+    assert cells.mean(values[1:], 1) == "1.0 (1 of 2 finite)"
+    assert cells.mean(values[:1], 1) == "1.0"
+    assert cells.mean(values[2:], 1) == "none finite"

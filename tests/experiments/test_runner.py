@@ -18,7 +18,7 @@ from optax_ltd.experiments.parts.setup import Setup, make_setup
 from optax_ltd.experiments.training import runner as runner_module
 from optax_ltd.experiments.training import trainer as module
 from optax_ltd.experiments.training.run import Run
-from optax_ltd.experiments.training.runner import Runner
+from optax_ltd.experiments.training.runner import Programs, Runner
 from optax_ltd.experiments.training.trainer import Member, Trainer
 from optax_ltd.tasks import Batch
 from tests.slow import slow_but
@@ -130,9 +130,11 @@ def test_model_before_training_is_kept(finished: Runner):
 def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
     """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
     runner = Runner(SETUP)
-    runner.__dict__["_train"] = finished._train  # not to be compiled again
     wrong = iter([[20, 0], [0, 20], [20, 20]])
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.array(next(wrong)), {})
+    train, test = finished._compiled()  # which is done already
+    runner._programs = Programs(
+        train, lambda *_: (np.zeros(2), np.array(next(wrong)), {})
+    )
     made = []
     for _ in range(3):
         runner.advance()
@@ -143,8 +145,7 @@ def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
             np.testing.assert_array_equal(kept, solved[seed])
             assert (kept != last[seed]).any()
     kept, last = (
-        finished._test(members, jnp.int32(2**31 - 1))
-        for members in (runner.kept, runner.members)
+        test(members, jnp.int32(2**31 - 1)) for members in (runner.kept, runner.members)
     )
     loss, error = runner.test(TASK)
     np.testing.assert_array_equal(loss, kept[0])
@@ -155,8 +156,10 @@ def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
 def idle_runner(setup: Setup, wrong: int) -> Runner:
     """A runner that changes nothing; its tests find so many sequences wrong."""
     runner = Runner(setup)
-    runner.__dict__["_train"] = lambda members, *_: (members, np.zeros(2))
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, wrong), {})
+    runner._programs = Programs(
+        lambda members, *_: (members, np.zeros(2)),
+        lambda *_: (np.zeros(2), np.full(2, wrong), {}),
+    )
     return runner
 
 
@@ -319,7 +322,8 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
         setup.task, loss=lambda outputs, _: jnp.nan * outputs.sum()
     )
     runner = Runner(dataclasses.replace(setup, task=task))
-    runner.__dict__["_test"] = lambda *_: (np.zeros(2), np.full(2, 40), {})
+    untested = lambda *_: (np.zeros(2), np.full(2, 40), {})
+    runner._programs = runner._compiled()._replace(test=untested)
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 
@@ -369,11 +373,11 @@ def test_tests_of_many_seeds_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(in_pieces[1], wrong)
 
 
-@pytest.mark.parametrize("stopped_in", ["_train", "_test"])
+@pytest.mark.parametrize("stopped_in", ["train", "test"])
 def test_an_update_that_is_stopped_has_not_been(finished: Runner, stopped_in: str):
     """Ctrl-C comes while the program runs, whose results are not there yet."""
     runner = Runner(SETUP)
-    runner.__dict__.update(_train=finished._train, _test=finished._test)
+    runner._programs = finished._compiled()  # which is done already
     runner.advance()
     before, kept = leaves_of(runner.members), leaves_of(runner.kept)
     evaluations, seconds = list(runner.run.evaluations), runner.run.seconds
@@ -381,7 +385,7 @@ def test_an_update_that_is_stopped_has_not_been(finished: Runner, stopped_in: st
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    runner.__dict__[stopped_in] = interrupt
+    runner._programs = runner._programs._replace(**{stopped_in: interrupt})
     with pytest.raises(KeyboardInterrupt):
         runner.advance()
     for got, want in zip(leaves_of(runner.members), before, strict=True):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 from optax_ltd.experiments.training.run import Run
 
@@ -76,9 +76,9 @@ def _table(runs: Runs) -> str:
                 run.title,
                 _threshold(run) or "–",
                 f"{run.update:,}",
-                markdown.solved(run),
-                markdown.solved_after(run),
-                markdown.wrong_at_the_end(run),
+                cells.solved(run),
+                cells.solved_after(run),
+                cells.wrong_at_the_end(run),
                 " ".join(f"{count:,}" for count in run.evaluations[-1].nonfinite),
             ]
             for run in runs.values()

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (20, 50, 100, 150, 200)
@@ -46,13 +46,13 @@ def _table(runs: Runs) -> str:
     rows: dict[tuple[str, str], dict[int, str]] = {}
     for run in runs.values():
         key = INITS[run.config.init], METHODS[run.config.method]
-        rows.setdefault(key, {})[run.config.lengths[1]] = markdown.solved(run)
-    lengths = sorted({length for cells in rows.values() for length in cells})
+        rows.setdefault(key, {})[run.config.lengths[1]] = cells.solved(run)
+    lengths = sorted({length for row in rows.values() for length in row})
     return markdown.table(
         ["initial weights", "method", *(f"T = {length}" for length in lengths)],
         [
-            [init, method, *(cells.get(length, "not run") for length in lengths)]
-            for (init, method), cells in rows.items()
+            [init, method, *(row.get(length, "not run") for length in lengths)]
+            for (init, method), row in rows.items()
         ],
     )
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 from optax_ltd.experiments.training.run import Run
 
@@ -51,8 +51,8 @@ def _figure(runs: Runs) -> Figure:
 
 def _table(runs: Runs) -> str:
     rows = [
-        ["no error in 10,000 after", "–", *map(markdown.solved_after, runs.values())],
-        ["minutes", "–", *map(markdown.minutes, runs.values())],
+        ["no error in 10,000 after", "–", *map(cells.solved_after, runs.values())],
+        ["minutes", "–", *map(cells.minutes, runs.values())],
     ]
     rows += [
         [

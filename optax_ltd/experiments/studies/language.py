@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from optax_ltd import plots, tasks
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies import cells, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 
 # What tables call a network, and its fields of a config.
@@ -79,9 +79,9 @@ def _table(runs: Runs) -> str:
                 _NETWORKS[name][0],
                 f"{run.config.learning_rate:g}",
                 f"{run.update:,}",
-                markdown.each(_bits(last.train_loss), 2),
-                markdown.each(_bits(last.test_loss), 2),
-                markdown.mean(_bits(last.test_loss), 2),
+                cells.each(_bits(last.train_loss), 2),
+                cells.each(_bits(last.test_loss), 2),
+                cells.mean(_bits(last.test_loss), 2),
                 _PUBLISHED.get(_NETWORKS[name][0], "–"),
             ]
         )

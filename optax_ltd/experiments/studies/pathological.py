@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from optax_ltd import tasks
 from optax_ltd.experiments.parts.config import Config
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 
 LENGTHS = (50, 100)
@@ -95,9 +95,9 @@ def _table(runs: Runs) -> str:
                 str(run.config.test_length),
                 run.title,
                 f"{run.update:,}",
-                markdown.solved(run),
-                markdown.solved_after(run),
-                markdown.wrong_at_the_end(run),
+                cells.solved(run),
+                cells.solved_after(run),
+                cells.wrong_at_the_end(run),
                 PUBLISHED[run.config.task],
             ]
             for run in runs.values()

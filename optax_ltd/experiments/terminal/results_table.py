@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from optax_ltd.experiments.studies.markdown import each, solved_after, wrong_at_the_end
+from optax_ltd.experiments.studies.cells import each, solved_after, wrong_at_the_end
 from optax_ltd.experiments.training.evaluate import Reach
 from optax_ltd.experiments.training.run import Run
 

@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,18 @@ from optax_ltd.tasks import Task
 
 # Seeds whose outputs are in memory at the same time, each for a piece of a test.
 _TESTED_TOGETHER = 8
+
+
+class Programs(NamedTuple):
+    """What a stage runs, compiled for the members of a run.
+
+    Attributes:
+      train: `Trainer.train`.
+      test: `Trainer.test` of all members, on the stage's own task.
+    """
+
+    train: Callable[..., Any]
+    test: Callable[..., Any]
 
 
 class Runner:
@@ -61,13 +72,9 @@ class Runner:
     def compile(self) -> None:
         """Compiles what `advance` runs, which else is done by its first call.
 
-        Where sequences have grown since then, it is another program.
+        Where sequences have grown since then, these are other programs.
         """
-        if self._stage != self.run.stage:
-            self.__dict__.pop("_train", None)
-            self.__dict__.pop("_test", None)
-            self._begin_stage()
-        _ = self._train, self._test
+        self._compiled()
 
     def train(
         self,
@@ -108,18 +115,16 @@ class Runner:
           until: updates at which the test comes at the latest; if None, those of the
             config.
         """
-        self.compile()
+        train, test = self._compiled()
         run = self.run
         start = run.update
         last = run.config.updates if until is None else until
         stop = min(start + run.config.test_every, last)
         began = time.perf_counter()
-        members, train_loss = self._train(
-            self.members, jnp.int32(start), jnp.int32(stop)
-        )
+        members, train_loss = train(self.members, jnp.int32(start), jnp.int32(stop))
         train_loss = np.asarray(train_loss)
         seconds = time.perf_counter() - began
-        loss, wrong, measures = self._test(members, jnp.int32(stop))
+        loss, wrong, measures = test(members, jnp.int32(stop))
         evaluation = Evaluation(
             stop,
             train_loss,
@@ -168,16 +173,6 @@ class Runner:
             member = self._trainer.init(self.run.config.first_seed + index)
         return self._trainer.result(member)
 
-    @cached_property
-    def _train(self) -> Any:
-        zero = jnp.int32(0)
-        train = jax.jit(self._trainer.train)
-        return train.lower(self.members, zero, zero).compile()
-
-    @cached_property
-    def _test(self) -> Any:
-        return self._compiled_test(self._stage_setup.test_task)
-
     def _begin_stage(self) -> None:
         """Makes the trainer of a stage, whose network and optimiser have one form."""
         stage = self.run.stage
@@ -185,7 +180,21 @@ class Runner:
         is_whole = config == self.run.config
         self._stage_setup = self.setup if is_whole else make_setup(config)
         self._trainer = Trainer(self._stage_setup, config.batch_size, self._mesh)
+        self._programs: Programs | None = None
         self._stage = stage  # last, so that what was interrupted is begun again
+
+    def _compiled(self) -> Programs:
+        """The programs of the stage that the run has come to."""
+        if self._stage != self.run.stage:
+            self._begin_stage()
+        if self._programs is None:
+            zero = jnp.int32(0)
+            train = jax.jit(self._trainer.train)
+            self._programs = Programs(
+                train.lower(self.members, zero, zero).compile(),
+                self._compiled_test(self._stage_setup.test_task),
+            )
+        return self._programs
 
     def _compiled_test(self, task: Task) -> Any:
         in_pieces = self._mesh is None and self.run.config.seeds > _TESTED_TOGETHER

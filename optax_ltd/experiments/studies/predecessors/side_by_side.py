@@ -1,6 +1,6 @@
 """The ways in columns and the tasks in rows: which solved what, and how soon."""
 
-from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies import cells, markdown
 from optax_ltd.experiments.studies.predecessors.ways import (
     LENGTHS,
     WAYS,
@@ -36,4 +36,4 @@ def side_by_side(runs: Runs) -> str:
 def _told(run: Run | None) -> str:
     if run is None:
         return "not run"
-    return f"{run.num_solved} of {run.config.seeds} ({markdown.minutes(run)} min)"
+    return f"{run.num_solved} of {run.config.seeds} ({cells.minutes(run)} min)"

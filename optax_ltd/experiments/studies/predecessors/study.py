@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.problem import make_test_task
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.table_5 import table_5
 from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
@@ -45,10 +45,10 @@ def _table(runs: Runs) -> str:
             way_of(name).label,
             f"{run.update:,}",
             f"{run.sequences:,}",
-            markdown.minutes(run),
-            markdown.solved(run),
-            markdown.solved_after(run),
-            markdown.wrong_at_the_end(run),
+            cells.minutes(run),
+            cells.solved(run),
+            cells.solved_after(run),
+            cells.wrong_at_the_end(run),
             _beside(run),
         ]
         for name, run in runs.items()
@@ -65,7 +65,7 @@ def _beside(run: Run) -> str:
         return f"{solved} of {run.config.seeds} solved by the code's criterion"
     if run.config.task in STRINGS:
         wrong = run.evaluations[-1].measures["symbols"]
-        return f"symbols: {markdown.each(wrong, 2)}"
+        return f"symbols: {cells.each(wrong, 2)}"
     return "–"
 
 

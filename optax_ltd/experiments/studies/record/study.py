@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from optax_ltd.experiments.studies import figures, markdown
+from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.record.finding import finding
 from optax_ltd.experiments.studies.record.runs import (
     FAULTLESS,
@@ -43,10 +43,10 @@ def _table(runs: Runs) -> str:
             labels[name],
             f"{run.update:,}",
             f"{run.longest:,}",
-            markdown.solved(run),
-            markdown.solved_after(run),
-            markdown.wrong_at_the_end(run),
-            markdown.minutes(run),
+            cells.solved(run),
+            cells.solved_after(run),
+            cells.wrong_at_the_end(run),
+            cells.minutes(run),
         ]
         for name, run in runs.items()
     ]
@@ -56,9 +56,7 @@ def _table(runs: Runs) -> str:
             str(run.config.lengths[1]),
             labels[name],
             *(
-                markdown.each(100 * np.array(run.reach[T]), 2)
-                if T in run.reach
-                else "–"
+                cells.each(100 * np.array(run.reach[T]), 2) if T in run.reach else "–"
                 for T in LENGTHS
             ),
         ]
@@ -86,7 +84,7 @@ def _learned(runs: Runs, labels: Mapping[str, str]) -> str:
         [
             str(run.config.lengths[1]),
             labels[name],
-            *(markdown.updates(run.learned_at.get(length, ())) for length in lengths),
+            *(cells.updates(run.learned_at.get(length, ())) for length in lengths),
         ]
         for name, run in runs.items()
     ]

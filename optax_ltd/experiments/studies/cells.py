@@ -1,0 +1,90 @@
+"""What came out of a run, as it stands in a cell of a table."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.training.run import Run
+
+
+def solved(run: Run) -> str:
+    """How many seeds solved the task, with the interval of their share.
+
+    Where the last test found fewer, it also tells how many.
+
+    Args:
+      run: any that was tested.
+    """
+    count, seeds = run.num_solved, run.config.seeds
+    lower, upper = intervals.of_share(count, seeds)
+    told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
+    still = run.num_solved_at_the_end
+    return told if still == count else f"{told}, {still} at the end"
+
+
+def solved_after(run: Run) -> str:
+    """Updates after which each seed had solved the task.
+
+    Args:
+      run: any.
+    """
+    return updates(run.solved_at)
+
+
+def updates(reached: Iterable[int | None]) -> str:
+    """Numbers of updates, one after the other.
+
+    Args:
+      reached: by seed; None where something was not reached.
+    """
+    return " ".join("–" if at is None else f"{at:,}" for at in reached)
+
+
+def wrong_at_the_end(run: Run) -> str:
+    """Wrong answers in the last test, in %, a number a seed.
+
+    Args:
+      run: any that was tested.
+    """
+    return each(100 * run.evaluations[-1].error, 1)
+
+
+def minutes(run: Run) -> str:
+    """The minutes that the updates of all seeds took.
+
+    Args:
+      run: any.
+    """
+    taken = run.seconds / 60
+    return f"{taken:,.0f}" if taken >= 100 else f"{taken:.3g}"
+
+
+def each(values: np.ndarray, digits: int) -> str:
+    """Numbers one after the other.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    return " ".join(f"{value:.{digits}f}" for value in values)
+
+
+def mean(values: np.ndarray, digits: int) -> str:
+    """A mean over seeds with its interval; how many are finite, if not all.
+
+    Args:
+      values: [seeds].
+      digits: behind the point.
+    """
+    kept = values[np.isfinite(values)]
+    if not len(kept):
+        return "none finite"
+    told = []
+    if len(kept) > 1:
+        lower, upper = intervals.of_mean(kept)
+        told.append(f"{lower:.{digits}f} to {upper:.{digits}f}")
+    if len(kept) < len(values):
+        told.append(f"{len(kept)} of {len(values)} finite")
+    mean = f"{kept.mean():.{digits}f}"
+    return f"{mean} ({', '.join(told)})" if told else mean
