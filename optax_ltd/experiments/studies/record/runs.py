@@ -10,13 +10,15 @@ LENGTHS = (200, 500, 1000, 2000, 5000, 10_000)
 NEAR = LENGTHS[:3]
 GOOD = 0.01  # of answers may be wrong where a memory is said to hold
 LONG, SHORT = 1000, 200
-# From 50 steps up in even stages, for each lowers the learning rate alike.
-_FACTORS = {SHORT: 2.0, LONG: 20 ** (1 / 4)}
-_FLOW_WEIGHTS = {SHORT: 4.0, LONG: 16.0}
+# Of a config. From 50 steps up in even stages, for each lowers the learning rate alike.
+_OF_LENGTH: Mapping[int, Mapping[str, Any]] = {
+    SHORT: {"grow_factor": 2.0, "flow_weight": 4.0},
+    LONG: {"grow_factor": 20 ** (1 / 4), "flow_weight": 16.0, "batch_size": 20},
+}
 _SHORT_SHARE = 2  # each run at the shorter length gets this part of the updates
 
 # Seeds that the recipe was not looked for with.
-_FRESH = {SHORT: {"first_seed": 100}, LONG: {"first_seed": 200}}
+_FRESH = {SHORT: {"first_seed": 100}, LONG: {"first_seed": 300}}
 
 # What pictures call each of these, and what it changes of the recipe.
 CHANGES: Mapping[str, tuple[str, dict[str, Any]]] = {
@@ -59,14 +61,12 @@ def _recipe(length: int, updates: int, **changes: Any) -> Config:
         "length": (10, length),
         "test_length": length,
         "grow_from": 50,
-        "grow_factor": _FACTORS[length],
         "grow_rate": 0.45,
-        "flow_weight": _FLOW_WEIGHTS[length],
         "learning_rate": 0.03,
         "updates": updates,
         "seeds": 5,
     }
-    return Config.from_dict({**GROWING, **recipe, **changes})
+    return Config.from_dict({**GROWING, **recipe, **_OF_LENGTH[length], **changes})
 
 
 def configs(updates: int) -> dict[str, Config]:
