@@ -65,8 +65,14 @@ def _large_batches(task: str) -> Mapping[str, Any]:
 
 
 def _steps(task: str) -> Mapping[str, Any]:
-    """A mean over time divides the gradient of a string by its many blanks."""
-    return {"learning_rate": 0.1 if task in STRINGS else 0.03}
+    """A mean over time divides the gradient of a string by its many blanks.
+
+    Numbers come within .04 only where steps have become small, so that sequences grow
+    sooner.
+    """
+    if task in STRINGS:
+        return {"learning_rate": 0.1}
+    return {"learning_rate": 0.03} | ({"grow_below": 0.1} if task in NUMBERS else {})
 
 
 _ORTHOGONAL = {"init": "orthogonal", "learning_rate": 0.05}
