@@ -13,6 +13,7 @@ def test_each_row_of_the_record_changes_the_recipe_as_it_says():
     configs = RECORD.configs(400)
     base = configs["200"]
     longer = {"length": (10, 1000), "test_length": 1000, "grow_factor": 20**0.25}
+    longer |= {"flow_weight": 16.0, "batch_size": 20}
     assert dataclasses.replace(base, **longer, updates=400) == configs["1000"]
     assert dataclasses.replace(base, task="temporal_order_3bit") == configs["3bit"]
     for name, (_, changes) in {**CHANGES, **FAULTLESS}.items():

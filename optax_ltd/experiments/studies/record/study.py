@@ -141,6 +141,6 @@ RECORD = Study(
         f"{SHORT}": LENGTHS,
         **{f"{SHORT}-{name}": NEAR for name in FAULTLESS},
     },
-    took="The updates of those on record took 184 minutes on one or two CPU cores; "
+    took="The updates of those on record took 94 minutes on one or two CPU cores; "
     "compiling and tests come on top.",
 )
