@@ -45,8 +45,9 @@ def test_the_record_tells_how_far_its_goals_were_reached():
     )
     assert (
         "; LSTM, SGD 4. On 3-bit order: 4 of 5 seeds within 400 updates. On lengths "
-        "that are new to the networks those of T = 200 are wrong in 25 to 25 % at 500, "
-        "those of T = 1,000 are wrong in 25 to 25 % at 2,000. Of 20 that were" in told
+        "that are new to them the networks of the first seeds are wrong in 25 to 25 % "
+        "at 500 after T = 200 and 25 to 25 % at 2,000 after T = 1,000. Of 20 that were"
+        in told
     )
     assert told.endswith(
         "no error in 10,000 at T = 200, 0 were wrong in less than 1 % at T = 1,000."

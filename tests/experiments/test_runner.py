@@ -131,7 +131,7 @@ def test_a_network_is_kept_as_it_first_solved_the_task(finished: Runner):
     """Seed 1 solves it after 2 updates, seed 0 after 4; both lose it again."""
     runner = Runner(SETUP)
     wrong = iter([[20, 0], [0, 20], [20, 20]])
-    train, test = finished._compiled()  # which is done already
+    train, test = finished._stage_programs()  # which is done already
     runner._programs = Programs(
         train, lambda *_: (np.zeros(2), np.array(next(wrong)), {})
     )
@@ -323,7 +323,7 @@ def test_a_nonfinite_gradient_counts_once_without_guard_or_with_two(method: str)
     )
     runner = Runner(dataclasses.replace(setup, task=task))
     untested = lambda *_: (np.zeros(2), np.full(2, 40), {})
-    runner._programs = runner._compiled()._replace(test=untested)
+    runner._programs = runner._stage_programs()._replace(test=untested)
     for update in (2, 4, 5):
         np.testing.assert_array_equal(runner.advance().nonfinite, [update, update])
 
@@ -377,7 +377,7 @@ def test_tests_of_many_seeds_are_made_in_pieces(monkeypatch: pytest.MonkeyPatch)
 def test_an_update_that_is_stopped_has_not_been(finished: Runner, stopped_in: str):
     """Ctrl-C comes while the program runs, whose results are not there yet."""
     runner = Runner(SETUP)
-    runner._programs = finished._compiled()  # which is done already
+    runner._programs = finished._stage_programs()  # which is done already
     runner.advance()
     before, kept = leaves_of(runner.members), leaves_of(runner.kept)
     evaluations, seconds = list(runner.run.evaluations), runner.run.seconds

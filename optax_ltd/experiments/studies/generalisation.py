@@ -87,10 +87,13 @@ def _came(subject: str, runs: Sequence[Run]) -> str:
         return f"No {subject} came to make no error in 10,000 sequences {tested}."
     last = max(at for run in solved for at in run.solved_at if at is not None)
     hold = sum(not run.reach[LENGTHS[-1]][0] for run in solved)
+    worst = [100 * max(errors[0] for errors in run.reach.values()) for run in solved]
+    span = " to ".join(f"{wrong:.3g}" for wrong in sorted({min(worst), max(worst)}))
     return (
         f"{len(solved)} of {len(runs)} {subject} came to make no error in 10,000 "
         f"sequences {tested}, within {last:,} updates; of these {hold} made none at "
-        f"T = {LENGTHS[-1]:,}."
+        f"T = {LENGTHS[-1]:,} and {worst.count(0)} none at any length from "
+        f"{LENGTHS[0]} on, where the worst had {span} % wrong."
     )
 
 
@@ -104,15 +107,17 @@ GENERALISATION = Study(
     protocol=(
         ("budget", "{budget}", "336,000 in a log of the authors' code"),
         ("lengths in training", "50 to 200", "50 to 199 (the authors' code)"),
+        ("initial weights", "smart tanh", "basic tanh; smart tanh in its code"),
     ),
     remarks=(
         "Temporal order, 50 tanh units, trained as by the authors' code: *smart tanh* "
         "initial weights, SGD with a learning rate of .01, 20 sequences an update, "
         "clip by norm at 1, Ω of weight 2 with held slopes. Tests are of 50 to 200 "
         "steps. *Averages*: the same training, but what is tested is a running average "
-        "of the weights, .1 % new after each update, at 50 to 1,000 steps. Wrong "
-        "answers are those to 10,000 fresh sequences of each length, of the network as "
-        "it first made no error in a test, or at the end if it never did."
+        "of the weights, .1 % new after each update, at 50 to 1,000 steps, at which "
+        "more is wrong. Wrong answers are those to 10,000 fresh sequences of each "
+        "length, of the network as it first made no error in a test, or at the end if "
+        "it never did."
     ),
     reach=dict.fromkeys(_configs(1), LENGTHS),
 )

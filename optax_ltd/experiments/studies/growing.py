@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Of a config. Length, first length, learning rates and the weight of Ω are the study's.
+# Of a config. Lengths, learning rates and the weight of Ω are the study's.
 GROWING: Mapping[str, Any] = {
     "method": "clip-value+flow",
     "max_value": 0.03,

@@ -26,8 +26,8 @@ class Programs(NamedTuple):
     """What a stage runs, compiled for the members of a run.
 
     Attributes:
-      train: `Trainer.train`.
-      test: `Trainer.test` of all members, on the stage's own task.
+      train: Makes the updates of all members from one number to another.
+      test: Tests all members on the stage's own task.
     """
 
     train: Callable[..., Any]
@@ -74,7 +74,7 @@ class Runner:
 
         Where sequences have grown since then, these are other programs.
         """
-        self._compiled()
+        self._stage_programs()
 
     def train(
         self,
@@ -115,7 +115,7 @@ class Runner:
           until: updates at which the test comes at the latest; if None, those of the
             config.
         """
-        train, test = self._compiled()
+        train, test = self._stage_programs()
         run = self.run
         start = run.update
         last = run.config.updates if until is None else until
@@ -183,7 +183,7 @@ class Runner:
         self._programs: Programs | None = None
         self._stage = stage  # last, so that what was interrupted is begun again
 
-    def _compiled(self) -> Programs:
+    def _stage_programs(self) -> Programs:
         """The programs of the stage that the run has come to."""
         if self._stage != self.run.stage:
             self._begin_stage()

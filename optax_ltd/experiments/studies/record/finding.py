@@ -71,11 +71,14 @@ def _beyond(runs: Runs) -> Iterator[str]:
         if farther is not None:
             wrong = 100 * np.array(reach[farther])
             told.append(
-                f"those of T = {T:,} are wrong in {wrong.min():.0f} to "
-                f"{wrong.max():.0f} % at {farther:,}"
+                f"{wrong.min():.0f} to {wrong.max():.0f} % at {farther:,} after "
+                f"T = {T:,}"
             )
     if told:
-        yield f"On lengths that are new to the networks {', '.join(told)}."
+        yield (
+            "On lengths that are new to them the networks of the first seeds are "
+            f"wrong in {' and '.join(told)}."
+        )
 
 
 def _held(runs: Runs) -> Iterator[str]:
