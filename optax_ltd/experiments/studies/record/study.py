@@ -142,6 +142,6 @@ RECORD = Study(
         f"{SHORT}": LENGTHS,
         **{f"{SHORT}-{name}": NEAR for name in FAULTLESS},
     },
-    took="The updates of those on record took 94 minutes on one or two CPU cores; "
+    took="The updates of those on record took 91 minutes on one or two CPU cores; "
     "compiling and tests come on top.",
 )
