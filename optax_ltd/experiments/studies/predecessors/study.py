@@ -101,7 +101,8 @@ PREDECESSORS = Study(
         ("seeds", "5", "4 (momentum)"),
         (
             "LSTM",
-            "forget bias 3, learning rate .5, weights from the input of deviation .5",
+            "forget bias 3, learning rate .5 and .1 for numbers, weights from the "
+            "input of deviation .5",
             "–",
         ),
         (
