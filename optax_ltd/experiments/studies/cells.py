@@ -86,5 +86,5 @@ def mean(values: np.ndarray, digits: int) -> str:
         told.append(f"{lower:.{digits}f} to {upper:.{digits}f}")
     if len(kept) < len(values):
         told.append(f"{len(kept)} of {len(values)} finite")
-    mean = f"{kept.mean():.{digits}f}"
-    return f"{mean} ({', '.join(told)})" if told else mean
+    middle = f"{kept.mean():.{digits}f}"
+    return f"{middle} ({', '.join(told)})" if told else middle
