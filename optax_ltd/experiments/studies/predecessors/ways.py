@@ -60,7 +60,7 @@ def _large_batches(task: str) -> Mapping[str, Any]:
             "centred": True,
         }
     if task in STRINGS:
-        return {"batch_size": 500, "curvature_batch_size": 200, "centred": True}
+        return {"batch_size": 500, "curvature_batch_size": 50, "centred": True}
     return {"batch_size": 1000, "curvature_batch_size": 250}
 
 
