@@ -86,6 +86,14 @@ def jitted_update(name: str) -> Callable[..., Any]:
     return update
 
 
+FRESH = VARIANTS["hessian_free"].make().init(PARAMS)
+
+
+def default_update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
+    """An update of `ltd.hessian_free()`."""
+    return jitted_update("hessian_free")(updates, state, params)
+
+
 def warmed_state(name: str) -> Any:
     """A state that has seen a step, a bad gradient and one that points uphill."""
     state = VARIANTS[name].make().init(PARAMS)

@@ -12,9 +12,10 @@ from jax.flatten_util import ravel_pytree
 
 import optax_ltd as ltd
 from tests.second_order.factories import (
+    FRESH,
+    default_update,
     descend,
     gradient_of_loss,
-    jitted_update,
     loss,
     outputs,
 )
@@ -26,13 +27,6 @@ from tests.second_order.problems import (
 )
 from tests.slow import slow_but
 from tests.transforms.factories import FINITE, NONFINITE, PARAMS, flat, loose, same
-
-NAME = "hessian_free"
-FRESH = loose(ltd.hessian_free()).init(PARAMS)
-
-
-def _update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
-    return jitted_update(NAME)(updates, state, params)
 
 
 def _with(state: Any, **fields: Any) -> Any:
@@ -156,9 +150,9 @@ def test_the_loss_of_a_curved_valley_falls_at_each_step():
 
 
 def test_a_zero_gradient_changes_nothing():
-    warm = _update(gradient_of_loss())[1]
+    warm = default_update(gradient_of_loss())[1]
     for state in (FRESH, warm):
-        step, new = _update(FINITE["zero"], state)
+        step, new = default_update(FINITE["zero"], state)
         assert not flat(step).any()
         _unchanged_but_for_counts(state, new, grown=1)
         counts = lambda s: s.search[4:]
@@ -169,8 +163,8 @@ def test_a_zero_gradient_changes_nothing():
 
 @pytest.mark.parametrize("kind", NONFINITE)
 def test_a_gradient_that_is_not_finite(kind: str):
-    state = _update(gradient_of_loss())[1]
-    step, new = _update(NONFINITE[kind], state)
+    state = default_update(gradient_of_loss())[1]
+    step, new = default_update(NONFINITE[kind], state)
     assert not flat(step).any()
     _unchanged_but_for_counts(state, new)
     assert new.search.refused_nonfinite == 1
@@ -180,7 +174,7 @@ def test_a_gradient_that_is_not_finite(kind: str):
 
 def test_a_loss_that_is_not_finite_where_it_starts():
     nowhere = jax.tree.map(lambda x: x * jnp.nan, PARAMS)
-    step, new = _update(FINITE["small"], FRESH, nowhere)
+    step, new = default_update(FINITE["small"], FRESH, nowhere)
     assert not flat(step).any()
     _unchanged_but_for_counts(FRESH, new)
     assert new.search.refused_nonfinite == 1
@@ -231,7 +225,7 @@ def test_negative_curvature_where_the_loss_is_not_convex():
 
 
 def test_no_step_where_none_lowers_the_loss():
-    step, new = _update(_uphill())
+    step, new = default_update(_uphill())
     assert not flat(step).any()
     assert new.search.refused_no_decrease == 1
     assert new.search.refused_nonfinite == 0
@@ -242,7 +236,7 @@ def test_no_step_where_none_lowers_the_loss():
 def test_a_damping_that_runs_away_is_held_and_counted():
     state = _with(FRESH, damping=1e12)
     for count in (1, 2):
-        step, state = _update(_uphill(), state)
+        step, state = default_update(_uphill(), state)
         assert not flat(step).any()
         np.testing.assert_allclose(state.search.damping, 1e12)
         assert state.search.damping_held_count == count
@@ -263,7 +257,7 @@ def _with_value_fn() -> Any:
 
 
 def test_the_loss_of_another_batch_is_what_the_search_goes_by():
-    plain, expected = _update(gradient_of_loss())
+    plain, expected = default_update(gradient_of_loss())
     step, state = _with_value_fn()(gradient_of_loss(), jnp.ones(()))
     np.testing.assert_allclose(flat(step), flat(plain), rtol=1e-4)
     evaluations = expected.search.loss_evaluations

@@ -9,32 +9,24 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from tests.second_order.factories import descend, gradient_of_loss, jitted_update
-from tests.transforms.factories import PARAMS, flat, loose, same
-
-NAME = "hessian_free"
-FRESH = loose(ltd.hessian_free()).init(PARAMS)
-
-
-def _update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
-    return jitted_update(NAME)(updates, state, params)
+from tests.second_order.factories import default_update, descend, gradient_of_loss
+from tests.transforms.factories import flat, loose, same
 
 
 def test_very_large_and_very_small_gradients():
     """The step is linear in the gradient, at both ends of the number line."""
     gradient = gradient_of_loss()
     linear = lambda f: jax.tree.map(lambda x: jnp.float32(f) * x, gradient)
-    plain, _ = _update(gradient)
-    _, tiny = _update(linear(2.0**-90))
+    plain, warm = default_update(gradient)
+    _, tiny = default_update(linear(2.0**-90))
     np.testing.assert_allclose(
-        2.0**90 * flat(tiny.solution), flat(_update(gradient)[1].solution), rtol=1e-3
+        2.0**90 * flat(tiny.solution), flat(warm.solution), rtol=1e-3
     )
     # The last solution was for a gradient of another size.
-    warm = _update(gradient)[1]
     cold = warm._replace(solution=jax.tree.map(jnp.zeros_like, warm.solution))
-    of_tiny = lambda state: _update(linear(2.0**-90), state)[1].solution
+    of_tiny = lambda state: default_update(linear(2.0**-90), state)[1].solution
     assert same(of_tiny(warm), of_tiny(cold))
-    step, huge = _update(linear(2.0**80))
+    step, huge = default_update(linear(2.0**80))
     assert np.isfinite(flat(step)).all()
     assert huge.search.refused_nonfinite == 0
     assert flat(plain).any()
