@@ -12,7 +12,7 @@ from optax_ltd.experiments.studies.predecessors.study import PREDECESSORS
 from optax_ltd.experiments.studies.predecessors.table_5 import COLUMNS, PUBLISHED
 from optax_ltd.experiments.studies.predecessors.verdicts import (
     CLAIMS,
-    _counted,
+    _made_by_all,
     verdicts,
 )
 from optax_ltd.experiments.studies.predecessors.ways import CLIP, LSTM, NESTEROV
@@ -62,8 +62,12 @@ def test_verdicts_compare_what_both_have_run():
     for name in list(runs):
         if name.startswith("addition") and name.endswith("lstm"):
             del runs[name]
-    assert _counted([LSTM, NESTEROV], runs) == ([30, 18], 30, 6)
-    assert _counted([LSTM, CLIP], runs) == ([0, 0], 0, 0)
+    made = _made_by_all([LSTM, NESTEROV], runs)
+    assert [[run.num_solved for run in of] for of in made] == [[5] * 6, [3] * 6]
+    assert {run.config.task for of in made for run in of} == {
+        *ways.LENGTHS.keys() - {"addition"}
+    }
+    assert _made_by_all([LSTM, CLIP], runs) == [[], []]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +91,11 @@ def test_each_sentence_of_the_chapter_gets_a_verdict(
     }
     told = verdicts(runs_of(**solved))
     assert re.findall(r"\*: (\w+) \(", told) == answers
-    # All but xor and 5-bit strings over 50 steps.
+    # Strings over 100 and 200 steps.
     assert (
-        f"beyond lag 50*: {answers[0]} (of 25 seeds in 5 tasks: Hessian-free, "
-        f"structural damping {5 * structural}, Hessian-free {5 * plain})."
+        f"beyond lag 50*: {answers[0]} (of 10 seeds in 2 tasks: Hessian-free, "
+        f"structural damping {2 * structural} in 0.0333 min, "
+        f"Hessian-free {2 * plain} in 0.0333 min)."
     ) in told
     assert verdicts(runs_of(lstm=1)).count("not run yet") == 3
 
@@ -130,6 +135,36 @@ def test_numbers_stand_by_both_criteria_and_strings_with_their_wrong_symbols():
     assert row.endswith("| symbols: 0.00 0.00 1.00 1.00 1.00 |")
 
 
+def test_what_was_tested_at_shorter_lengths_says_so():
+    """All tables: how many solved, what was wrong, and the same beside table 5."""
+    runs = runs_of(growing=5)
+    run = runs["multiplication-80-growing"]
+    run.evaluations = [test._replace(stage=1) for test in run.evaluations]
+    counts, all_runs, beside = PREDECESSORS.table(runs).split("\n\n")
+    start = "| multiplication, T = 80 |"
+    (row,) = (x for x in counts.splitlines() if x.startswith(start))
+    assert "| 0 of 5 at T = 20 (0.0167 min) |" in row
+    (row,) = (x for x in all_runs.splitlines() if x.startswith("| multiplication |"))
+    assert row.endswith("| – – – – – | 0.1 0.1 0.1 0.1 0.1 at T = 20 | – |")
+    (row,) = (x for x in beside.splitlines() if x.startswith(start))
+    assert "| 0.001 at T = 20 |" in row
+    solved = PREDECESSORS.table(runs_of(growing=5))
+    assert "at T =" not in solved
+
+
+def test_tests_of_shorter_sequences_solve_nothing_by_the_other_criterion():
+    runs = runs_of(growing=5)
+    run = runs["addition-100-growing"]
+    run.evaluations[0] = run.evaluations[0]._replace(
+        measures={"squared": np.zeros(5)}, stage=0
+    )
+    last = run.evaluations[-1]
+    run.evaluations[-1] = last._replace(measures={"squared": np.full(5, 0.5)})
+    table = PREDECESSORS.table(runs)
+    (row,) = (x for x in table.splitlines() if x.startswith("| addition | 100 |"))
+    assert row.endswith("| 0 of 5 solved by the code's criterion |")
+
+
 def test_table_5_stands_beside_the_same_measures_of_the_runs():
     assert {len(values) for values in PUBLISHED.values()} == {len(COLUMNS)}
     lengths = [*ways.LENGTHS.items(), *ways.PUBLISHED_LENGTHS.items()]
@@ -144,8 +179,8 @@ def test_table_5_stands_beside_the_same_measures_of_the_runs():
     cells = [cell.strip() for cell in addition.strip("|").split("|")]
     assert cells[5] == "0.00025"
     here = cells[1 + len(COLUMNS) :]
-    # Errors of four seeds are .001, that of the fifth .5.
-    expected = dict.fromkeys(ways.WAYS, "not run") | {"nesterov": "0.1"}
+    # Errors of four seeds are .001, that of the fifth .5; no other way is asked for.
+    expected = dict.fromkeys(ways.WAYS, "–") | {"nesterov": "0.1"}
     assert here == list(expected.values())
     (string,) = (row for row in rows if row.startswith("| 20-bit memorization, T = 80"))
     assert "| 5e-05 |" in string

@@ -86,10 +86,12 @@ def jitted_update(name: str) -> Callable[..., Any]:
     return update
 
 
-FRESH = VARIANTS["hessian_free"].make().init(PARAMS)
+FRESH_STATE = VARIANTS["hessian_free"].make().init(PARAMS)
 
 
-def default_update(updates: Any, state: Any = FRESH, params: Any = PARAMS) -> Any:
+def hessian_free_update(
+    updates: Any, state: Any = FRESH_STATE, params: Any = PARAMS
+) -> Any:
     """An update of `ltd.hessian_free()`."""
     return jitted_update("hessian_free")(updates, state, params)
 

@@ -12,10 +12,10 @@ from jax.flatten_util import ravel_pytree
 
 import optax_ltd as ltd
 from tests.second_order.factories import (
-    FRESH,
-    default_update,
+    FRESH_STATE,
     descend,
     gradient_of_loss,
+    hessian_free_update,
     loss,
     outputs,
 )
@@ -150,9 +150,9 @@ def test_the_loss_of_a_curved_valley_falls_at_each_step():
 
 
 def test_a_zero_gradient_changes_nothing():
-    warm = default_update(gradient_of_loss())[1]
-    for state in (FRESH, warm):
-        step, new = default_update(FINITE["zero"], state)
+    warm = hessian_free_update(gradient_of_loss())[1]
+    for state in (FRESH_STATE, warm):
+        step, new = hessian_free_update(FINITE["zero"], state)
         assert not flat(step).any()
         _unchanged_but_for_counts(state, new, grown=1)
         counts = lambda s: s.search[4:]
@@ -163,8 +163,8 @@ def test_a_zero_gradient_changes_nothing():
 
 @pytest.mark.parametrize("kind", NONFINITE)
 def test_a_gradient_that_is_not_finite(kind: str):
-    state = default_update(gradient_of_loss())[1]
-    step, new = default_update(NONFINITE[kind], state)
+    state = hessian_free_update(gradient_of_loss())[1]
+    step, new = hessian_free_update(NONFINITE[kind], state)
     assert not flat(step).any()
     _unchanged_but_for_counts(state, new)
     assert new.search.refused_nonfinite == 1
@@ -174,9 +174,9 @@ def test_a_gradient_that_is_not_finite(kind: str):
 
 def test_a_loss_that_is_not_finite_where_it_starts():
     nowhere = jax.tree.map(lambda x: x * jnp.nan, PARAMS)
-    step, new = default_update(FINITE["small"], FRESH, nowhere)
+    step, new = hessian_free_update(FINITE["small"], FRESH_STATE, nowhere)
     assert not flat(step).any()
-    _unchanged_but_for_counts(FRESH, new)
+    _unchanged_but_for_counts(FRESH_STATE, new)
     assert new.search.refused_nonfinite == 1
     assert new.record.nonfinite_count == 0  # The gradient was finite.
     assert new.record.clipped_count == 1
@@ -225,7 +225,7 @@ def test_negative_curvature_where_the_loss_is_not_convex():
 
 
 def test_no_step_where_none_lowers_the_loss():
-    step, new = default_update(_uphill())
+    step, new = hessian_free_update(_uphill())
     assert not flat(step).any()
     assert new.search.refused_no_decrease == 1
     assert new.search.refused_nonfinite == 0
@@ -234,9 +234,9 @@ def test_no_step_where_none_lowers_the_loss():
 
 
 def test_a_damping_that_runs_away_is_held_and_counted():
-    state = _with(FRESH, damping=1e12)
+    state = _with(FRESH_STATE, damping=1e12)
     for count in (1, 2):
-        step, state = default_update(_uphill(), state)
+        step, state = hessian_free_update(_uphill(), state)
         assert not flat(step).any()
         np.testing.assert_allclose(state.search.damping, 1e12)
         assert state.search.damping_held_count == count
@@ -257,7 +257,7 @@ def _with_value_fn() -> Any:
 
 
 def test_the_loss_of_another_batch_is_what_the_search_goes_by():
-    plain, expected = default_update(gradient_of_loss())
+    plain, expected = hessian_free_update(gradient_of_loss())
     step, state = _with_value_fn()(gradient_of_loss(), jnp.ones(()))
     np.testing.assert_allclose(flat(step), flat(plain), rtol=1e-4)
     evaluations = expected.search.loss_evaluations

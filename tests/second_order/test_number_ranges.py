@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optax_ltd as ltd
-from tests.second_order.factories import default_update, descend, gradient_of_loss
+from tests.second_order.factories import descend, gradient_of_loss, hessian_free_update
 from tests.transforms.factories import flat, loose, same
 
 
@@ -17,16 +17,16 @@ def test_very_large_and_very_small_gradients():
     """The step is linear in the gradient, at both ends of the number line."""
     gradient = gradient_of_loss()
     linear = lambda f: jax.tree.map(lambda x: jnp.float32(f) * x, gradient)
-    plain, warm = default_update(gradient)
-    _, tiny = default_update(linear(2.0**-90))
+    plain, warm = hessian_free_update(gradient)
+    _, tiny = hessian_free_update(linear(2.0**-90))
     np.testing.assert_allclose(
         2.0**90 * flat(tiny.solution), flat(warm.solution), rtol=1e-3
     )
     # The last solution was for a gradient of another size.
     cold = warm._replace(solution=jax.tree.map(jnp.zeros_like, warm.solution))
-    of_tiny = lambda state: default_update(linear(2.0**-90), state)[1].solution
+    of_tiny = lambda state: hessian_free_update(linear(2.0**-90), state)[1].solution
     assert same(of_tiny(warm), of_tiny(cold))
-    step, huge = default_update(linear(2.0**80))
+    step, huge = hessian_free_update(linear(2.0**80))
     assert np.isfinite(flat(step)).all()
     assert huge.search.refused_nonfinite == 0
     assert flat(plain).any()

@@ -42,21 +42,32 @@ def updates(reached: Iterable[int | None]) -> str:
 
 
 def wrong_at_the_end(run: Run) -> str:
-    """Wrong answers in the last test, in %, a number a seed.
+    """Wrong answers in the last test, in %, a number a seed; NaN where its loss is.
 
     Args:
       run: any that was tested.
     """
-    return each(100 * run.evaluations[-1].error, 1)
+    last = run.evaluations[-1]
+    wrong = np.where(np.isnan(last.test_loss), np.nan, 100 * last.error)
+    return each(wrong, 1).replace("nan", "NaN")
 
 
-def minutes(run: Run) -> str:
-    """The minutes that the updates of all seeds took.
+def shorter(run: Run) -> str:
+    """Behind a number of the last test: its length, if not yet that of the task.
 
     Args:
-      run: any.
+      run: any that was tested.
     """
-    taken = run.seconds / 60
+    return f" at T = {run.longest:,}" if run.is_growing else ""
+
+
+def minutes(*runs: Run) -> str:
+    """The minutes that the updates of all seeds took, of all runs together.
+
+    Args:
+      *runs: any.
+    """
+    taken = sum(run.seconds for run in runs) / 60
     return f"{taken:,.0f}" if taken >= 100 else f"{taken:.3g}"
 
 

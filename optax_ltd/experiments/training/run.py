@@ -120,7 +120,7 @@ class Run:
         """How many times its sequences have grown by now."""
         stage = len(self._stages_so_far) - 1
         passed = self._first_below(self.config.grow_below, stage)
-        return stage + 1 if self._is_growing and None not in passed else stage
+        return stage + 1 if self.is_growing and None not in passed else stage
 
     @property
     def longest(self) -> int:
@@ -147,7 +147,7 @@ class Run:
         }
 
     @property
-    def _is_growing(self) -> bool:
+    def is_growing(self) -> bool:
         """Whether its last test was of shorter sequences than the task's."""
         return len(self._stages_so_far) < len(stages(self.config))
 
@@ -173,7 +173,7 @@ class Run:
     @property
     def num_solved_at_the_end(self) -> int:
         """How many seeds the last test found to have solved the task."""
-        if self._is_growing:
+        if self.is_growing:
             return 0
         return int(np.sum(self.evaluations[-1].error < self.solved_below))
 

@@ -14,6 +14,7 @@ from optax_ltd.experiments.training.run import Run
 def side_by_side(runs: Runs) -> str:
     """Seeds that solved each task by each way, and the minutes of all seeds' updates.
 
+    Where sequences have not grown to the task's length, it is told how far they came.
     A task that no way was tried on is left out.
 
     Args:
@@ -36,4 +37,5 @@ def side_by_side(runs: Runs) -> str:
 def _told(run: Run | None) -> str:
     if run is None:
         return "not run"
-    return f"{run.num_solved} of {run.config.seeds} ({cells.minutes(run)} min)"
+    solved = f"{run.num_solved} of {run.config.seeds}"
+    return f"{solved}{cells.shorter(run)} ({cells.minutes(run)} min)"

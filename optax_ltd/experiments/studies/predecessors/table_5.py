@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from optax_ltd.experiments.studies import markdown
+from optax_ltd.experiments.studies import cells, markdown
 from optax_ltd.experiments.studies.predecessors.ways import (
     NUMBERS,
     WAYS,
-    by_problem,
+    configs,
     title,
 )
 from optax_ltd.experiments.studies.study import Runs
@@ -34,24 +34,27 @@ def table_5(runs: Runs) -> str:
     Args:
       runs: of the study, by name.
     """
-    here = by_problem(runs)
+    asked = configs(1)
+    rows = [
+        [
+            title(task, length),
+            *(f"{value:g}" for value in published),
+            *(
+                _told(runs.get(name)) if name in asked else "–"
+                for name in (f"{task}-{length}-{way}" for way in WAYS)
+            ),
+        ]
+        for (task, length), published in PUBLISHED.items()
+    ]
     labels = [way.label for way in WAYS.values()]
-    rows = []
-    for (task, length), published in PUBLISHED.items():
-        made = [here.get((task, length), {}).get(label) for label in labels]
-        rows.append(
-            [
-                title(task, length),
-                *(f"{value:g}" for value in published),
-                *("not run" if run is None else f"{_error(run):.2g}" for run in made),
-            ]
-        )
     heads = [f"{column}, published" for column in COLUMNS]
     return markdown.table(["", *heads, *(f"{label}, here" for label in labels)], rows)
 
 
-def _error(run: Run) -> float:
+def _told(run: Run | None) -> str:
     """What the table tells, at the end, averaged over seeds."""
+    if run is None:
+        return "not run"
     last = run.evaluations[-1]
     values = last.error if run.config.task in NUMBERS else last.measures["symbols"]
-    return float(np.mean(values))
+    return f"{np.mean(values):.2g}{cells.shorter(run)}"

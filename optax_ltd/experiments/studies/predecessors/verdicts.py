@@ -1,12 +1,14 @@
-"""What the records say of the chapter's sentences."""
+"""What the records say of what the chapter and its papers claim."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from optax_ltd.experiments.studies import cells
 from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
     LSTM,
     NESTEROV,
+    STRINGS,
     STRUCTURAL,
     Way,
     by_problem,
@@ -16,7 +18,7 @@ from optax_ltd.experiments.training.run import Run
 
 
 class _Claim(NamedTuple):
-    """A sentence of the chapter.
+    """Something that is said of the older answers.
 
     Attributes:
       told: The sentence.
@@ -35,16 +37,16 @@ def _any(_: Run) -> bool:
     return True
 
 
-def _is_long(run: Run) -> bool:
-    """Whether it is over more than 50 steps."""
-    return run.config.lengths[1] > 50
+def _is_long_string(run: Run) -> bool:
+    """Whether it is memorization over more than 50 steps."""
+    return run.config.task in STRINGS and run.config.lengths[1] > 50
 
 
 CLAIMS = (
     _Claim(
-        "Structural damping matters beyond lag 50",
+        "Structural damping matters for memorization beyond lag 50",
         [STRUCTURAL, HESSIAN_FREE],
-        _is_long,
+        _is_long_string,
         lambda counts: counts[0] > counts[1],
     ),
     _Claim(
@@ -64,7 +66,7 @@ CLAIMS = (
 
 
 def verdicts(runs: Runs) -> str:
-    """A verdict on each sentence of the chapter, of the tasks that all in it have run.
+    """A verdict on each claim, of the tasks that all ways in it have run.
 
     Args:
       runs: of the study, by name.
@@ -74,34 +76,30 @@ def verdicts(runs: Runs) -> str:
 
 def _verdict(claim: _Claim, runs: Runs) -> str:
     about = {name: run for name, run in runs.items() if claim.keeps(run)}
-    counts, seeds, tasks = _counted(claim.ways, about)
+    made = _made_by_all(claim.ways, about)
+    tasks = len(made[0])
     if not tasks:
         return f"*{claim.told}*: not run yet."
+    counts = [sum(run.num_solved for run in of) for of in made]
     told = ", ".join(
-        f"{way.label} {count}" for way, count in zip(claim.ways, counts, strict=True)
+        f"{way.label} {count} in {cells.minutes(*of)} min"
+        for way, count, of in zip(claim.ways, counts, made, strict=True)
     )
     answer = "yes" if claim.holds(counts) else "no"
     if not any(counts):
         answer = "undecided"
+    seeds = sum(run.config.seeds for run in made[0])
     of = f"of {seeds} seeds in {tasks} task{'s' if tasks > 1 else ''}"
     return f"*{claim.told}*: {answer} ({of}: {told})."
 
 
-def _counted(ways: Sequence[Way], runs: Runs) -> tuple[list[int], int, int]:
-    """Seeds that solved the tasks, at the lengths, that all of some ways have run.
+def _made_by_all(ways: Sequence[Way], runs: Runs) -> list[list[Run]]:
+    """The runs of each way, of the tasks and lengths that all of some ways have run.
 
     Args:
       ways: one or more.
       runs: by name.
-
-    Returns:
-      The count of each way, how many seeds each had, and how many tasks.
     """
     labels = [way.label for way in ways]
-    made = [
-        [of[label] for label in labels]
-        for of in by_problem(runs).values()
-        if of.keys() >= set(labels)
-    ]
-    counts = [sum(of[i].num_solved for of in made) for i in range(len(ways))]
-    return counts, sum(of[0].config.seeds for of in made), len(made)
+    shared = [of for of in by_problem(runs).values() if of.keys() >= set(labels)]
+    return [[of[label] for of in shared] for label in labels]
