@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, after a grey for
 # what the others are compared with.
-COLORS = ("#6f6f6f", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00")
+COLORS = (
+    "#6f6f6f",
+    "#d55e00",
+    "#0072b2",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+)
 FAINT = "#b8b8b8"
 NORM_LABEL = r"norm of the error signal  $\|\delta_t\|$"
 GAIN_LABEL = r"gain of a step  $\|\delta_t J_t\| / \|\delta_t\|$"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 2.8, 3.0
 _COLUMNS = 4
-_MARKERS = "os^DvPX"  # one more than there are colours, so that pairs repeat late
+_MARKERS = "os^DvPX"  # one fewer than there are colours, so that pairs repeat late
 # Between methods of one length, so that none hides another: as a share of the span of
 # lengths, and at most so much of the least gap for all of them together.
 _SHIFT, _LEAST_GAP = 0.032, 0.75

@@ -52,6 +52,15 @@ def test_a_method_has_one_colour_and_rows_have_four_panels():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Ω", "clip"]
 
 
+def test_eight_methods_have_a_colour_each_and_more_differ_in_their_marks():
+    rates = [plots.Rate(20, 0.5, 0.0, 1.0)]
+    figure = plots.success_rates({"": {f"{i}": rates for i in range(16)}})
+    axes: Any = figure.axes[0]
+    lines = [container.lines[0] for container in axes.containers]
+    assert len({line.get_color() for line in lines[:8]}) == 8
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == 16
+
+
 def test_success_rates_need_a_method():
     for panels in ({}, {"one": {}}):
         with pytest.raises(
