@@ -19,9 +19,10 @@ from optax_ltd.experiments.training.run import Run
 
 
 def _figure(runs: Runs) -> Figure:
+    by_length = sorted(runs.items(), key=lambda item: item[1].config.lengths)
     return figures.success_rates(
         (make_test_task(run.config).name, way_of(name).label, run)
-        for name, run in runs.items()
+        for name, run in by_length
     )
 
 
