@@ -185,3 +185,18 @@ def test_table_5_stands_beside_the_same_measures_of_the_runs():
     (string,) = (row for row in rows if row.startswith("| 20-bit memorization, T = 80"))
     assert "| 5e-05 |" in string
     assert "| 0.2 |" in string
+
+
+def test_an_average_with_a_seed_whose_loss_is_no_number_is_none():
+    runs = runs_of(nesterov=4)
+    for name in "addition-80-nesterov", "memorization_20bit-80-nesterov":
+        last = runs[name].evaluations[-1]
+        loss = np.array([1.0, np.nan, 1.0, 1.0, 1.0])
+        runs[name].evaluations[-1] = last._replace(test_loss=loss)
+    numbers, strings = PREDECESSORS.table(runs).split("\n\n")[1:]
+    average = [row for row in strings.splitlines() if "| NaN |" in row]
+    assert [row.split(" |")[0] for row in average] == [
+        "| addition, T = 80",
+        "| 20-bit memorization, T = 80",
+    ]
+    assert re.search(r"symbols: \S+ NaN \S+ \S+ \S+ \|", numbers)

@@ -47,9 +47,17 @@ def wrong_at_the_end(run: Run) -> str:
     Args:
       run: any that was tested.
     """
-    last = run.evaluations[-1]
-    wrong = np.where(np.isnan(last.test_loss), np.nan, 100 * last.error)
-    return each(wrong, 1).replace("nan", "NaN")
+    return each(100 * unless_nan(run, run.evaluations[-1].error), 1)
+
+
+def unless_nan(run: Run, values: np.ndarray) -> np.ndarray:
+    """Numbers of the last test; NaN in place of those of seeds whose loss is NaN.
+
+    Args:
+      run: any that was tested.
+      values: [seeds].
+    """
+    return np.where(np.isnan(run.evaluations[-1].test_loss), np.nan, values)
 
 
 def shorter(run: Run) -> str:
@@ -78,7 +86,17 @@ def each(values: np.ndarray, digits: int) -> str:
       values: [seeds].
       digits: behind the point.
     """
-    return " ".join(f"{value:.{digits}f}" for value in values)
+    return " ".join(number(value, f".{digits}f") for value in values)
+
+
+def number(value: float, form: str) -> str:
+    """One number, or NaN.
+
+    Args:
+      value: any.
+      form: a format specification.
+    """
+    return "NaN" if np.isnan(value) else format(value, form)
 
 
 def mean(values: np.ndarray, digits: int) -> str:

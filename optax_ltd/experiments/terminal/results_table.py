@@ -5,7 +5,12 @@ from collections.abc import Mapping, Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from optax_ltd.experiments.studies.cells import each, solved_after, wrong_at_the_end
+from optax_ltd.experiments.studies.cells import (
+    each,
+    number,
+    solved_after,
+    wrong_at_the_end,
+)
 from optax_ltd.experiments.training.evaluate import Reach
 from optax_ltd.experiments.training.run import Run
 
@@ -40,7 +45,7 @@ def reach_table(reaches: Sequence[Reach]) -> Table:
     for reach in reaches:
         table.add_row(
             f"{reach.length:,}",
-            " ".join(f"{loss:.3g}" for loss in reach.loss),
+            " ".join(number(loss, ".3g") for loss in reach.loss),
             each(100 * reach.error, 1),
         )
     return table

@@ -69,7 +69,7 @@ def _beside(run: Run) -> str:
         solved = int(np.sum(np.any(errors < run.solved_below, axis=0)))
         return f"{solved} of {run.config.seeds} solved by the code's criterion"
     if run.config.task in STRINGS:
-        wrong = run.evaluations[-1].measures["symbols"]
+        wrong = cells.unless_nan(run, run.evaluations[-1].measures["symbols"])
         return f"symbols: {cells.each(wrong, 2)}"
     return "–"
 

@@ -52,9 +52,10 @@ def table_5(runs: Runs) -> str:
 
 
 def _told(run: Run | None) -> str:
-    """What the table tells, at the end, averaged over seeds."""
+    """What the table tells, at the end, averaged over seeds; NaN with one of them."""
     if run is None:
         return "not run"
     last = run.evaluations[-1]
     values = last.error if run.config.task in NUMBERS else last.measures["symbols"]
-    return f"{np.mean(values):.2g}{cells.shorter(run)}"
+    mean = float(np.mean(cells.unless_nan(run, values)))
+    return cells.number(mean, ".2g") + cells.shorter(run)
