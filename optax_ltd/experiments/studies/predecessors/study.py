@@ -95,7 +95,7 @@ PREDECESSORS = Study(
         (
             "sequences in an update, Hessian-free",
             "4,000 for numbers, 500 for strings, 1,000 for all others; for the "
-            "curvature 1,000, 50 and 250",
+            "curvature 250, 50 and 250",
             "10,000; for the curvature 1,000 (2011)",
         ),
         (

@@ -58,7 +58,7 @@ def _large_batches(task: str) -> Mapping[str, Any]:
     if task in NUMBERS:
         return {
             "batch_size": 4000,
-            "curvature_batch_size": 1000,
+            "curvature_batch_size": 250,
             "damping": 0.01,
             "centred": True,
         }
