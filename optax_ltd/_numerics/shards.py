@@ -77,6 +77,12 @@ def max_over_shards(
     return _over_shards(lax.pmax, maxima, leaves, axes)
 
 
+def mean_over_shards(x: jax.Array, axes: Axes) -> jax.Array:
+    """The mean of an array over all parts, where it is one part's own."""
+    split = split_axes(x, axes)
+    return lax.pmean(x, split) if split else x
+
+
 def _over_shards(
     collective: Callable[..., Any],
     values: list[jax.Array],

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from optax_ltd._numerics.checks import refusal
 from optax_ltd._numerics.dtypes import widened
 from optax_ltd._numerics.leaves import combine, inexact, partition
-from optax_ltd._numerics.shards import Axes, varying_axes
+from optax_ltd._numerics.shards import (
+    Axes,
+    AxisName,
+    check_axis_name,
+    shard_count,
+    split_axes,
+    sum_over_shards,
+    varying_axes,
+)
 from optax_ltd._second_order.parameter_space import (
     ParameterSpace,
     Vector,
@@ -24,6 +32,8 @@ def gauss_newton_product(
     loss: Callable[[Any], jax.Array],
     params: Any,
     vector: Any,
+    *,
+    axis_name: AxisName = None,
 ) -> Any:
     r"""The product of the Gauss-Newton matrix with a vector.
 
@@ -44,6 +54,9 @@ def gauss_newton_product(
         masks and the weights of a mean are in it.
       params: tree of real arrays θ. Integer leaves stay where they are.
       vector: tree like `params`.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which the batch is divided, with parameters and vector the same all along. The
+        product is that of the mean of the loss over them.
 
     Returns:
       A tree like `vector`: each floating leaf of the parameters has its entries of the
@@ -52,7 +65,7 @@ def gauss_newton_product(
 
     Raises:
       ValueError: `vector` is no tree like `params`, a leaf of either or of the outputs
-        is complex, or the loss is no real scalar.
+        is complex, the loss is no real scalar, or `axis_name` is no name.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -70,7 +83,7 @@ def gauss_newton_product(
     """
     space = ParameterSpace.of(params)
     along = space.vector("vector", vector)
-    linear = linearise(predict, loss, space)
+    linear = linearise(predict, loss, space, check_axis_name(axis_name))
     return space.like(vector, linear.product(along))
 
 
@@ -85,8 +98,7 @@ class Linearised:
       push: J, from a vector to tangents of outputs and of hidden states.
       pull: its transpose.
       curve: H_L, from tangents of outputs to cotangents.
-      axes: those of `shard_map` along which the examples are divided: outputs vary
-        along them, and parameters do not.
+      axes: those along which the examples are divided.
     """
 
     hidden: list[jax.Array]
@@ -127,6 +139,7 @@ def linearise(
     predict: Callable[[Any], Any],
     loss: Callable[[Any], jax.Array],
     space: ParameterSpace,
+    axes: Axes = (),
     *,
     returns_hidden: bool = False,
 ) -> Linearised:
@@ -136,6 +149,7 @@ def linearise(
       predict: the model.
       loss: the loss.
       space: the parameters.
+      axes: those along which the examples are divided, each with a loss of its own.
       returns_hidden: whether the model returns a pair of outputs and hidden states.
 
     Returns:
@@ -159,15 +173,19 @@ def linearise(
         leaves, structure = jax.tree.flatten(outputs)
         flags = inexact(leaves)
         together = combine(flags, moving, partition(flags, leaves)[1])
-        return as_real_scalar("loss", loss(structure.unflatten(together)))
+        here = as_real_scalar("loss", loss(structure.unflatten(together)))
+        return here / shard_count(here, axes)
 
     def pull(by_outputs: list[jax.Array], by_hidden: list[jax.Array]) -> Vector:
         (vector,) = transposed((by_outputs, by_hidden))
-        return vector
+        # A transpose has added up what comes of parameters that do not vary along an
+        # axis of which types tell; such a sum is whole.
+        return sum_over_shards(vector, vector, axes)
 
     (value, errors), curve = jax.linearize(jax.value_and_grad(loss_of), moving)
-    along = {axis for leaf in [*moving, *hidden] for axis in varying_axes(leaf)}
-    along -= {axis for leaf in space.moving for axis in varying_axes(leaf)}
+    (value,) = sum_over_shards([value], [value], axes)
+    divided = {axis for leaf in [*moving, *hidden] for axis in _along(leaf, axes)}
+    divided -= {axis for leaf in space.moving for axis in varying_axes(leaf)}
     return Linearised(
         hidden=hidden,
         value=value,
@@ -175,8 +193,13 @@ def linearise(
         push=push,
         pull=pull,
         curve=lambda tangents: curve(tangents)[1],
-        axes=tuple(sorted(along)),
+        axes=tuple(sorted(divided)),
     )
+
+
+def _along(leaf: jax.Array, axes: Axes) -> Axes:
+    """Axes along which a leaf varies, as its type tells or may not."""
+    return (*varying_axes(leaf), *split_axes(leaf, axes))
 
 
 def as_real_scalar(name: str, returned: Any) -> jax.Array:

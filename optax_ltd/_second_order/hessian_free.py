@@ -1,7 +1,7 @@
 """Hessian-free optimisation: steps to the minimum of a damped quadratic model."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,20 @@ from optax_ltd._numerics.checks import (
     refusal,
 )
 from optax_ltd._numerics.dtypes import widened
-from optax_ltd._numerics.tree_norm import TreeNorm, tree_norm
-from optax_ltd._second_order.conjugate_gradients import Solution, conjugate_gradients
-from optax_ltd._second_order.gauss_newton import (
-    Linearised,
-    as_real_scalar,
-    linearise,
-)
+from optax_ltd._numerics.shards import AxisName, check_axis_name, mean_over_shards
+from optax_ltd._numerics.tree_norm import tree_norm
+from optax_ltd._second_order.conjugate_gradients import Solution
+from optax_ltd._second_order.damped_model import solve
+from optax_ltd._second_order.gauss_newton import as_real_scalar, linearise
 from optax_ltd._second_order.levenberg_marquardt import adapted
+from optax_ltd._second_order.options import Number, Options
 from optax_ltd._second_order.parameter_space import (
     ParameterSpace,
     Vector,
     all_finite,
     choose,
-    dot,
-    plus,
-    times,
     zeros_like,
 )
-from optax_ltd._second_order.preconditioner import preconditioner
 from optax_ltd._second_order.search_record import (
     Search,
     SearchRecord,
@@ -41,18 +36,13 @@ from optax_ltd._second_order.search_record import (
     update_search,
 )
 from optax_ltd._second_order.step import Step, find_step
-from optax_ltd._second_order.structural_damping import (
-    HiddenDistance,
-    hidden_curvature,
-)
+from optax_ltd._second_order.structural_damping import HiddenDistance
 from optax_ltd._transforms._transformation import transformation
 from optax_ltd._transforms.records.record import (
     GradientRecord,
     init_record,
     update_record,
 )
-
-_Number: TypeAlias = jax.Array | float
 
 
 class HessianFreeState(NamedTuple):
@@ -77,29 +67,15 @@ class _Objective(NamedTuple):
     loss: Callable[[Any], jax.Array]
     value_fn: Callable[[Any], jax.Array] | None
 
-    def value(self, params: Any, options: "_Options") -> jax.Array:
+    def value(self, params: Any, options: "Options") -> jax.Array:
         """What the line search and the reduction ratio go by."""
         if self.value_fn is not None:
-            return widened(as_real_scalar("value_fn", self.value_fn(params)))
-        returned = self.predict(params)
-        outputs = returned[0] if options.is_structural else returned
-        return widened(as_real_scalar("loss", self.loss(outputs)))
-
-
-class _Options(NamedTuple):
-    """The hyperparameters that an update reads."""
-
-    structural_damping: _Number
-    hidden_distance: HiddenDistance
-    max_cg_iterations: int
-    preconditioner_exponent: _Number
-    warm_start: _Number
-
-    @property
-    def is_structural(self) -> bool:
-        """Whether there is structural damping; an array counts as some."""
-        strength = self.structural_damping
-        return isinstance(strength, jax.Array) or strength != 0
+            value = as_real_scalar("value_fn", self.value_fn(params))
+        else:
+            returned = self.predict(params)
+            outputs = returned[0] if options.is_structural else returned
+            value = as_real_scalar("loss", self.loss(outputs))
+        return mean_over_shards(widened(value), options.axes)
 
 
 def hessian_free(
@@ -110,6 +86,7 @@ def hessian_free(
     max_cg_iterations: int = 300,
     preconditioner_exponent: jax.typing.ArrayLike = 0.75,
     warm_start: jax.typing.ArrayLike = 0.95,
+    axis_name: AxisName = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Steps to the minimum of a damped quadratic model, by conjugate gradients.
 
@@ -147,9 +124,8 @@ def hessian_free(
       the reduction ratio. By default that is ``loss`` of ``predict``. Where ``grads``
       is of a larger batch than the curvature, give the loss of that batch here.
 
-    Inside `jax.shard_map`, as it is by default, with parameters that are the same on
-    all devices, let `loss` and `value_fn` be means over all shards, by `lax.pmean`; the
-    rest follows.
+    Where each device holds a part of the batch, inside `jax.shard_map` or `jax.pmap`,
+    name the axis: without `axis_name` each would go its own way.
 
     Call it under `jax.jit`: outside, all of it is compiled at each call. What comes out
     is the step itself, so no learning rate follows. `predict` is differentiated in
@@ -159,13 +135,17 @@ def hessian_free(
     which recurrent layers need. Under `optax.masked` let `predict` take from elsewhere
     what is masked, of which it gets no arrays.
 
+    With 300 iterations up to 21 iterates are kept for the walk back, so that an update
+    takes the memory of some 30 trees like `params` beside that of the linearisation.
     Conjugate gradients are in float32 or wider, but products are as exact as `predict`
     and its parameters: with these in half precision, a small λ is lost in rounding.
 
     The step is finite, or zero: if the gradient, the loss or a product is not finite,
-    or no trial lowers the loss. Either is counted, and λ grows. A zero gradient is no
-    such thing; it changes nothing. λ stays from 1e-12 to 1e12, and an update that would
-    lead it out is counted. `metrics` tells, beside what it does of any gradient,
+    or no trial lowers the loss. Either is counted; λ grows if it is a product or the
+    trials. A zero gradient is no such thing; it changes nothing. Where what q predicts
+    is lost in rounding of f, λ shrinks towards `damping`, so that it comes back from
+    having grown too far. It stays from 1e-12 to 1e12, and an update that would lead it
+    out is counted. `metrics` tells, beside what it does of any gradient,
     where ``scale`` is the factor of the line search, or 0 without a step:
     `damping`, `reduction_ratio`, `cg_iterations` and `loss_evaluations` of the last
     update, and `negative_curvature_count`, `refused_nonfinite`, `refused_no_decrease`
@@ -182,9 +162,13 @@ def hessian_free(
         in `static_args`.
       preconditioner_exponent: α of the preconditioner
         :math:`(\operatorname{mean}_b (\nabla L_b)^2 + \lambda)^\alpha`, whose mean of
-        squares over examples is estimated by eight passes back; 0 for none.
+        squares over examples is estimated by eight passes back; 0 for none. 0.75 is
+        that of Martens (2010), section 4.7.
       warm_start: the share of the last solution that conjugate gradients begin at, from
-        0 to 1.
+        0 to 1. Martens & Sutskever (2012) let it decay so.
+      axis_name: the axis or axes of `jax.shard_map`, `jax.pmap` or `jax.vmap` along
+        which batches are divided, with parameters and ``grads`` the same all along.
+        Means of `loss` and `value_fn` are taken over them.
 
     Returns:
       A `optax.GradientTransformationExtraArgs` with a `HessianFreeState`.
@@ -236,12 +220,14 @@ def hessian_free(
     damping = check_number("damping", damping, above=0)
     structural_damping = check_nonnegative("structural_damping", structural_damping)
     check_choice("hidden_distance", hidden_distance, ("squared", "cross_entropy"))
-    options = _Options(
+    options = Options(
+        damping,
         structural_damping,
         hidden_distance,
         check_static_count("max_cg_iterations", max_cg_iterations, at_least=1),
         check_nonnegative("preconditioner_exponent", preconditioner_exponent),
         check_nonnegative("warm_start", warm_start, at_most=1),
+        check_axis_name(axis_name),
     )
 
     def init(params: Any) -> HessianFreeState:
@@ -277,20 +263,27 @@ def _update(
     state: HessianFreeState,
     params: Any,
     objective: _Objective,
-    options: _Options,
+    options: Options,
 ) -> tuple[Any, HessianFreeState]:
     space = ParameterSpace.of(params)
     gradient = space.vector("updates", updates)
     measured = tree_norm(updates)
     linear = linearise(
-        objective.predict, objective.loss, space, returns_hidden=options.is_structural
+        objective.predict,
+        objective.loss,
+        space,
+        options.axes,
+        returns_hidden=options.is_structural,
     )
     before = widened(linear.value)
     if objective.value_fn is not None:
         before = objective.value(params, options)
     usable = measured.finite & jnp.isfinite(before)
     still = usable & (measured.root == 0)
-    solution = _solve(linear, gradient, state, measured, options, idle=~usable | still)
+    last, damping = jax.tree.leaves(state.solution), state.search.damping
+    key = jax.random.fold_in(jax.random.key(0), state.record.total_count)
+    idle = ~usable | still
+    solution = solve(linear, gradient, measured, last, damping, options, key, idle=idle)
 
     def loss_after(step: Vector) -> jax.Array:
         # What comes out has the dtypes of the gradient.
@@ -298,81 +291,46 @@ def _update(
         value = objective.value(space.after(step), options)
         return jnp.where(all_finite(step), value, jnp.inf)
 
-    idle = ~usable | ~solution.finite | still
-    step = find_step(loss_after, linear, gradient, solution, before, idle)
+    nowhere = idle | ~solution.finite
+    step = find_step(loss_after, linear, gradient, solution, before, nowhere)
     evaluations = step.evaluations + (objective.value_fn is not None)
     step = step._replace(evaluations=evaluations)
-    nonfinite = ~usable | ~solution.finite
-    search = _search(state.search, solution, step, nonfinite=nonfinite, still=still)
+    search = _search(
+        state.search, solution, step, options.damping, usable=usable, still=still
+    )
+    nonfinite = search.nonfinite
     scale, clipped = step.factor, search.no_decrease | (nonfinite & measured.finite)
     new = HessianFreeState(
         update_record(state.record, updates, measured, scale=scale, clipped=clipped),
         update_search(state.search, search),
-        space.masked(_to_start_from(state, solution, idle=~usable | still)),
+        space.masked(_to_start_from(last, solution, idle=idle)),
     )
     return space.like(updates, step.x), new
-
-
-def _solve(
-    linear: Linearised,
-    gradient: Vector,
-    state: HessianFreeState,
-    measured: TreeNorm,
-    options: _Options,
-    *,
-    idle: jax.Array,
-) -> Solution:
-    """Minimises the damped model, B = G + λ I + λ μ G_S (Martens & Sutskever 2011)."""
-    damping = state.search.damping
-    key = jax.random.fold_in(jax.random.key(0), state.record.total_count)
-    exponent = options.preconditioner_exponent
-    scales = preconditioner(linear, gradient, damping, exponent, key)
-    damp = None
-    if options.is_structural:
-        strength = damping * options.structural_damping
-        curved = hidden_curvature(linear.hidden, options.hidden_distance, linear.axes)
-        damp = lambda tangents: times(strength, curved(tangents))
-
-    # For a gradient of norm 1/2 to 1, so that squares fit.
-    power = _power_of_two_over(measured)
-    scale = lambda vector: times(power, times(measured.lift, vector))
-    zeros, last = zeros_like(gradient), jax.tree.leaves(state.solution)
-    start = scale(times(jnp.asarray(options.warm_start), last))
-    fits = jnp.isfinite(dot(start, start))  # Else it was for a far larger gradient.
-    solution = conjugate_gradients(
-        lambda vector: plus(linear.product(vector, damp), damping, vector),
-        choose(idle, zeros, [-x for x in scale(gradient)]),
-        choose(idle | ~fits, zeros, start),
-        scales,
-        options.max_cg_iterations,
-        idle=idle,
-    )
-    unscale = lambda vector: times(1 / power, times(1 / measured.lift, vector))
-    x, kept = unscale(solution.x), unscale(solution.kept)
-    return solution._replace(x=x, kept=kept, finite=solution.finite & all_finite(x))
-
-
-def _power_of_two_over(measured: TreeNorm) -> jax.Array:
-    """What brings the root of a norm to 1/2 or more, and below 1; 1 where none does."""
-    _, exponent = jnp.frexp(measured.root)
-    power = jnp.ldexp(jnp.ones_like(measured.root), -exponent)
-    return jnp.where(measured.finite, power, 1)
 
 
 def _search(
     record: SearchRecord,
     solution: Solution,
     step: Step,
+    first_damping: Number,
     *,
-    nonfinite: jax.Array,
+    usable: jax.Array,
     still: jax.Array,
 ) -> Search:
-    """What came of it: a step that was refused raises λ as one that failed does."""
+    """What came of it: a step that was refused raises λ as one that failed does.
+
+    A gradient or a loss that was not finite before says nothing of the model, nor does
+    a gradient of zero.
+    """
+    nonfinite = ~usable | ~solution.finite
     no_decrease = ~nonfinite & ~still & (step.factor == 0)
-    refused = nonfinite | no_decrease
-    grown, held = adapted(record.damping, jnp.where(refused, 0, step.ratio))
+    ratio = jnp.where(nonfinite | no_decrease, 0, step.ratio)
+    # At curvature below zero nothing is predicted, and λ is to grow.
+    lost = step.lost & solution.finite & ~solution.negative_curvature
+    adjusted, held = adapted(record.damping, ratio, first_damping, lost=lost)
+    untold = ~usable | still
     return Search(
-        damping=jnp.where(still, record.damping, grown),
+        damping=jnp.where(untold, record.damping, adjusted),
         reduction_ratio=jnp.where(
             nonfinite | still, record.reduction_ratio, step.ratio
         ),
@@ -381,17 +339,15 @@ def _search(
         negative_curvature=solution.negative_curvature,
         nonfinite=nonfinite,
         no_decrease=no_decrease,
-        held=held & ~still,
+        held=held & ~untold,
     )
 
 
-def _to_start_from(
-    state: HessianFreeState, solution: Solution, *, idle: jax.Array
-) -> Vector:
+def _to_start_from(last: Vector, solution: Solution, *, idle: jax.Array) -> Vector:
     """The last solution, before the walk back (Martens 2010, sections 4.5 and 4.6).
 
     One that met what is not finite may owe it to where it began, so that the next
     begins from zero.
     """
     new = choose(solution.finite, solution.x, zeros_like(solution.x))
-    return choose(idle, jax.tree.leaves(state.solution), new)
+    return choose(idle, last, new)

@@ -7,7 +7,10 @@ import jax
 
 from optax_ltd._second_order.conjugate_gradients import Solution
 from optax_ltd._second_order.gauss_newton import Linearised
-from optax_ltd._second_order.levenberg_marquardt import reduction_ratio
+from optax_ltd._second_order.levenberg_marquardt import (
+    is_lost_in_rounding,
+    reduction_ratio,
+)
 from optax_ltd._second_order.line_search import line_search, walk_back
 from optax_ltd._second_order.parameter_space import (
     Vector,
@@ -25,12 +28,14 @@ class Step(NamedTuple):
       x: the step, zero where there is none.
       factor: by which the line search shortened what was proposed; 0 for no step.
       ratio: ρ of what was proposed.
+      lost: whether ρ is noise, as the loss is not exact enough to tell it.
       evaluations: how often the loss was asked.
     """
 
     x: Vector
     factor: jax.Array
     ratio: jax.Array
+    lost: jax.Array
     evaluations: jax.Array
 
 
@@ -58,7 +63,9 @@ def find_step(
     chosen = walk_back(loss_after, solution.kept, solution.last, idle=idle)
     x = [many[chosen.slot] for many in solution.kept]
     slope = dot(gradient, x)
-    ratio = reduction_ratio(chosen.loss - before, slope + linear.half_curvature(x))
+    predicted = slope + linear.half_curvature(x)
+    ratio = reduction_ratio(chosen.loss - before, predicted)
+    lost = is_lost_in_rounding(predicted, before)
     factor, trials = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)
     x = choose(factor > 0, times(factor, x), zeros_like(x))
-    return Step(x, factor, ratio, chosen.evaluations + trials)
+    return Step(x, factor, ratio, lost, chosen.evaluations + trials)

@@ -18,7 +18,7 @@ HiddenDistance: TypeAlias = Literal["squared", "cross_entropy"]
 def hidden_curvature(
     hidden: list[jax.Array], distance: HiddenDistance, axes: Axes = ()
 ) -> Callable[[list[jax.Array]], list[jax.Array]]:
-    r"""The Hessian of a distance D(h, h') by h', at h' = h.
+    r"""The Hessian of a distance D(h, h') by h', at h' = h (Martens & Sutskever 2011).
 
     D is the mean over examples, and the sum over all else, of
 

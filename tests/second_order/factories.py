@@ -108,7 +108,13 @@ def warmed_state(name: str) -> Any:
 
 
 def descend(
-    tx: Any, predict: Callable[..., Any], loss: Any, start: jax.Array, *, updates: int
+    tx: Any,
+    predict: Callable[..., Any],
+    loss: Any,
+    start: jax.Array,
+    *,
+    updates: int,
+    state: Any = None,
 ) -> Any:
     """Parameters and state after some updates, and the loss before each, [updates]."""
     tx = loose(tx)
@@ -121,6 +127,7 @@ def descend(
 
     @jax.jit
     def run(params: jax.Array) -> Any:
-        return jax.lax.scan(step, (params, tx.init(params)), None, updates)
+        first = tx.init(params) if state is None else state
+        return jax.lax.scan(step, (params, first), None, updates)
 
     return run(start)

@@ -139,6 +139,45 @@ def test_a_state_shares_nothing_and_takes_nothing_with_it(name: str):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(alive))
 
 
+@one_of_each
+def test_a_donated_state_survives(name: str):
+    tx, given = VARIANTS[name].make(), functions(name)
+    first, second = tx.init(PARAMS), tx.init(PARAMS)
+
+    def step(params: Any, state: Any) -> Any:
+        updates, state = tx.update(gradient_of_loss(params), state, params, **given)
+        return optax.apply_updates(params, updates), state
+
+    donated = jax.jit(step, donate_argnums=(0, 1))
+    params, state = jax.tree.map(jnp.copy, PARAMS), first
+    for _ in range(2):
+        params, state = donated(params, state)
+    assert first.record.total_count.is_deleted()
+    alive = (params, state, second, tx.init(PARAMS), PARAMS)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(alive))
+
+
+WRAPPERS = {
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, every_k_schedule=1),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "multi_transform": lambda tx: optax.multi_transform(
+        {"all": tx}, jax.tree.map(lambda _: "all", PARAMS)
+    ),
+    "skip_steps": lambda tx: ltd.skip_steps(tx),
+}
+
+
+@pytest.mark.parametrize("wrapper", slow_but(("skip_steps",), WRAPPERS))
+def test_a_wrapper_hands_the_functions_on(wrapper: str):
+    name = "hessian_free-structural"
+    tx: Any = WRAPPERS[wrapper](VARIANTS[name].make())
+    update = jax.jit(lambda g, s: tx.update(g, s, PARAMS, **functions(name)))
+    step, _ = update(gradient_of_loss(), tx.init(PARAMS))
+    state = VARIANTS[name].make().init(PARAMS)
+    expected, _ = jitted_update(name)(gradient_of_loss(), state, PARAMS)
+    np.testing.assert_allclose(flat(step), flat(expected), rtol=1e-4)
+
+
 @each_variant
 def test_an_update_lowers_for_every_platform(name: str):
     tx, given = VARIANTS[name].make(), functions(name)

@@ -83,6 +83,18 @@ def test_all_rows_by_one_vmap_and_under_jit():
     np.testing.assert_allclose(found, matrix, rtol=1e-9, atol=1e-12)
 
 
+def test_a_product_lowers_for_every_platform():
+    problem = recurrent("softmax")
+    predict = lambda params: problem.predict(params)[0]
+    product = jax.jit(
+        lambda params, v: ltd.gauss_newton_product(predict, problem.loss, params, v)
+    )
+    exported = jax.export.export(product, platforms=["cpu", "cuda", "tpu"])(
+        problem.params, problem.params
+    )
+    assert len(exported.platforms) == 3
+
+
 def test_a_tree_of_outputs_some_of_which_are_integers():
     w = {"a": jnp.array([1.0, 2.0]), "n": jnp.array([3]), "none": None}
     predict = lambda p: {"z": p["a"] ** 2, "at": p["n"]}

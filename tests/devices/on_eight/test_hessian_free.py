@@ -19,8 +19,17 @@ Y = X.sum((1, 2))
 PARAMS = {"w": np.eye(4, dtype=np.float32) / 2, "v": np.full(4, 0.3, np.float32)}
 
 
-def _step(params: Any, x: jax.Array, y: jax.Array, mean: Any = jnp.mean) -> Any:
-    tx: Any = ltd.hessian_free(structural_damping=0.1)
+def _step(
+    params: Any,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    axis_name: str | None = None,
+    mean: Any = jnp.mean,
+    average: Any = lambda gradient: gradient,
+) -> Any:
+    """Two updates; `mean` is that of the gradient's loss alone."""
+    tx: Any = ltd.hessian_free(structural_damping=0.1, axis_name=axis_name)
 
     def predict(params: Any) -> Any:
         hidden = [jnp.tanh(x[:, 0] @ params["w"])]
@@ -28,11 +37,11 @@ def _step(params: Any, x: jax.Array, y: jax.Array, mean: Any = jnp.mean) -> Any:
             hidden.append(jnp.tanh(hidden[-1] @ params["w"] + x[:, t]))
         return hidden[-1] @ params["v"], jnp.stack(hidden, 1)
 
-    loss = lambda z: mean((z - y) ** 2)
+    loss = lambda z, mean=jnp.mean: mean((z - y) ** 2)
 
     def step(carry: Any, _: None) -> Any:
         params, state = carry
-        gradient = jax.grad(lambda p: loss(predict(p)[0]))(params)
+        gradient = average(jax.grad(lambda p: loss(predict(p)[0], mean))(params))
         updates, state = tx.update(gradient, state, params, predict=predict, loss=loss)
         return (jax.tree.map(jnp.add, params, updates), state), None
 
@@ -60,12 +69,33 @@ def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
         _assert_close(jax.jit(_step)(params, x, y))
 
 
-@pytest.mark.slow
-def test_inside_shard_map_with_a_mean_over_all_shards():
-    """The loss is the mean of all; JAX adds up the parameters' cotangents by itself."""
+def _shard_map(step: Any, *, check_vma: bool) -> Any:
     mesh = gradients.mesh_of((8,), AxisType.Auto)
-    mean = lambda x: jax.lax.pmean(jnp.mean(x), "x")
-    step = functools.partial(_step, mean=mean)
-    specs = (P(), P("x"), P("x"))
-    sharded = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=P())
-    _assert_close(jax.jit(sharded)(PARAMS, X, Y))
+    specs = {"in_specs": (P(), P("x"), P("x")), "out_specs": P()}
+    return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=check_vma, **specs))
+
+
+_mean_of_all = lambda x: jax.lax.pmean(jnp.mean(x), "x")
+_average = lambda gradient: jax.lax.pmean(gradient, "x")
+
+
+@pytest.mark.slow
+def test_inside_shard_map():
+    """JAX adds up the parameters' cotangents by itself."""
+    step = functools.partial(_step, axis_name="x", mean=_mean_of_all)
+    _assert_close(_shard_map(step, check_vma=True)(PARAMS, X, Y))
+
+
+@pytest.mark.slow
+def test_inside_shard_map_that_does_not_know_what_varies():
+    step = functools.partial(_step, axis_name="x", average=_average)
+    _assert_close(_shard_map(step, check_vma=False)(PARAMS, X, Y))
+
+
+@pytest.mark.slow
+def test_inside_pmap():
+    step = functools.partial(_step, axis_name="x", average=_average)
+    parts = [array.reshape(8, 2, *array.shape[1:]) for array in (X, Y)]
+    found = jax.device_get(jax.pmap(step, "x", in_axes=(None, 0, 0))(PARAMS, *parts))
+    for device in range(8):
+        _assert_close(jax.tree.map(lambda leaf, i=device: leaf[i], found))
