@@ -99,6 +99,13 @@ def test_a_budget_of_time_is_told_in_sensible_units(seconds: list[float], told: 
     assert budget.told(runs) == f"{told} and on to its next test: 400 updates"
 
 
+def test_a_run_that_the_clock_ended_does_not_speak_for_all():
+    runs = list(runs_of("clip-variants").values())[:3]
+    runs[0].time_limit = 1.0
+    told = "400 updates a run, and 1 of 3 ended sooner by the clock"
+    assert budget.told(runs) == told
+
+
 def test_the_pathological_tasks_that_were_not_solved_are_named():
     configs = PATHOLOGICAL.configs(400)
     runs = {

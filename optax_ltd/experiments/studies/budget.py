@@ -59,15 +59,18 @@ def told(runs: Iterable[Run]) -> str:
     """The budget that runs had, in words.
 
     Args:
-      runs: all with updates alone, or all with a time too.
+      runs: with updates alone, or with a time too.
     """
     runs = list(runs)
     seconds = [run.time_limit for run in runs if run.time_limit < math.inf]
-    if seconds:
+    if len(seconds) == len(runs):
         made = _span([f"{update:,}" for update in sorted(run.update for run in runs)])
         limits = _span([_duration(limit) for limit in sorted(seconds)])
         return f"{limits} a run, and on to its next test: {made} updates"
-    return f"{_either(run.config.updates for run in runs)} updates a run"
+    words = f"{_either(run.config.updates for run in runs)} updates a run"
+    if seconds:
+        return f"{words}, and {len(seconds)} of {len(runs)} ended sooner by the clock"
+    return words
 
 
 def _either(updates: Iterable[int]) -> str:

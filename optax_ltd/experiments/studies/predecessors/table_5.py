@@ -35,20 +35,20 @@ def table_5(runs: Runs) -> str:
       runs: of the study, by name.
     """
     asked = configs(1)
-    rows = [
-        [
-            title(task, length),
-            *(f"{value:g}" for value in published),
-            *(
-                _told(runs.get(name)) if name in asked else "–"
-                for name in (f"{task}-{length}-{way}" for way in WAYS)
-            ),
-        ]
-        for (task, length), published in PUBLISHED.items()
+    theirs = [
+        [f"{column}, published", *(f"{of[place]:g}" for of in PUBLISHED.values())]
+        for place, column in enumerate(COLUMNS)
     ]
-    labels = [way.label for way in WAYS.values()]
-    heads = [f"{column}, published" for column in COLUMNS]
-    return markdown.table(["", *heads, *(f"{label}, here" for label in labels)], rows)
+    ours = [
+        [f"{way.label}, here"]
+        + [
+            _told(runs.get(run)) if (run := f"{task}-{length}-{name}") in asked else "–"
+            for task, length in PUBLISHED
+        ]
+        for name, way in WAYS.items()
+    ]
+    heads = ["", *(title(*problem) for problem in PUBLISHED)]
+    return markdown.table(heads, [*theirs, *ours])
 
 
 def _told(run: Run | None) -> str:

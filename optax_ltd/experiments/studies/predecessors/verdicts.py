@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from optax_ltd.experiments.studies import cells
+from optax_ltd.experiments.studies import cells, intervals
 from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
     LSTM,
@@ -68,6 +68,8 @@ CLAIMS = (
 def verdicts(runs: Runs) -> str:
     """A verdict on each claim, of the tasks that all ways in it have run.
 
+    It goes by counts; p is that of the claim's way beside the best of the others.
+
     Args:
       runs: of the study, by name.
     """
@@ -90,7 +92,9 @@ def _verdict(claim: _Claim, runs: Runs) -> str:
         answer = "undecided"
     seeds = sum(run.config.seeds for run in made[0])
     of = f"of {seeds} seeds in {tasks} task{'s' if tasks > 1 else ''}"
-    return f"*{claim.told}*: {answer} ({of}: {told})."
+    p = intervals.p_of_shares(counts[0], max(counts[1:]), seeds)
+    sure = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+    return f"*{claim.told}*: {answer} ({of}: {told}; {sure})."
 
 
 def _made_by_all(ways: Sequence[Way], runs: Runs) -> list[list[Run]]:
