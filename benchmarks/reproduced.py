@@ -1,6 +1,7 @@
 """Writes `benchmarks/reproduced/README.md`: what the records of `reproduce` say.
 
-So does it write what `docs/guides/older_answers.md` and the README tell of them.
+So does it write what `docs/guides/older_answers.md`, a notebook and the README tell of
+them.
 
 A folder holds what `optax-ltd reproduce NAME --output benchmarks/reproduced/NAME`
 wrote: all of its runs, or those that were made so far.
@@ -25,6 +26,8 @@ PAGE = FOLDER / "README.md"
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 OLDER_ANSWERS = ROOT / "docs" / "guides" / "older_answers.md"
+NOTEBOOK = ROOT / "notebooks" / "5_older_answers.ipynb"
+_OLDER = marks.begin("The older answers", "benchmarks.reproduced")
 # Of the README: by heading, the studies that tell there what came out.
 FINDINGS = {"The record": "record", "Lengths never seen": "generalisation"}
 HEADER = """\
@@ -67,8 +70,24 @@ def older_answers(text: str, folder: Path = FOLDER) -> str:
     """
     runs = PREDECESSORS.runs(folder / "predecessors")
     told = side_by_side(runs) + "\n\n" + verdicts(runs) if runs else "Nothing yet."
-    mark = marks.begin("The older answers", "benchmarks.reproduced")
-    return marks.between(text, mark, told)
+    return marks.between(text, _OLDER, told)
+
+
+def notebook(text: str, folder: Path = FOLDER) -> str:
+    """The notebook of the older answers, whose one cell with marks tells the same.
+
+    Args:
+      text: the notebook.
+      folder: of the folders of records.
+
+    Returns:
+      The new text.
+    """
+    content = json.loads(text)
+    (cell,) = (cell for cell in content["cells"] if _OLDER in cell["source"])
+    told = older_answers("".join(cell["source"]), folder)
+    cell["source"] = told.splitlines(keepends=True)
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def readme(text: str, folder: Path = FOLDER) -> str:
@@ -126,6 +145,7 @@ def main() -> None:
             study.figure(runs).savefig(FOLDER / name / f"{name}.png")
     PAGE.write_text(page())
     OLDER_ANSWERS.write_text(older_answers(OLDER_ANSWERS.read_text()))
+    NOTEBOOK.write_text(notebook(NOTEBOOK.read_text()))
     README.write_text(readme(README.read_text()))
     print("Wrote the pages")
 

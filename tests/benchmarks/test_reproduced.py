@@ -56,6 +56,12 @@ def test_the_page_of_the_older_answers_waits_for_records(tmp_path: Path):
     assert "\nNothing yet.\n" in reproduced.older_answers(text, tmp_path)
 
 
+def test_the_notebook_of_the_older_answers_says_the_same(tmp_path: Path):
+    text = reproduced.NOTEBOOK.read_text()
+    assert text == reproduced.notebook(text), "run `python -m benchmarks.reproduced`"
+    assert "Nothing yet." in reproduced.notebook(text, tmp_path)
+
+
 def test_the_readme_says_what_the_records_say():
     text = reproduced.README.read_text()
     assert text == reproduced.readme(text), "run `python -m benchmarks.reproduced`"
