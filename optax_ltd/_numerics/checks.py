@@ -49,7 +49,10 @@ def check_number(
             return value  # It may be traced, so its value is never judged.
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise refusal(name, required, value)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond all floats
+        raise refusal(name, required, value) from None
     inside = (
         (above is None or number > above)
         and (at_least is None or number >= at_least)

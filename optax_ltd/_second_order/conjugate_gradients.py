@@ -127,7 +127,7 @@ def _iterated(
     finite = jnp.isfinite(curvature) & jnp.isfinite(square) & jnp.isfinite(model)
     slot = jnp.where(goes, jnp.searchsorted(points, i), loop.last).astype(jnp.int32)
     return _Loop(
-        iteration=i + goes,
+        iteration=i + goes.astype(i.dtype),
         x=x,
         residual=residual,
         direction=plus(scaled, turn, loop.direction),

@@ -60,8 +60,9 @@ def gauss_newton_product(
 
     Returns:
       A tree like `vector`: each floating leaf of the parameters has its entries of the
-      product there, in the dtype of the vector's leaf and computed in at least
-      float32; others are those of `vector`.
+      product there, in the dtype of the vector's leaf; others are those of
+      `vector`. Sums are in at least float32, but vector and product pass through the
+      dtype of the parameters' leaf.
 
     Raises:
       ValueError: `vector` is no tree like `params`, a leaf of either or of the outputs

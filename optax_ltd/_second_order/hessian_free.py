@@ -75,7 +75,7 @@ class _Objective(NamedTuple):
             returned = self.predict(params)
             outputs = returned[0] if options.is_structural else returned
             value = as_real_scalar("loss", self.loss(outputs))
-        return mean_over_shards(widened(value), options.axes)
+        return mean_over_shards(value, options.axes)
 
 
 def hessian_free(
@@ -138,7 +138,8 @@ def hessian_free(
     With 300 iterations up to 21 iterates are kept for the walk back, so that an update
     takes the memory of some 30 trees like `params` beside that of the linearisation.
     Conjugate gradients are in float32 or wider, but products are as exact as `predict`
-    and its parameters: with these in half precision, a small λ is lost in rounding.
+    and its parameters: with these in half precision, a small λ is lost in rounding, and
+    of a curvature beyond what float16 holds no step comes.
 
     The step is finite, or zero: if the gradient, the loss or a product is not finite,
     or no trial lowers the loss. Either is counted; λ grows if it is a product or the
@@ -252,6 +253,8 @@ def hessian_free(
             raise refusal("predict", "a function, given to `update`", predict)
         if not callable(loss):
             raise refusal("loss", "a function, given to `update`", loss)
+        if value_fn is not None and not callable(value_fn):
+            raise refusal("value_fn", "a function or None", value_fn)
         objective = _Objective(predict, loss, value_fn)
         return _update(updates, state, params, objective, options)
 
@@ -275,7 +278,7 @@ def _update(
         options.axes,
         returns_hidden=options.is_structural,
     )
-    before = widened(linear.value)
+    before = linear.value
     if objective.value_fn is not None:
         before = objective.value(params, options)
     usable = measured.finite & jnp.isfinite(before)
@@ -288,7 +291,7 @@ def _update(
     def loss_after(step: Vector) -> jax.Array:
         # What comes out has the dtypes of the gradient.
         step = space.vector("updates", space.like(updates, step))
-        value = objective.value(space.after(step), options)
+        value = widened(objective.value(space.after(step), options))
         return jnp.where(all_finite(step), value, jnp.inf)
 
     nowhere = idle | ~solution.finite

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from optax_ltd._numerics.dtypes import widened
+
 # float32 holds the squares of both, and the model of no loss is mended beyond them.
 LEAST_DAMPING = 1e-12
 MOST_DAMPING = 1e12
@@ -29,10 +31,10 @@ def is_lost_in_rounding(predicted: jax.Array, loss: jax.Array) -> jax.Array:
 
     Args:
       predicted: change of the model, without damping.
-      loss: before the step.
+      loss: before the step, in the dtype that it was computed in.
     """
-    digits = _ROUNDING * jnp.finfo(loss.dtype).eps
-    return jnp.abs(predicted) <= digits * jnp.abs(loss)
+    digits = _ROUNDING * float(jnp.finfo(loss.dtype).eps)
+    return jnp.abs(predicted) <= digits * jnp.abs(widened(loss))
 
 
 def adapted(

@@ -81,7 +81,7 @@ class ParameterSpace:
     def after(self, step: Vector) -> Any:
         """The parameters after a step, rounded as `optax.apply_updates` rounds."""
         pairs = zip(self.moving, step, strict=True)
-        moved = [leaf + x.astype(leaf.dtype) for leaf, x in pairs]
+        moved = [(leaf + x).astype(leaf.dtype) for leaf, x in pairs]
         return self.structure.unflatten(combine(self.moves, moved, self.fixed))
 
     def masked(self, vector: Vector) -> Any:

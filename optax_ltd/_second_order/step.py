@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 
+from optax_ltd._numerics.dtypes import widened
 from optax_ltd._second_order.conjugate_gradients import Solution
 from optax_ltd._second_order.gauss_newton import Linearised
 from optax_ltd._second_order.levenberg_marquardt import (
@@ -54,7 +55,7 @@ def find_step(
       linear: the model about the point.
       gradient: ∇f.
       solution: what was found.
-      before: the loss at the point.
+      before: the loss at the point, in the dtype that it was computed in.
       idle: whether to do nothing.
 
     Returns:
@@ -64,8 +65,9 @@ def find_step(
     x = [many[chosen.slot] for many in solution.kept]
     slope = dot(gradient, x)
     predicted = slope + linear.half_curvature(x)
-    ratio = reduction_ratio(chosen.loss - before, predicted)
     lost = is_lost_in_rounding(predicted, before)
+    before = widened(before)
+    ratio = reduction_ratio(chosen.loss - before, predicted)
     factor, trials = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)
     x = choose(factor > 0, times(factor, x), zeros_like(x))
     return Step(x, factor, ratio, lost, chosen.evaluations + trials)

@@ -57,8 +57,8 @@ def centred(task: Task, *, by: Task | None = None) -> Task:
     own = _means("task", task)
     of = task if by is None else by
     taken = _means("by", of)
-    if list(map(len, own)) != list(map(len, taken)):
-        raise refusal("by", "a task with as many inputs and outputs", of.name)
+    if of.name != task.name or list(map(len, own)) != list(map(len, taken)):
+        raise refusal("by", f"a task of the same kind, {task.name}", of.name)
     mean_input, mean_output = (np.asarray(mean, np.float32) for mean in taken)
 
     @compiled

@@ -27,6 +27,11 @@ def test_a_number_lies_in_its_interval(interval, inside, outside, words):
             check_number("x", number, **interval)
 
 
+def test_a_number_beyond_all_floats_is_refused():
+    with pytest.raises(ValueError, match=r"^`x` must be a number >= 0; got 1000"):
+        check_number("x", 10**400, at_least=0, finite=False)
+
+
 def test_a_count_lies_in_its_range():
     assert [check_count("n", n, at_least=1, at_most=3) for n in (1, 3)] == [1, 3]
     assert type(check_count("n", np.int64(2), at_least=1, at_most=3)) is int

@@ -53,6 +53,7 @@ def test_options(arguments: dict[str, Any], message: str):
         ),
         ({"predict": None}, "`predict` must be a function, given to `update`; got"),
         ({"loss": None}, "`loss` must be a function, given to `update`; got None"),
+        ({"value_fn": 3}, "`value_fn` must be a function or None; got 3 (int)."),
     ],
 )
 def test_an_update(given: dict[str, Any], message: str):

@@ -283,6 +283,21 @@ def test_it_learns_on_where_data_change_after_a_long_stay_at_a_minimum():
     np.testing.assert_allclose(values[-1], least, rtol=1e-4)
 
 
+def test_it_learns_on_with_a_loss_in_half_precision():
+    """Whose rounding is coarse: λ does not run away for what float32 would show."""
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((20, 3)), jnp.float32)
+    first = jnp.asarray(rng.standard_normal(20), jnp.float32)
+    second = first + 5 * x[:, 0]
+    predict = lambda w: x @ w
+    coarse = lambda y: lambda z: jnp.mean((z - y) ** 2).astype(jnp.bfloat16)
+    tx = ltd.hessian_free()
+    (w, state), _ = descend(tx, predict, coarse(first), jnp.zeros(3), updates=150)
+    (w, _), _ = descend(tx, predict, coarse(second), w, updates=50, state=state)
+    least = np.linalg.lstsq(x, second)[1][0] / 20
+    np.testing.assert_allclose(jnp.mean((predict(w) - second) ** 2), least, rtol=0.02)
+
+
 @functools.cache
 def _with_value_fn() -> Any:
     tx = loose(ltd.hessian_free())

@@ -129,6 +129,24 @@ def test_injected_numbers_beside_leaves_of_several_widths(turned: bool):
         assert given["loss"](given["predict"](optax.apply_updates(params, step))) < 0.1
 
 
+def test_a_wider_step_is_judged_as_it_is_added():
+    """Optax adds first and then rounds; here the whole step would raise the loss."""
+    w = jnp.ones(2, jnp.bfloat16)
+    predict = lambda w: w.astype(jnp.float32)
+    loss = lambda z: (
+        1e6 * jax.nn.relu(z[0] - 1.005) ** 2
+        + 100 * (z[0] - 1.00391) ** 2
+        + 100 * (z[1] - 1.05) ** 2
+    )
+    tx = loose(ltd.hessian_free(1e-3))
+    gradient = jax.grad(loss)(predict(w))
+    step, state = jax.jit(
+        lambda g: tx.update(g, tx.init(w), w, predict=predict, loss=loss)
+    )(gradient)
+    assert loss(predict(optax.apply_updates(w, step))) < loss(predict(w))
+    assert 0 < state.record.scale < 1
+
+
 def test_a_batch_of_one_and_half_precision_parameters():
     params = {"w": jnp.ones(3, jnp.bfloat16), "b": jnp.zeros((), jnp.float16)}
     x, tx = jnp.array([[1.0, 2.0, 3.0]]), loose(ltd.hessian_free())

@@ -43,9 +43,12 @@ def test_the_exponent_and_the_damping():
     )
     flat = lambda found: np.concatenate([np.ravel(x) for x in found])
     plain, damped = flat(make(1.0, 0.0)), flat(make(1.0, 0.5))
-    # p / max p and (p + λ) / (max p + λ), with p at the ends of them all.
+    # p / max p and (p + λ) / (max p + λ), with p at the ends of them all. At another λ
+    # it is the same one.
     most = 0.5 * (1 - damped.min()) / (damped.min() - plain.min())
-    np.testing.assert_allclose(damped, (most * plain + 0.5) / (most + 0.5), rtol=1e-4)
+    for damping in (0.5, 0.1):
+        expected = (most * plain + damping) / (most + damping)
+        np.testing.assert_allclose(flat(make(1.0, damping)), expected, rtol=1e-4)
     power = flat(make(jnp.asarray(0.75), 0.5))
     np.testing.assert_allclose(power, damped**0.75, rtol=1e-5)
     assert all(x.shape == () and x == 1 for x in make(0, 0.5))

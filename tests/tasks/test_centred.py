@@ -146,6 +146,8 @@ def test_a_task_without_known_means_is_named(name: str):
 
 
 def test_means_of_another_kind_of_task_are_named():
-    message = r"^`by` must be a task with as many inputs and outputs; got 'xor'"
-    with pytest.raises(ValueError, match=message):
-        tasks.centred(tasks.addition(12), by=tasks.xor(12))
+    """Also where these have as many inputs and outputs."""
+    for other in (tasks.xor(12), tasks.multiplication(12)):
+        message = f"^`by` must be a task of the same kind, addition; got '{other.name}'"
+        with pytest.raises(ValueError, match=message):
+            tasks.centred(tasks.addition(12), by=other)
