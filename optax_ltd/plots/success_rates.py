@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from optax_ltd._numerics.checks import refusal
-from optax_ltd.plots import _style
+from optax_ltd.plots._panels import (
+    check_panels,
+    looks_of,
+    name_methods,
+    new_panels,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH, _HEIGHT = 2.8, 3.0
-_COLUMNS = 4
-_MARKERS = "os^DvPX"  # one fewer than there are colours, so that pairs repeat late
 # Between methods of one length, so that none hides another: as a share of the span of
 # lengths, and at most so much of the least gap for all of them together.
 _SHIFT, _LEAST_GAP = 0.032, 0.75
@@ -68,18 +68,8 @@ def success_rates(
       >>> figure.axes[0].get_xlabel()
       'length'
     """
-    if not panels or not all(panels.values()):
-        required = "at least one setting, each with at least one method"
-        given = {name: list(methods) for name, methods in panels.items()}
-        raise refusal("panels", required, given)
-    rows = -(-len(panels) // _COLUMNS)
-    columns = min(len(panels), _COLUMNS)
-    figure = _style.new_figure(_WIDTH * columns + 1, _HEIGHT * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    names = dict.fromkeys(name for methods in panels.values() for name in methods)
-    looks = dict(
-        zip(names, zip(_style.colors(), itertools.cycle(_MARKERS)), strict=False)
-    )
+    check_panels(panels)
+    looks = looks_of(panels)
     lengths = sorted(
         {
             length
@@ -88,28 +78,10 @@ def success_rates(
             for length, *_ in rates
         }
     )
-    for axes, (setting, methods) in zip(grid.flat, panels.items(), strict=False):
+    figure, every = new_panels(panels, x_label="length", y_label=label)
+    for axes, methods in zip(every, panels.values(), strict=True):
         _draw(axes, methods, looks, lengths)
-        axes.set_title(setting)
-        axes.set_xlabel("length")
-    for axes in grid[:, 1:].flat:
-        axes.tick_params(labelleft=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes in grid[:, 0]:
-        axes.set_ylabel(label)
-    handles = {
-        name: handle
-        for axes in figure.axes
-        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(
-        [handles[name] for name in names],
-        list(names),
-        loc="outside lower center",
-        ncols=columns + 1,
-        frameon=False,
-    )
+    name_methods(figure, looks)
     return figure
 
 
@@ -143,11 +115,7 @@ def _draw(
             label=method,
             clip_on=False,
         )
-    _style.strip(axes, y_axis="left")
-    axes.tick_params(labelbottom=True)  # the panel below may be missing
     axes.set_xticks(lengths)
-    axes.grid(axis="y", color=_style.FAINT, linewidth=0.5, alpha=0.5)
-    axes.set_axisbelow(True)
     axes.margins(x=0.08)
     axes.set_ylim(-4, 104)
 

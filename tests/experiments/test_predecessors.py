@@ -106,6 +106,21 @@ def test_near_is_nine_of_ten():
     assert not near.holds([89, 100])
 
 
+def test_the_picture_has_what_was_tested_at_the_length_of_each_task():
+    runs = runs_of(clip=2, growing=5, nesterov=0)
+    unfinished = runs["addition-100-growing"]
+    unfinished.evaluations = [x._replace(stage=1) for x in unfinished.evaluations]
+    figure = PREDECESSORS.figure(runs)
+    titles = [ways.title(task, n) for task, of in ways.LENGTHS.items() for n in of]
+    assert [axes.get_title() for axes in figure.axes] == titles
+    drawn = [set(axes.get_legend_handles_labels()[1]) for axes in figure.axes]
+    most = {ways.CLIP.label, ways.GROWING.label, ways.NESTEROV.label}
+    assert drawn == [most - {ways.GROWING.label}, *[most] * 6]
+    # A second for all updates, the last of which was the test.
+    (last,) = (x for x in figure.axes[0].lines if x.get_label() == ways.CLIP.label)
+    np.testing.assert_allclose(np.asarray(last.get_xdata())[-1], 1 / 60)
+
+
 def test_ways_stand_side_by_side():
     rows = side_by_side(runs_of(nesterov=4, lstm=5)).splitlines()
     assert len(rows) == 2 + sum(map(len, ways.LENGTHS.values()))

@@ -75,6 +75,30 @@ def success_rates(runs: Iterable[tuple[str, str, Run]]) -> Figure:
     return plots.success_rates(panels, label="seeds that solved it,\nat any test, %")
 
 
+def errors_by_cost(runs: Iterable[tuple[str, str, Run]]) -> Figure:
+    """Draws the test errors of runs against the minutes of their updates.
+
+    Of those a test has the share that it has of all updates. Tests of shorter sequences
+    than the task's are left out.
+
+    Args:
+      runs: each behind the title of its panel and what the legend calls its method.
+    """
+    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for panel, method, run in runs:
+        methods = panels.setdefault(panel, {})
+        if not run.is_growing:
+            stage = run.evaluations[-1].stage
+            tests = [test for test in run.evaluations if test.stage == stage]
+            minutes = run.seconds / 60 / run.update
+            methods[method] = (
+                minutes * np.array([test.update for test in tests]),
+                np.stack([test.error for test in tests]),
+            )
+    drawn = {panel: methods for panel, methods in panels.items() if methods}
+    return plots.errors_by_cost(drawn, label="minutes of all seeds' updates")
+
+
 def _rate(run: Run) -> plots.Rate:
     """The share of seeds that solved the task, at the length of the tests."""
     seeds = run.config.seeds

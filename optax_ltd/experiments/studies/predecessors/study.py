@@ -10,9 +10,11 @@ from optax_ltd.experiments.studies.predecessors.side_by_side import side_by_side
 from optax_ltd.experiments.studies.predecessors.table_5 import table_5
 from optax_ltd.experiments.studies.predecessors.verdicts import verdicts
 from optax_ltd.experiments.studies.predecessors.ways import (
+    LENGTHS,
     NUMBERS,
     STRINGS,
     configs,
+    title,
     way_of,
 )
 from optax_ltd.experiments.studies.study import Runs, Study
@@ -20,10 +22,10 @@ from optax_ltd.experiments.training.run import Run
 
 
 def _figure(runs: Runs) -> Figure:
-    by_length = sorted(runs.items(), key=lambda item: item[1].config.lengths)
-    return figures.success_rates(
-        (make_test_task(run.config).name, way_of(name).label, run)
-        for name, run in by_length
+    return figures.errors_by_cost(
+        (title(run.config.task, run.config.lengths[1]), way_of(name).label, run)
+        for name, run in runs.items()
+        if run.config.lengths[1] in LENGTHS[run.config.task]
     )
 
 
@@ -80,9 +82,9 @@ PREDECESSORS = Study(
     configs=configs,
     figure=_figure,
     alt=(
-        "Share of five seeds that solved a task, with its confidence interval, "
-        "against the length of the sequences: a panel each task, a colour and a mark "
-        "each method."
+        "Wrong answers against the minutes of training, on a logarithmic axis: a panel "
+        "each task, a colour and a mark each method; thin lines are seeds, thick ones "
+        "medians."
     ),
     finding=verdicts,
     table=_table,

@@ -1,0 +1,64 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optax_ltd import plots
+from tests.plots.drawn import line
+
+COST = [0.1, 1, 10]
+ERRORS = np.array([[0.75, 0.74, 0.7], [0.5, 0.005, 0.6], [0.004, 0.002, 0.5]])
+PANELS = {
+    "xor": {"clip": (COST, ERRORS), "Ω": ([5.0], ERRORS[:1])},
+    "addition": {"Ω": (COST, ERRORS)},
+}
+
+
+def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
+    figure = plots.errors_by_cost(PANELS, label="hours")
+    first: Any = figure.axes[0]
+    assert (first.get_xscale(), first.get_xlabel()) == ("log", "hours")
+    for seed in range(3):
+        expected = np.stack([COST, 100 * ERRORS[:, seed]], 1)
+        np.testing.assert_allclose(line(first, seed), expected)
+    np.testing.assert_allclose(line(first, 3)[:, 1], [74, 50, 0.4])
+    assert first.lines[3].get_markevery() == [2]
+    figure.draw_without_rendering()
+    ticks = {text.get_text() for text in first.get_xticklabels()}
+    assert {"0.1", "1", "10"} <= ticks
+
+
+def test_panels_share_axes_and_a_method_has_one_look():
+    figure = plots.errors_by_cost(PANELS)
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["xor", "addition"]
+    assert first.get_xlim() == second.get_xlim()
+    looks = [
+        (x.get_color(), x.get_marker()) for x in (first.lines[-1], second.lines[-1])
+    ]
+    assert looks[0] == looks[1] != (first.lines[3].get_color(), "o")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["clip", "Ω"]
+
+
+@pytest.mark.parametrize(
+    ("cost", "errors"),
+    [
+        ([0, 1, 2], ERRORS),
+        ([1, 1, 2], ERRORS),
+        ([3, 2, 1], ERRORS),
+        ([1, np.nan, 2], ERRORS),
+        ([1, 2], ERRORS),
+        ([1, 2, 3], ERRORS[:, 0]),
+        ([], ERRORS[:0]),
+    ],
+)
+def test_costs_and_errors_fit_together(cost: Any, errors: Any):
+    message = r"^`panels\['xor'\]\['Ω'\]` must be ascending costs > 0 .*; got"
+    with pytest.raises(ValueError, match=message):
+        plots.errors_by_cost({"xor": {"Ω": (cost, errors)}})
+
+
+def test_there_is_something_to_draw():
+    for panels in ({}, {"one": {}}):
+        with pytest.raises(ValueError, match=r"^`panels` must be at least one setting"):
+            plots.errors_by_cost(panels)
