@@ -79,8 +79,8 @@ def max_over_shards(
 
 def mean_over_shards(x: jax.Array, axes: Axes) -> jax.Array:
     """The mean of an array over all parts, where it is one part's own."""
-    split = split_axes(x, axes)
-    return lax.pmean(x, split) if split else x
+    share = x / shard_count(x, axes)  # first, as a sum may be beyond the dtype
+    return sum_over_shards([share], [x], axes)[0]
 
 
 def _over_shards(

@@ -157,7 +157,7 @@ def _begun(b: Vector, start: Vector, points: np.ndarray, stop: jax.Array) -> _Lo
         negative_curvature=jnp.zeros((), bool),
         finite=jnp.ones((), bool),
     )
-    return jax.tree.map(functools.partial(varying_as, b), loop)
+    return jax.tree.map(functools.partial(varying_as, (b, start)), loop)
 
 
 def kept_iterations(max_iterations: int) -> np.ndarray:

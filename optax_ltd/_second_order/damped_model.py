@@ -42,6 +42,9 @@ def solve(
       options: what the factory was told.
       key: of the estimate of the preconditioner.
       idle: whether to do nothing.
+
+    Returns:
+      The solution, not finite if an entry of it is not.
     """
     exponent = options.preconditioner_exponent
     scales = preconditioner(linear, gradient, damping, exponent, key)

@@ -186,7 +186,9 @@ def linearise(
     (value, errors), curve = jax.linearize(jax.value_and_grad(loss_of), moving)
     (value,) = sum_over_shards([value], [value], axes)
     divided = {axis for leaf in [*moving, *hidden] for axis in _along(leaf, axes)}
-    divided -= {axis for leaf in space.moving for axis in varying_axes(leaf)}
+    # Where parameters vary without a name given, each part is a model of its own.
+    apart = {axis for leaf in space.moving for axis in varying_axes(leaf)}
+    divided -= apart - set(axes)
     return Linearised(
         hidden=hidden,
         value=value,

@@ -67,7 +67,7 @@ class _Objective(NamedTuple):
     loss: Callable[[Any], jax.Array]
     value_fn: Callable[[Any], jax.Array] | None
 
-    def value(self, params: Any, options: "Options") -> jax.Array:
+    def value(self, params: Any, options: Options) -> jax.Array:
         """What the line search and the reduction ratio go by."""
         if self.value_fn is not None:
             value = as_real_scalar("value_fn", self.value_fn(params))
@@ -125,7 +125,9 @@ def hessian_free(
       is of a larger batch than the curvature, give the loss of that batch here.
 
     Where each device holds a part of the batch, inside `jax.shard_map` or `jax.pmap`,
-    name the axis: without `axis_name` each would go its own way.
+    name the axis. In a `jax.shard_map` with ``check_vma``, as it is by default, a
+    `loss` and a `value_fn` that are means over all parts, by `jax.lax.pmean`, do as
+    well; elsewhere each device would go its own way.
 
     Call it under `jax.jit`: outside, all of it is compiled at each call. What comes out
     is the step itself, so no learning rate follows. `predict` is differentiated in
@@ -144,10 +146,10 @@ def hessian_free(
     The step is finite, or zero: if the gradient, the loss or a product is not finite,
     or no trial lowers the loss. Either is counted; λ grows if it is a product or the
     trials. A zero gradient is no such thing; it changes nothing. Where what q predicts
-    is lost in rounding of f, λ shrinks towards `damping`, so that it comes back from
-    having grown too far. It stays from 1e-12 to 1e12, and an update that would lead it
-    out is counted. `metrics` tells, beside what it does of any gradient,
-    where ``scale`` is the factor of the line search, or 0 without a step:
+    is lost in rounding of f, and what came of it too, λ shrinks towards `damping`, so
+    that it comes back from having grown too far. It stays from 1e-12 to 1e12, and an
+    update that would lead it out is counted. `metrics` tells, beside what it does of
+    any gradient, where ``scale`` is the factor of the line search, or 0 without a step:
     `damping`, `reduction_ratio`, `cg_iterations` and `loss_evaluations` of the last
     update, and `negative_curvature_count`, `refused_nonfinite`, `refused_no_decrease`
     and `damping_held_count`.
@@ -328,7 +330,7 @@ def _search(
     nonfinite = ~usable | ~solution.finite
     no_decrease = ~nonfinite & ~still & (step.factor == 0)
     ratio = jnp.where(nonfinite | no_decrease, 0, step.ratio)
-    # At curvature below zero nothing is predicted, and λ is to grow.
+    # Iterates that curvature of zero or below cut short ask for a larger λ.
     lost = step.lost & solution.finite & ~solution.negative_curvature
     adjusted, held = adapted(record.damping, ratio, first_damping, lost=lost)
     untold = ~usable | still

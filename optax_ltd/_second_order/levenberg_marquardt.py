@@ -26,15 +26,15 @@ def reduction_ratio(change: jax.Array, predicted: jax.Array) -> jax.Array:
     return jnp.where(lowers, change / jnp.where(lowers, predicted, 1), 0)
 
 
-def is_lost_in_rounding(predicted: jax.Array, loss: jax.Array) -> jax.Array:
-    """Whether the loss is too coarse a number to show what the model predicts.
+def is_lost_in_rounding(change: jax.Array, loss: jax.Array) -> jax.Array:
+    """Whether the loss is too coarse a number to show a change of it.
 
     Args:
-      predicted: change of the model, without damping.
+      change: one that is predicted, or that was seen.
       loss: before the step, in the dtype that it was computed in.
     """
     digits = _ROUNDING * float(jnp.finfo(loss.dtype).eps)
-    return jnp.abs(predicted) <= digits * jnp.abs(widened(loss))
+    return jnp.abs(change) <= digits * jnp.abs(widened(loss))
 
 
 def adapted(
@@ -48,7 +48,7 @@ def adapted(
     Args:
       damping: λ.
       ratio: ρ: λ grows by 3/2 if it is below 1/4, and shrinks by 2/3 above 3/4.
-      first: the λ of the first update.
+      first: the λ to go back to.
       lost: whether ρ is noise.
 
     Returns:

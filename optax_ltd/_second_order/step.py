@@ -65,9 +65,10 @@ def find_step(
     x = [many[chosen.slot] for many in solution.kept]
     slope = dot(gradient, x)
     predicted = slope + linear.half_curvature(x)
-    lost = is_lost_in_rounding(predicted, before)
+    change = chosen.loss - widened(before)
+    ratio = reduction_ratio(change, predicted)
+    lost = is_lost_in_rounding(predicted, before) & is_lost_in_rounding(change, before)
     before = widened(before)
-    ratio = reduction_ratio(chosen.loss - before, predicted)
     factor, trials = line_search(loss_after, x, before, chosen.loss, slope, idle=idle)
     x = choose(factor > 0, times(factor, x), zeros_like(x))
     return Step(x, factor, ratio, lost, chosen.evaluations + trials)

@@ -29,7 +29,7 @@ def hidden_curvature(
     Args:
       hidden: hidden states, each with the examples along its first axis.
       distance: which of the two.
-      axes: those of `shard_map` along which the examples are divided.
+      axes: those along which the examples are divided.
 
     Returns:
       The product of the Hessian with tangents of the hidden states.

@@ -33,7 +33,7 @@ def errors_by_cost(
     Args:
       panels: By the task's name, and therein by the method's: the cost at each test
         ``[tests]``, above 0 and ascending, and the shares of wrong answers
-        ``[tests, seeds]``; a NaN is left out.
+        ``[tests, seeds]``. A NaN is not drawn, and counts as wrong in the median.
       label: What the cost is, or its unit.
 
     Returns:
@@ -41,7 +41,7 @@ def errors_by_cost(
 
     Raises:
       ValueError: If there is no panel, one without methods, or a curve whose shapes do
-        not fit together or whose costs are not above 0.
+        not fit together or whose costs do not ascend from above 0.
 
     Examples:
       >>> import numpy as np
@@ -88,7 +88,7 @@ def _draw(
     axes.plot(cost, errors, color=color, linewidth=0.6, alpha=0.45)
     axes.plot(
         cost,
-        np.median(errors, axis=1),
+        np.median(np.where(np.isnan(errors), 100, errors), axis=1),
         color=color,
         linewidth=1.8,
         marker=marker,

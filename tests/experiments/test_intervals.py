@@ -24,13 +24,6 @@ def test_the_interval_of_a_mean_is_that_of_student():
     np.testing.assert_allclose(intervals.of_mean([1, 2, 3]), expected, rtol=1e-4)
 
 
-def test_the_test_of_two_shares_is_that_of_fisher():
-    """His tea: four cups of each kind, of which there are 70 choices of four."""
-    assert intervals.p_of_shares(4, 0, 4) == pytest.approx(2 / 70)
-    assert intervals.p_of_shares(3, 1, 4) == pytest.approx(34 / 70)
-    assert intervals.p_of_shares(2, 2, 4) == pytest.approx(1)
-
-
 def test_what_stands_in_a_table():
     run = synthetic_run(Config(seeds=5), solved=1)
     assert cells.solved(run) == "1 of 5 (1–72 %)"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optax_ltd import plots
-from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.config import LARGEST, Config
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.parts.setup import make_setup
 from optax_ltd.experiments.studies import budget, recipe
@@ -102,8 +102,11 @@ def test_a_budget_of_time_is_told_in_sensible_units(seconds: list[float], told: 
 def test_a_run_that_the_clock_ended_does_not_speak_for_all():
     runs = list(runs_of("clip-variants").values())[:3]
     runs[0].time_limit = 1.0
-    told = "400 updates a run, and 1 of 3 ended sooner by the clock"
+    runs[0].config = dataclasses.replace(runs[0].config, updates=LARGEST)
+    told = "400 updates a run, 1 of 3 ended sooner by the clock"
     assert budget.told(runs) == told
+    runs[0].config = runs[1].config  # It made all of its updates in time.
+    assert budget.told(runs) == "400 updates a run"
 
 
 def test_the_pathological_tasks_that_were_not_solved_are_named():

@@ -28,6 +28,13 @@ def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
     assert {"0.1", "1", "10"} <= ticks
 
 
+def test_a_nan_is_not_drawn_and_counts_as_wrong():
+    errors = np.array([[0.5, np.nan, 0.3], [0.1, np.nan, np.nan]])
+    (axes,) = plots.errors_by_cost({"xor": {"clip": ([1, 2], errors)}}).axes
+    assert np.isnan(line(axes, 1)[:, 1]).all()
+    np.testing.assert_allclose(line(axes, 3)[:, 1], [50, 100])
+
+
 def test_panels_share_axes_and_a_method_has_one_look():
     figure = plots.errors_by_cost(PANELS)
     first, second = figure.axes

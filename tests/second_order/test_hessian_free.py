@@ -283,6 +283,18 @@ def test_it_learns_on_where_data_change_after_a_long_stay_at_a_minimum():
     np.testing.assert_allclose(values[-1], least, rtol=1e-4)
 
 
+def test_a_loss_that_is_infinite_after_any_step_raises_the_damping():
+    """Also where what is predicted would be lost in its rounding."""
+    tx, w = loose(ltd.hessian_free()), jnp.zeros(2)
+    value_fn = lambda w: jnp.where(jnp.all(w == 0), 1e12, jnp.inf)
+    given = {"predict": lambda w: w, "loss": lambda z: jnp.sum((z - 1) ** 2)}
+    _, state = jax.jit(
+        lambda g: tx.update(g, tx.init(w), w, value_fn=value_fn, **given)
+    )(-jnp.ones(2))
+    assert state.search.refused_no_decrease == 1
+    np.testing.assert_allclose(state.search.damping, 0.15)
+
+
 def test_it_learns_on_with_a_loss_in_half_precision():
     """Whose rounding is coarse: λ does not run away for what float32 would show."""
     rng = np.random.default_rng(0)

@@ -67,10 +67,12 @@ def told(runs: Iterable[Run]) -> str:
         made = _span([f"{update:,}" for update in sorted(run.update for run in runs)])
         limits = _span([_duration(limit) for limit in sorted(seconds)])
         return f"{limits} a run, and on to its next test: {made} updates"
-    words = f"{_either(run.config.updates for run in runs)} updates a run"
-    if seconds:
-        return f"{words}, and {len(seconds)} of {len(runs)} ended sooner by the clock"
-    return words
+    free = [run.config.updates for run in runs if run.time_limit == math.inf]
+    words = f"{_either(free)} updates a run"
+    ended = sum(run.time_limit < math.inf and not run.done for run in runs)
+    return (
+        f"{words}, {ended} of {len(runs)} ended sooner by the clock" if ended else words
+    )
 
 
 def _either(updates: Iterable[int]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from optax_ltd.experiments.studies import intervals
-from optax_ltd.experiments.training.run import Run
+from optax_ltd.experiments.training.run import Evaluation, Run
 
 
 def solved(run: Run) -> str:
@@ -47,17 +47,18 @@ def wrong_at_the_end(run: Run) -> str:
     Args:
       run: any that was tested.
     """
-    return each(100 * unless_nan(run, run.evaluations[-1].error), 1)
+    last = run.evaluations[-1]
+    return each(100 * unless_nan(last, last.error), 1)
 
 
-def unless_nan(run: Run, values: np.ndarray) -> np.ndarray:
-    """Numbers of the last test; NaN in place of those of seeds whose loss is NaN.
+def unless_nan(test: Evaluation, values: np.ndarray) -> np.ndarray:
+    """Numbers of a test; NaN in place of those of seeds whose loss is NaN.
 
     Args:
-      run: any that was tested.
+      test: any.
       values: [seeds].
     """
-    return np.where(np.isnan(run.evaluations[-1].test_loss), np.nan, values)
+    return np.where(np.isnan(test.test_loss), np.nan, values)
 
 
 def shorter(run: Run) -> str:

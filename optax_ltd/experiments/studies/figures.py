@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import optax_ltd as ltd
 from optax_ltd import plots
 from optax_ltd.experiments.parts.network import Network
-from optax_ltd.experiments.studies import intervals
+from optax_ltd.experiments.studies import cells, intervals
 from optax_ltd.experiments.training.run import Run
 from optax_ltd.experiments.training.runner import Runner
 from optax_ltd.tasks import Batch, Task
@@ -79,24 +79,23 @@ def errors_by_cost(runs: Iterable[tuple[str, str, Run]]) -> Figure:
     """Draws the test errors of runs against the minutes of their updates.
 
     Of those a test has the share that it has of all updates. Tests of shorter sequences
-    than the task's are left out.
+    than the task's are left out, and those of a seed whose loss is NaN.
 
     Args:
       runs: each behind the title of its panel and what the legend calls its method.
     """
     panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     for panel, method, run in runs:
-        methods = panels.setdefault(panel, {})
-        if not run.is_growing:
-            stage = run.evaluations[-1].stage
-            tests = [test for test in run.evaluations if test.stage == stage]
-            minutes = run.seconds / 60 / run.update
-            methods[method] = (
-                minutes * np.array([test.update for test in tests]),
-                np.stack([test.error for test in tests]),
-            )
-    drawn = {panel: methods for panel, methods in panels.items() if methods}
-    return plots.errors_by_cost(drawn, label="minutes of all seeds' updates")
+        if run.is_growing:
+            continue
+        stage = run.evaluations[-1].stage
+        tests = [test for test in run.evaluations if test.stage == stage]
+        minutes = run.seconds / 60 / run.update
+        panels.setdefault(panel, {})[method] = (
+            minutes * np.array([test.update for test in tests]),
+            np.stack([cells.unless_nan(test, test.error) for test in tests]),
+        )
+    return plots.errors_by_cost(panels, label="minutes of all seeds' updates")
 
 
 def _rate(run: Run) -> plots.Rate:

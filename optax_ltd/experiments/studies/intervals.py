@@ -1,7 +1,6 @@
-"""Confidence intervals, of 95 %, and whether two shares differ."""
+"""Confidence intervals, of 95 %."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -35,19 +34,3 @@ def of_mean(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     mean = float(np.mean(values))
     reach = stats.sem(values) * stats.t.ppf((1 + _LEVEL) / 2, len(values) - 1)
     return mean - float(reach), mean + float(reach)
-
-
-def p_of_shares(first: int, second: int, trials: int) -> float:
-    """How likely two shares differ as much if they are the same, by Fisher's test.
-
-    Args:
-      first: successes.
-      second: other successes.
-      trials: of each.
-
-    Returns:
-      The two-sided p.
-    """
-    counts = [[first, trials - first], [second, trials - second]]
-    result: Any = stats.fisher_exact(counts)  # whose type is not told
-    return float(result.pvalue)

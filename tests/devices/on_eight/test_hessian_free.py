@@ -19,16 +19,27 @@ Y = X.sum((1, 2))
 PARAMS = {"w": np.eye(4, dtype=np.float32) / 2, "v": np.full(4, 0.3, np.float32)}
 
 
+def _in_a_scan(step: Any, carry: Any) -> Any:
+    return jax.lax.scan(step, carry, None, 2)[0]
+
+
+def _in_a_row(step: Any, carry: Any) -> Any:
+    """A scan would want the first carry to vary as the last one does."""
+    return step(step(carry, None)[0], None)[0]
+
+
 def _step(
     params: Any,
     x: jax.Array,
     y: jax.Array,
     *,
     axis_name: str | None = None,
+    loss_mean: Any = jnp.mean,
     mean: Any = jnp.mean,
     average: Any = lambda gradient: gradient,
+    twice: Any = _in_a_scan,
 ) -> Any:
-    """Two updates; `mean` is that of the gradient's loss alone."""
+    """Two updates; `mean` is that of the loss whose gradient is taken."""
     tx: Any = ltd.hessian_free(structural_damping=0.1, axis_name=axis_name)
 
     def predict(params: Any) -> Any:
@@ -37,7 +48,7 @@ def _step(
             hidden.append(jnp.tanh(hidden[-1] @ params["w"] + x[:, t]))
         return hidden[-1] @ params["v"], jnp.stack(hidden, 1)
 
-    loss = lambda z, mean=jnp.mean: mean((z - y) ** 2)
+    loss = lambda z, mean=loss_mean: mean((z - y) ** 2)
 
     def step(carry: Any, _: None) -> Any:
         params, state = carry
@@ -45,7 +56,7 @@ def _step(
         updates, state = tx.update(gradient, state, params, predict=predict, loss=loss)
         return (jax.tree.map(jnp.add, params, updates), state), None
 
-    return jax.lax.scan(step, (params, tx.init(params)), None, 2)[0]
+    return twice(step, (params, tx.init(params)))
 
 
 @functools.cache
@@ -69,9 +80,12 @@ def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
         _assert_close(jax.jit(_step)(params, x, y))
 
 
-def _shard_map(step: Any, *, check_vma: bool) -> Any:
+_WHOLE = P()
+
+
+def _shard_map(step: Any, *, check_vma: bool, out_specs: Any = _WHOLE) -> Any:
     mesh = gradients.mesh_of((8,), AxisType.Auto)
-    specs = {"in_specs": (P(), P("x"), P("x")), "out_specs": P()}
+    specs = {"in_specs": (_WHOLE, P("x"), P("x")), "out_specs": out_specs}
     return jax.jit(jax.shard_map(step, mesh=mesh, check_vma=check_vma, **specs))
 
 
@@ -80,10 +94,31 @@ _average = lambda gradient: jax.lax.pmean(gradient, "x")
 
 
 @pytest.mark.slow
-def test_inside_shard_map():
-    """JAX adds up the parameters' cotangents by itself."""
-    step = functools.partial(_step, axis_name="x", mean=_mean_of_all)
+@pytest.mark.parametrize("axis_name", ["x", None])
+def test_inside_shard_map(axis_name: str | None):
+    """JAX adds up the parameters' cotangents by itself.
+
+    Without a name the loss has to be the mean of all.
+    """
+    loss_mean = jnp.mean if axis_name else _mean_of_all
+    step = functools.partial(
+        _step, axis_name=axis_name, loss_mean=loss_mean, mean=_mean_of_all
+    )
     _assert_close(_shard_map(step, check_vma=True)(PARAMS, X, Y))
+
+
+@pytest.mark.slow
+def test_inside_shard_map_with_parameters_that_are_marked_as_varying():
+    """As `many_devices.md` has them, for a layer with Ω."""
+
+    def step(params: Any, x: jax.Array, y: jax.Array) -> Any:
+        marked = jax.lax.pcast(params, "x", to="varying")
+        found = _step(marked, x, y, axis_name="x", average=_average, twice=_in_a_row)
+        return jax.tree.map(lambda leaf: leaf[None], found)
+
+    found = _shard_map(step, check_vma=True, out_specs=P("x"))(PARAMS, X, Y)
+    for device in range(8):
+        _assert_close(jax.tree.map(lambda leaf, i=device: leaf[i], found))
 
 
 @pytest.mark.slow

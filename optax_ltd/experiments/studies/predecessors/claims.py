@@ -3,9 +3,9 @@
 from optax_ltd.experiments.studies import cells, markdown
 from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
-    STRINGS,
     STRUCTURAL,
     by_problem,
+    is_long_string,
     title,
 )
 from optax_ltd.experiments.studies.study import Runs
@@ -14,9 +14,9 @@ from optax_ltd.experiments.training.run import Run
 _HEADS = (
     "",
     "structural damping, published",
-    "here",
+    "structural damping, here",
     "without, published",
-    "here",
+    "without, here",
 )
 
 
@@ -32,7 +32,7 @@ def claims(runs: Runs) -> str:
             title(task, length),
             "below 1 %",
             _told(of.get(STRUCTURAL.label)),
-            "not learned" if task in STRINGS and length > 50 else "–",
+            "not learned" if is_long_string(task, length) else "–",
             _told(of.get(HESSIAN_FREE.label)),
         ]
         for (task, length), of in made.items()

@@ -57,5 +57,5 @@ def _told(run: Run | None) -> str:
         return "not run"
     last = run.evaluations[-1]
     values = last.error if run.config.task in NUMBERS else last.measures["symbols"]
-    mean = float(np.mean(cells.unless_nan(run, values)))
+    mean = float(np.mean(cells.unless_nan(last, values)))
     return cells.number(mean, ".2g") + cells.shorter(run)

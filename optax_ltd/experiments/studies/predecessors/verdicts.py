@@ -3,15 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from optax_ltd.experiments.studies import cells, intervals
+from optax_ltd.experiments.studies import cells
+from optax_ltd.experiments.studies.predecessors import fisher
 from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
     LSTM,
     NESTEROV,
-    STRINGS,
     STRUCTURAL,
     Way,
     by_problem,
+    is_long_string,
 )
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
@@ -38,8 +39,7 @@ def _any(_: Run) -> bool:
 
 
 def _is_long_string(run: Run) -> bool:
-    """Whether it is memorization over more than 50 steps."""
-    return run.config.task in STRINGS and run.config.lengths[1] > 50
+    return is_long_string(run.config.task, run.config.lengths[1])
 
 
 CLAIMS = (
@@ -92,9 +92,10 @@ def _verdict(claim: _Claim, runs: Runs) -> str:
         answer = "undecided"
     seeds = sum(run.config.seeds for run in made[0])
     of = f"of {seeds} seeds in {tasks} task{'s' if tasks > 1 else ''}"
-    p = intervals.p_of_shares(counts[0], max(counts[1:]), seeds)
+    p = fisher.p_of_shares(counts[0], max(counts[1:]), seeds)
     sure = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-    return f"*{claim.told}*: {answer} ({of}: {told}; {sure})."
+    pair = "the two" if len(counts) == 2 else "the first and the better other"
+    return f"*{claim.told}*: {answer} ({of}: {told}; {sure} between {pair})."
 
 
 def _made_by_all(ways: Sequence[Way], runs: Runs) -> list[list[Run]]:

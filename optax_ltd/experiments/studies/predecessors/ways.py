@@ -198,6 +198,16 @@ def way_of(name: str) -> Way:
     return WAYS[name.split("-", 2)[2]]
 
 
+def is_long_string(task: str, length: int) -> bool:
+    """Whether it is memorization over more than 50 steps.
+
+    Args:
+      task: its word in a config.
+      length: T.
+    """
+    return task in STRINGS and length > 50
+
+
 def by_problem(runs: Mapping[str, Run]) -> dict[tuple[str, int], dict[str, Run]]:
     """The runs of each task and length, by the label of their way.
 
