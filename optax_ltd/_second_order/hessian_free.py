@@ -331,7 +331,7 @@ def _search(
     no_decrease = ~nonfinite & ~still & (step.factor == 0)
     ratio = jnp.where(nonfinite | no_decrease, 0, step.ratio)
     # Iterates that curvature of zero or below cut short ask for a larger λ.
-    lost = step.lost & solution.finite & ~solution.negative_curvature
+    lost = step.lost & ~solution.negative_curvature
     adjusted, held = adapted(record.damping, ratio, first_damping, lost=lost)
     untold = ~usable | still
     return Search(
