@@ -1,7 +1,7 @@
 """Pictures of learning over long spans. They need matplotlib."""
 
 from optax_ltd.plots.error_curves import error_curves
-from optax_ltd.plots.errors_by_cost import errors_by_cost
+from optax_ltd.plots.error_panels import error_panels
 from optax_ltd.plots.gradient_flow import gradient_flow
 from optax_ltd.plots.gradient_heatmap import gradient_heatmap
 from optax_ltd.plots.loss_curves import loss_curves
@@ -12,7 +12,7 @@ from optax_ltd.plots.updates_to_solve import updates_to_solve
 __all__ = [
     "Rate",
     "error_curves",
-    "errors_by_cost",
+    "error_panels",
     "gradient_flow",
     "gradient_heatmap",
     "loss_curves",

@@ -95,7 +95,21 @@ def errors_by_cost(runs: Iterable[tuple[str, str, Run]]) -> Figure:
             minutes * np.array([test.update for test in tests]),
             np.stack([cells.unless_nan(test, test.error) for test in tests]),
         )
-    return plots.errors_by_cost(panels, label="minutes of all seeds' updates")
+    return plots.error_panels(panels, label="minutes of all seeds' updates")
+
+
+def errors_by_length(runs: Iterable[tuple[str, str, Run]]) -> Figure:
+    """Draws how wrong trained networks are at each length that they were tested at.
+
+    Args:
+      runs: with tests at several lengths, each behind the title of its panel and what
+        the legend calls it.
+    """
+    panels: dict[str, dict[str, tuple[list[int], np.ndarray]]] = {}
+    for panel, name, run in runs:
+        curve = list(run.reach), np.stack(list(run.reach.values()))
+        panels.setdefault(panel, {})[name] = curve
+    return plots.error_panels(panels, label="length T")
 
 
 def _rate(run: Run) -> plots.Rate:

@@ -6,7 +6,6 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from optax_ltd.experiments.parts.config import Config
-from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import cells, figures, markdown
 from optax_ltd.experiments.studies.study import Runs, Study
 from optax_ltd.experiments.training.run import Run
@@ -39,14 +38,19 @@ def _configs(updates: int) -> dict[str, Config]:
     }
 
 
+def _figure(runs: Runs) -> Figure:
+    return figures.errors_by_length(
+        (_kind(run), f"seed {run.config.first_seed}", run) for run in runs.values()
+    )
+
+
+def _kind(run: Run) -> str:
+    return "averaged networks" if run.config.averaging else "networks"
+
+
 def _title(run: Run) -> str:
     averaged = ", averages" if run.config.averaging else ""
     return f"seed {run.config.first_seed}{averaged}"
-
-
-def _figure(runs: Runs) -> Figure:
-    task = make_test_task(next(iter(runs.values())).config)
-    return figures.error_curves(task, {_title(run): run for run in runs.values()})
 
 
 def _table(runs: Runs) -> str:
@@ -101,7 +105,10 @@ GENERALISATION = Study(
     title="Lengths never seen: Pascanu, Mikolov and Bengio (2013), section 4.1",
     configs=_configs,
     figure=_figure,
-    alt="Wrong answers to fresh sequences during training, a curve each seed.",
+    alt=(
+        "Wrong answers to fresh sequences against their length, a curve each seed: on "
+        "the left the networks, on the right averages of them."
+    ),
     finding=_finding,
     table=_table,
     protocol=(

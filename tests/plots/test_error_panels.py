@@ -6,20 +6,20 @@ import pytest
 from optax_ltd import plots
 from tests.plots.drawn import line
 
-COST = [0.1, 1, 10]
+AT = [0.1, 1, 10]
 ERRORS = np.array([[0.75, 0.74, 0.7], [0.5, 0.005, 0.6], [0.004, 0.002, 0.5]])
 PANELS = {
-    "xor": {"clip": (COST, ERRORS), "Ω": ([5.0], ERRORS[:1])},
-    "addition": {"Ω": (COST, ERRORS)},
+    "xor": {"clip": (AT, ERRORS), "Ω": ([5.0], ERRORS[:1])},
+    "addition": {"Ω": (AT, ERRORS)},
 }
 
 
 def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
-    figure = plots.errors_by_cost(PANELS, label="hours")
+    figure = plots.error_panels(PANELS, label="hours")
     first: Any = figure.axes[0]
     assert (first.get_xscale(), first.get_xlabel()) == ("log", "hours")
     for seed in range(3):
-        expected = np.stack([COST, 100 * ERRORS[:, seed]], 1)
+        expected = np.stack([AT, 100 * ERRORS[:, seed]], 1)
         np.testing.assert_allclose(line(first, seed), expected)
     np.testing.assert_allclose(line(first, 3)[:, 1], [74, 50, 0.4])
     assert first.lines[3].get_markevery() == [2]
@@ -30,13 +30,13 @@ def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
 
 def test_a_nan_is_not_drawn_and_counts_as_wrong():
     errors = np.array([[0.5, np.nan, 0.3], [0.1, np.nan, np.nan]])
-    (axes,) = plots.errors_by_cost({"xor": {"clip": ([1, 2], errors)}}).axes
+    (axes,) = plots.error_panels({"xor": {"clip": ([1, 2], errors)}}, label="T").axes
     assert np.isnan(line(axes, 1)[:, 1]).all()
     np.testing.assert_allclose(line(axes, 3)[:, 1], [50, 100])
 
 
 def test_panels_share_axes_and_a_method_has_one_look():
-    figure = plots.errors_by_cost(PANELS)
+    figure = plots.error_panels(PANELS, label="minutes")
     first, second = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["xor", "addition"]
     assert first.get_xlim() == second.get_xlim()
@@ -48,7 +48,7 @@ def test_panels_share_axes_and_a_method_has_one_look():
 
 
 @pytest.mark.parametrize(
-    ("cost", "errors"),
+    ("at", "errors"),
     [
         ([0, 1, 2], ERRORS),
         ([1, 1, 2], ERRORS),
@@ -59,13 +59,13 @@ def test_panels_share_axes_and_a_method_has_one_look():
         ([], ERRORS[:0]),
     ],
 )
-def test_costs_and_errors_fit_together(cost: Any, errors: Any):
-    message = r"^`panels\['xor'\]\['Ω'\]` must be ascending costs > 0 .*; got"
+def test_tests_and_errors_fit_together(at: Any, errors: Any):
+    message = r"^`panels\['xor'\]\['Ω'\]` must be ascending places > 0 .*; got"
     with pytest.raises(ValueError, match=message):
-        plots.errors_by_cost({"xor": {"Ω": (cost, errors)}})
+        plots.error_panels({"xor": {"Ω": (at, errors)}}, label="minutes")
 
 
 def test_there_is_something_to_draw():
     for panels in ({}, {"one": {}}):
         with pytest.raises(ValueError, match=r"^`panels` must be at least one setting"):
-            plots.errors_by_cost(panels)
+            plots.error_panels(panels, label="minutes")

@@ -1,4 +1,4 @@
-"""The error of several methods against what training has cost, a panel each task."""
+"""The error of several methods against cost or length, a panel each task."""
 
 from __future__ import annotations
 
@@ -22,33 +22,32 @@ if TYPE_CHECKING:
 Curve: TypeAlias = "tuple[Sequence[float] | np.ndarray, np.ndarray]"
 
 
-def errors_by_cost(
-    panels: Mapping[str, Mapping[str, Curve]], *, label: str = "minutes"
-) -> Figure:
-    """Draws the test error of several methods against their cost, a panel each task.
+def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, label: str) -> Figure:
+    """Draws the test error of several methods, a panel each task.
 
-    A thin line is one seed, the thick one the median of all, and a mark its end. The
-    axis of the cost is logarithmic, as methods may differ by orders of magnitude.
+    What it is drawn against may be the cost of training, or the length of sequences; as
+    both may differ by orders of magnitude, that axis is logarithmic. A thin line is one
+    seed, the thick one the median of all, and a mark its end.
 
     Args:
-      panels: By the task's name, and therein by the method's: the cost at each test
+      panels: By the task's name, and therein by the method's: where each test stands
         ``[tests]``, above 0 and ascending, and the shares of wrong answers
         ``[tests, seeds]``. A NaN is not drawn, and counts as wrong in the median.
-      label: What the cost is, or its unit.
+      label: What it is drawn against, or its unit.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
 
     Raises:
       ValueError: If there is no panel, one without methods, or a curve whose shapes do
-        not fit together or whose costs do not ascend from above 0.
+        not fit together or whose tests do not ascend from above 0.
 
     Examples:
       >>> import numpy as np
       >>> import optax_ltd as ltd
       >>> errors = np.array([[0.75, 0.7], [0.4, 0.2], [0.02, 0.005]])  # of two seeds
       >>> curves = {"SGD": ([0.1, 1, 10], errors)}
-      >>> figure = ltd.plots.errors_by_cost({"addition": curves})
+      >>> figure = ltd.plots.error_panels({"addition": curves}, label="minutes")
       >>> figure.axes[0].get_xlabel()
       'minutes'
     """
@@ -61,10 +60,8 @@ def errors_by_cost(
         panels, x_label=label, y_label="wrong answers to\nfresh sequences, %"
     )
     for axes, methods in zip(every, panels.values(), strict=True):
-        for method, (cost, errors) in methods.items():
-            _draw(
-                axes, method, np.asarray(cost), 100 * np.asarray(errors), looks[method]
-            )
+        for method, (at, errors) in methods.items():
+            _draw(axes, method, np.asarray(at), 100 * np.asarray(errors), looks[method])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.05)
@@ -73,26 +70,26 @@ def errors_by_cost(
     return figure
 
 
-def _check(name: str, cost: Sequence[float] | np.ndarray, errors: np.ndarray) -> None:
-    at, values = np.asarray(cost, float), np.asarray(errors)
-    fits = values.ndim == 2 and at.shape == values.shape[:1] and values.size
-    if not fits or not (at > 0).all() or not (np.diff(at) > 0).all():
-        required = "ascending costs > 0 [tests] and errors [tests, seeds]"
-        raise refusal(name, required, (at, values.shape))
+def _check(name: str, at: Sequence[float] | np.ndarray, errors: np.ndarray) -> None:
+    places, values = np.asarray(at, float), np.asarray(errors)
+    fits = values.ndim == 2 and places.shape == values.shape[:1] and values.size
+    if not fits or not (places > 0).all() or not (np.diff(places) > 0).all():
+        required = "ascending places > 0 [tests] and errors [tests, seeds]"
+        raise refusal(name, required, (places, values.shape))
 
 
 def _draw(
-    axes: Axes, name: str, cost: np.ndarray, errors: np.ndarray, look: tuple[str, str]
+    axes: Axes, name: str, at: np.ndarray, errors: np.ndarray, look: tuple[str, str]
 ) -> None:
     color, marker = look
-    axes.plot(cost, errors, color=color, linewidth=0.6, alpha=0.45)
+    axes.plot(at, errors, color=color, linewidth=0.6, alpha=0.45)
     axes.plot(
-        cost,
+        at,
         np.median(np.where(np.isnan(errors), 100, errors), axis=1),
         color=color,
         linewidth=1.8,
         marker=marker,
-        markevery=[len(cost) - 1],
+        markevery=[len(at) - 1],
         markersize=6,
         markeredgecolor="white",
         markeredgewidth=0.5,
