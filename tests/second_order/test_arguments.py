@@ -3,12 +3,18 @@
 import re
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from tests.transforms.factories import loose
+from tests.second_order.factories import (
+    FRESH_STATE,
+    functions,
+    gradient_of_loss,
+)
+from tests.transforms.factories import PARAMS, flat, loose
 
 GIVEN: dict[str, Any] = {"predict": lambda p: p, "loss": jnp.sum}
 
@@ -97,3 +103,23 @@ def test_where_a_leaf_is_wrong():
         product(good, jnp.ones(3))
     with pytest.raises(ValueError, match=rf"^{told} at \['a'\] of shape \(2,\); got"):
         product({"a": good}, {"a": jnp.ones(3)})
+
+
+def test_defaults_are_those_of_the_papers():
+    """λ = .1 and a share of .95 (2011 and 2012), an exponent of 3/4 (2010)."""
+    assert FRESH_STATE.search.damping == np.float32(0.1)
+    gradient = gradient_of_loss()
+
+    @jax.jit
+    def second_step(options: dict[str, Any]) -> Any:
+        # One iteration, as many would come to the minimum all the same.
+        tx = loose(ltd.hessian_free(max_cg_iterations=1, **options))
+        given = functions("hessian_free")
+        _, state = tx.update(gradient, FRESH_STATE, PARAMS, **given)
+        return tx.update(gradient, state, PARAMS, **given)[0]
+
+    expected = flat(second_step({}))
+    for exponent, share in ((0.75, 0.95), (0.7, 0.95), (0.75, 0.9)):
+        options = {"preconditioner_exponent": exponent, "warm_start": share}
+        same = np.allclose(flat(second_step(options)), expected, rtol=1e-4)
+        assert same == ((exponent, share) == (0.75, 0.95)), options

@@ -53,3 +53,22 @@ def test_the_exponent_and_the_damping():
     np.testing.assert_allclose(power, damped**0.75, rtol=1e-5)
     assert all(x.shape == () and x == 1 for x in make(0, 0.5))
     assert (flat(make(0.75, 1e-12)) > 0).all()
+
+
+def test_eight_passes_are_made():
+    """Two examples, of gradients (1, 1) and (1, -1).
+
+    A pass adds to the first entry alone where their signs agree, else to the second.
+    """
+    space = ParameterSpace.of(jnp.ones(2))
+    rows = jnp.array([[1.0, 1.0], [1.0, -1.0]])
+    linear = linearise(lambda p: rows @ p, jnp.sum, space)
+
+    def agreeing(key: jax.Array) -> jax.Array:
+        nothing = jnp.asarray(0.0)
+        (found,) = module.preconditioner(linear, space.point, nothing, 1.0, key)
+        return 8 * found[0] / found.sum()
+
+    passes = np.asarray(jax.vmap(agreeing)(jax.random.split(jax.random.key(0), 200)))
+    np.testing.assert_allclose(passes, np.round(passes), atol=1e-3)
+    assert {3, 4, 5} <= set(np.round(passes)) <= set(range(9))
