@@ -49,12 +49,14 @@ def test_the_recipe_is_that_of_the_paper():
         assert (config.optimizer, config.momentum) == ("nesterov", 0.995)
         assert config.momentum_schedule == "hold"
         assert config.centred
+        assert (config.batch_size, config.updates) == (100, 5 * 400)
 
 
-def test_the_budget_of_a_costly_update_is_divided():
-    way: Any = CLIP._replace(share=100)
+def test_each_way_has_its_share_of_the_updates():
+    way: Any = CLIP._replace(share=0.01)
     assert ways._config(way, "xor", 50, 400).updates == 4
     assert ways._config(way, "xor", 50, 20).updates == 1
+    assert ways._config(NESTEROV, "xor", 50, 20).updates == 100
 
 
 def test_verdicts_compare_what_both_have_run():

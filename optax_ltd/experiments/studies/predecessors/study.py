@@ -119,7 +119,7 @@ PREDECESSORS = Study(
         ),
         (
             "sequences in an update, all others",
-            "20; 100 where sequences grow",
+            "20; 100 by Nesterov and where sequences grow",
             "100 (2013)",
         ),
         ("seeds", "5", "4 (2013)"),
@@ -151,7 +151,7 @@ PREDECESSORS = Study(
         ),
         (
             "learning rate of Nesterov",
-            ".001; .01 for strings, whose loss is a mean over time here",
+            ".000003; .0001 for strings, whose loss is a mean over time here",
             "the best of .001, .0001, .00001 and .000001 (2013)",
         ),
         (
