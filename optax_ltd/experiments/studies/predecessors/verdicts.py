@@ -17,6 +17,8 @@ from optax_ltd.experiments.studies.predecessors.ways import (
 from optax_ltd.experiments.studies.study import Runs
 from optax_ltd.experiments.training.run import Run
 
+_BY_CHANCE = 0.05  # from this p on
+
 
 class _Claim(NamedTuple):
     """Something that is said of the older answers.
@@ -68,7 +70,8 @@ CLAIMS = (
 def verdicts(runs: Runs) -> str:
     """A verdict on each claim, of the tasks that all ways in it have run.
 
-    It goes by counts; p is that of the claim's way beside the best of the others.
+    It goes by counts, and tells so where chance may have made the difference; p is that
+    of the claim's way beside the best of the others.
 
     Args:
       runs: of the study, by name.
@@ -87,12 +90,14 @@ def _verdict(claim: _Claim, runs: Runs) -> str:
         f"{way.label} {count} in {cells.minutes(*of)} min"
         for way, count, of in zip(claim.ways, counts, made, strict=True)
     )
-    answer = "yes" if claim.holds(counts) else "no"
-    if not any(counts):
-        answer = "undecided"
     seeds = sum(run.config.seeds for run in made[0])
     of = f"of {seeds} seeds in {tasks} task{'s' if tasks > 1 else ''}"
     p = fisher.p_of_shares(counts[0], max(counts[1:]), seeds)
+    answer = "yes" if claim.holds(counts) else "no"
+    if not any(counts):
+        answer = "undecided"
+    elif p >= _BY_CHANCE:
+        answer = f"{answer}, by count"
     sure = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
     pair = "the two" if len(counts) == 2 else "the first and the better other"
     return f"*{claim.told}*: {answer} ({of}: {told}; {sure} between {pair})."

@@ -47,7 +47,8 @@ def _careful_start(task: str) -> Mapping[str, Any]:
     """Weights from the input are small where most inputs tell nothing.
 
     With a spectral radius above 1 gradients are large at first, and a momentum near 1
-    makes some hundreds of each step; a larger rate drives the units to their ends. Of
+    makes some hundreds of each step: larger rates lead the hidden states to a fixed
+    point that no longer depends on the sequence, and nothing is learned from there. Of
     temporal order and xor the paper has none: these have what it gave numbers.
     """
     if task in STRINGS:
