@@ -28,8 +28,15 @@ def test_its_runs_differ_and_have_names_that_files_can_have(name: str):
     configs = STUDIES[name].configs(400)
     assert all(re.fullmatch(r"[\w.+-]+", key) for key in configs)
     assert len(set(configs.values())) == len(configs)
-    # All of the budget, or the share of a search or of a method with costly updates.
-    assert {config.updates for config in configs.values()} <= {400, 200, 100, 4}
+    # All of the budget, or the share of a search or of a method, by what updates cost.
+    assert {config.updates for config in configs.values()} <= {2000, 400, 200, 100, 4}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_its_runs_can_have_as_many_updates_as_the_clock_allows(name: str):
+    for text in ("1", "30min"):
+        budget = STUDIES[name].budget(text)
+        assert STUDIES[name].outlook(budget)
 
 
 def one_run(config: Config, *errors: list[float]) -> Run:
@@ -161,9 +168,12 @@ def test_its_page_has_a_row_a_run_or_more_and_its_budget(name: str):
     runs = runs_of(name)
     page = STUDIES[name].describe(runs)
     assert page.startswith(f"## {STUDIES[name].title}\n")
-    shares = {"recipe": "100 or ", "predecessors": "4 or ", "record": "200 or "}
-    budget = f"{shares.get(name, '')}400"
-    assert f"Budget: {budget} updates a run. " in page
+    budgets = {
+        "recipe": "100 or 400",
+        "predecessors": "4 or 400 or 2,000",
+        "record": "200 or 400",
+    }
+    assert f"Budget: {budgets.get(name, '400')} updates a run. " in page
     assert len(STUDIES[name].figure(runs).axes) >= 1
 
 

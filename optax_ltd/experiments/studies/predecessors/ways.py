@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from optax_ltd.experiments.parts.config import Config
+from optax_ltd.experiments.parts.config import LARGEST, Config
 from optax_ltd.experiments.parts.method_table import NONE
 from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import growing
@@ -187,7 +187,7 @@ def _config(way: Way, task: str, length: int, updates: int) -> Config:
         "criterion": "absolute" if task in NUMBERS else None,
         "hidden_size": 100 if task in STRINGS else 50,
         "batch_size": 20,
-        "updates": max(1, round(way.share * updates)),
+        "updates": min(max(1, round(way.share * updates)), LARGEST),
         "test_every": 1000,
         "seeds": 5,
     }
