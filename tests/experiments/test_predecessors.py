@@ -95,7 +95,7 @@ def test_each_sentence_of_the_chapter_gets_a_verdict(
     assert re.findall(r"\*: (\w+)(?:, by count)? \(", told) == answers
     # Strings over 100 and 200 steps.
     assert (
-        f" (of 10 seeds in 2 tasks: Hessian-free, "
+        " (of 10 seeds in 2 tasks: Hessian-free, "
         f"structural damping {2 * structural} in 0.0333 min, "
         f"Hessian-free {2 * plain} in 0.0333 min; p"
     ) in told

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 
 import optax_ltd as ltd
-from tests.second_order.factories import (
-    FRESH_STATE,
-    functions,
-    gradient_of_loss,
-)
+from tests.second_order.factories import FRESH_STATE, functions, gradient_of_loss
 from tests.transforms.factories import PARAMS, flat, loose
 
 GIVEN: dict[str, Any] = {"predict": lambda p: p, "loss": jnp.sum}

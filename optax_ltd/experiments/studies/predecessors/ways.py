@@ -162,7 +162,7 @@ def configs(updates: int) -> dict[str, Config]:
     """The runs by name, task by task.
 
     Args:
-      updates: of each, at most.
+      updates: the budget, of which each way has its share.
     """
     by_all = _problems(LENGTHS, WAYS)
     by_nesterov = _problems(PUBLISHED_LENGTHS, ["nesterov"])
