@@ -43,10 +43,14 @@ def test_each_way_runs_every_task_by_the_strict_criterion():
 
 
 def test_the_recipe_is_that_of_the_paper():
-    for task, scale in (("addition", 0.001), ("memorization_20bit", 0.1)):
-        config = CONFIGS[f"{task}-80-nesterov"]
+    for problem, scale, momentum in (
+        ("addition-80", 0.001, 0.995),
+        ("memorization_20bit-80", 0.1, 0.995),
+        ("temporal_order-100", 0.001, 0.98),
+    ):
+        config = CONFIGS[f"{problem}-nesterov"]
         assert (config.input_scale, config.init) == (scale, "sparse")
-        assert (config.optimizer, config.momentum) == ("nesterov", 0.995)
+        assert (config.optimizer, config.momentum) == ("nesterov", momentum)
         assert config.momentum_schedule == "hold"
         assert config.centred
         assert (config.batch_size, config.updates) == (100, 5 * 400)
