@@ -10,7 +10,7 @@ wrote: all of its runs, or those that were made so far.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ README = ROOT / "README.md"
 OLDER_ANSWERS = ROOT / "docs" / "guides" / "older_answers.md"
 NOTEBOOK = ROOT / "notebooks" / "5_older_answers.ipynb"
 _OLDER = marks.begin("The older answers", "benchmarks.reproduced")
-# Of the README: by heading, the studies that tell there what came out.
+# By heading of a page, the study that tells there what came out.
 FINDINGS = {"The record": "record", "Lengths never seen": "generalisation"}
 HEADER = """\
 # Results
@@ -73,6 +73,19 @@ def older_answers(text: str, folder: Path = FOLDER) -> str:
     return marks.between(text, _OLDER, told)
 
 
+def guide(text: str, folder: Path = FOLDER) -> str:
+    """`older_answers`, and what came of lengths never seen.
+
+    Args:
+      text: the page.
+      folder: of the folders of records.
+
+    Returns:
+      The new text.
+    """
+    return _with_findings(older_answers(text, folder), ["Lengths never seen"], folder)
+
+
 def notebook(text: str, folder: Path = FOLDER) -> str:
     """The notebook of the older answers, whose one cell with marks tells the same.
 
@@ -103,7 +116,13 @@ def readme(text: str, folder: Path = FOLDER) -> str:
     told = summary(FIGURE7.runs(folder / "figure7"))
     mark = marks.begin("Results", "benchmarks.reproduced")
     text = marks.between(text, mark, told)
-    for heading, name in FINDINGS.items():
+    return _with_findings(text, FINDINGS, folder)
+
+
+def _with_findings(text: str, headings: Iterable[str], folder: Path) -> str:
+    """A page with what studies found between its marks."""
+    for heading in headings:
+        name = FINDINGS[heading]
         study = STUDIES[name]
         runs = study.runs(folder / name)
         told = study.finding(runs) if runs else "Nothing yet."
@@ -144,7 +163,7 @@ def main() -> None:
         if runs:
             study.figure(runs).savefig(FOLDER / name / f"{name}.png")
     PAGE.write_text(page())
-    OLDER_ANSWERS.write_text(older_answers(OLDER_ANSWERS.read_text()))
+    OLDER_ANSWERS.write_text(guide(OLDER_ANSWERS.read_text()))
     NOTEBOOK.write_text(notebook(NOTEBOOK.read_text()))
     README.write_text(readme(README.read_text()))
     print("Wrote the pages")

@@ -108,7 +108,7 @@ def hessian_free(
     G_S is structural damping, for recurrent nets: the Gauss-Newton matrix of the
     distance D of the hidden states from what they are, mean over examples and sum over
     all else, so that no small step in θ changes them by much. D is ½ (h - h')², or
-    for logistic units the cross-entropy.
+    for logistic units the cross-entropy, -h log h' - (1 - h) log(1 - h').
 
     ``update`` takes two functions beside the gradient::
 

@@ -79,11 +79,11 @@ def test_verdicts_compare_what_both_have_run():
 @pytest.mark.parametrize(
     ("structural", "plain", "nesterov", "lstm", "answers"),
     [
-        (5, 0, 5, 5, ["yes", "yes", "no"]),
-        (4, 4, 3, 5, ["no", "no", "yes"]),
-        (5, 4, 4, 5, ["yes", "no", "no"]),  # No better than one of both.
-        (2, 2, 5, 4, ["no", "yes", "no"]),  # Better than one of both.
-        (0, 0, 0, 0, ["undecided", "undecided", "undecided"]),
+        (5, 0, 5, 5, ["yes", "yes", "yes", "no"]),
+        (4, 4, 3, 5, ["no", "no", "no", "yes"]),
+        (5, 4, 4, 5, ["yes", "yes", "no", "no"]),  # No better than one of both.
+        (2, 2, 5, 4, ["no", "no", "yes", "no"]),  # Better than one of both.
+        (0, 0, 0, 0, ["undecided", "undecided", "undecided", "undecided"]),
     ],
 )
 def test_each_sentence_of_the_chapter_gets_a_verdict(
@@ -97,13 +97,14 @@ def test_each_sentence_of_the_chapter_gets_a_verdict(
     }
     told = verdicts(runs_of(**solved))
     assert re.findall(r"\*: (\w+)(?:, by count)? \(", told) == answers
-    # Strings over 100 and 200 steps.
-    assert (
-        " (of 10 seeds in 2 tasks: Hessian-free, "
-        f"structural damping {2 * structural} in 0.0333 min, "
-        f"Hessian-free {2 * plain} in 0.0333 min; p"
-    ) in told
-    assert verdicts(runs_of(lstm=1)).count("not run yet") == 3
+    # All but xor and 5-bit strings over 50 steps; then strings over 100 and 200.
+    for problems, minutes in ((5, 0.0833), (2, 0.0333)):
+        assert (
+            f" (of {5 * problems} seeds in {problems} tasks: Hessian-free, "
+            f"structural damping {problems * structural} in {minutes} min, "
+            f"Hessian-free {problems * plain} in {minutes} min; p"
+        ) in told
+    assert verdicts(runs_of(lstm=1)).count("not run yet") == 4
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,8 @@ def test_each_sentence_of_the_chapter_gets_a_verdict(
 def test_a_verdict_that_chance_may_have_made_is_by_count(structural: int, answer: str):
     """4 of 10 against none has a p of .087, and 6 of 10 one of .011."""
     solved = {"structural": structural, "hessian-free": int(structural == 0)}
-    assert f"beyond lag 50*: {answer} (of 10" in verdicts(runs_of(**solved))
+    told = verdicts(runs_of(**solved))
+    assert f"for memorization beyond lag 50*: {answer} (of 10" in told
 
 
 def test_near_is_nine_of_ten():
@@ -144,6 +146,15 @@ def test_ways_stand_side_by_side():
         "lstm": "5 of 5 (0.0167 min)",
     }
     assert _cells(rows[2]) == ["addition, T = 100", *expected.values()]
+
+
+def test_seeds_that_lost_a_task_are_told_of_side_by_side():
+    runs = runs_of(lstm=5)
+    run = runs["addition-100-lstm"]
+    errors = np.array([0.0, 0.0, 0.0, 0.5, 0.5])
+    run.evaluations.append(run.evaluations[-1]._replace(update=600, error=errors))
+    told = _cells(side_by_side(runs).splitlines()[2])[-1]
+    assert told == "5 of 5, 3 at the end (0.0167 min)"
 
 
 def test_numbers_stand_by_both_criteria_and_strings_with_their_wrong_symbols():

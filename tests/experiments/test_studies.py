@@ -141,10 +141,10 @@ def test_generalisation_counts_the_networks_without_an_error_at_the_end():
     runs["2"].reach[5000] = [0.01]
     assert study.finding(runs) == (
         "4 of 5 networks came to make no error in 10,000 sequences of 50 to 200 steps, "
-        "within 100 updates; of these 3 made none at T = 5,000 and 3 none at any "
-        "length from 50 on, where the worst had 0 to 1 % wrong. No averaged networks "
-        "came to make no error in 10,000 sequences of 50 to 1,000 steps. The paper "
-        "reports none at any length for each of its 5."
+        "within 100 updates. Of these 3 made none at T = 5,000; at the worst length of "
+        "each, from 50 on, 0 to 1 % were wrong. No averaged networks came to make no "
+        "error in 10,000 sequences of 50 to 1,000 steps. The paper reports none at any "
+        "length for each of its 5."
     )
     assert "No averaged networks have been trained yet." in study.finding(
         {"0": runs["0"]}

@@ -50,10 +50,8 @@ def _product(run: Callable[..., Any], params: Any, vector: Any) -> Any:
     return ltd.gauss_newton_product(predict, loss, params, vector)
 
 
-def _loops_that_add_up(run: Callable[..., Any]) -> int:
+def _loops_that_add_up(run: Callable[..., Any], params: Any) -> int:
     """How many loops of a product have a result of the shape of the matrix."""
-    params = _params()
-    params.pop("output")
     jaxpr = jax.make_jaxpr(functools.partial(_product, run))(params, params)
     loops, stack = [], [jaxpr.jaxpr]
     while stack:
@@ -79,8 +77,39 @@ def test_products_through_unroll_are_those_of_scan_without_sums_in_the_loop():
         strict=True,
     ):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
-    assert _loops_that_add_up(_by_scan) == 1
-    assert _loops_that_add_up(_by_unroll) == 0
+    assert _loops_that_add_up(_by_scan, params) == 1
+    assert _loops_that_add_up(_by_unroll, params) == 0
+
+
+@functools.cache
+def _layer(kind: Any) -> tuple[Callable[..., jax.Array], Any]:
+    """A function of a layer's parameters and its inputs, and the parameters."""
+    layer = kind(nnx.SimpleCell(D, H, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
+    run = lambda params, x: nnx.merge(graphdef, params, rest, copy=True)(x)
+    return run, nnx.as_pure(params)
+
+
+def test_products_through_a_layer_have_no_sums_in_the_loop():
+    assert _loops_that_add_up(*_layer(nnx.RNN)) == 1
+    assert _loops_that_add_up(*_layer(ltd.FlowRNN)) == 0
+
+
+def test_an_update_through_a_layer_lowers_for_every_platform():
+    """The layer has another loop on each."""
+    run, params = _layer(ltd.FlowRNN)
+    tx = ltd.hessian_free(structural_damping=1 / 30)
+
+    def predict(params: Any) -> tuple[jax.Array, jax.Array]:
+        hidden = run(params, _X)
+        return hidden[:, -1], hidden
+
+    given = {"predict": predict, "loss": lambda outputs: jnp.mean(outputs**2)}
+    update = jax.jit(lambda *args: tx.update(*args, **given))
+    exported = jax.export.export(update, platforms=["cpu", "cuda", "tpu"])(
+        params, tx.init(params), params
+    )
+    assert len(exported.platforms) == 3
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,15 @@ def test_beginning_and_pace_may_be_others():
 
 
 @each_kind
+def test_a_schedule_lowers_for_every_platform(kind: Any):
+    schedule = jax.jit(ltd.momentum_schedule(0.995, kind=kind))
+    exported = jax.export.export(schedule, platforms=["cpu", "cuda", "tpu"])(
+        jnp.array(0)
+    )
+    assert len(exported.platforms) == 3
+
+
+@each_kind
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint32, np.int32])
 @pytest.mark.parametrize("steps", [1, 1000])
 def test_any_dtype_of_counts(kind: Any, dtype: Any, steps: int):

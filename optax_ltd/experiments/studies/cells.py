@@ -18,9 +18,17 @@ def solved(run: Run) -> str:
     """
     count, seeds = run.num_solved, run.config.seeds
     lower, upper = intervals.of_share(count, seeds)
-    told = f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %)"
-    still = run.num_solved_at_the_end
-    return told if still == count else f"{told}, {still} at the end"
+    return f"{count} of {seeds} ({100 * lower:.0f}–{100 * upper:.0f} %){still(run)}"
+
+
+def still(run: Run) -> str:
+    """Behind a number of solved seeds: how many the last test found, if fewer.
+
+    Args:
+      run: any that was tested.
+    """
+    count = run.num_solved_at_the_end
+    return "" if count == run.num_solved else f", {count} at the end"
 
 
 def solved_after(run: Run) -> str:

@@ -95,9 +95,9 @@ def _came(subject: str, runs: Sequence[Run]) -> str:
     span = " to ".join(f"{wrong:.3g}" for wrong in sorted({min(worst), max(worst)}))
     return (
         f"{len(solved)} of {len(runs)} {subject} came to make no error in 10,000 "
-        f"sequences {tested}, within {last:,} updates; of these {hold} made none at "
-        f"T = {LENGTHS[-1]:,} and {worst.count(0)} none at any length from "
-        f"{LENGTHS[0]} on, where the worst had {span} % wrong."
+        f"sequences {tested}, within {last:,} updates. Of these {hold} made none at "
+        f"T = {LENGTHS[-1]:,}; at the worst length of each, from {LENGTHS[0]} on, "
+        f"{span} % were wrong."
     )
 
 

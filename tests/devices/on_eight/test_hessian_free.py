@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import optax_ltd as ltd
 from tests.devices import gradients
+from tests.slow import slow_but
 
 X = np.random.default_rng(0).standard_normal((16, 3, 4)).astype(np.float32)
 Y = X.sum((1, 2))
@@ -69,8 +70,9 @@ def _assert_close(found: Any) -> None:
         np.testing.assert_allclose(x, y, rtol=5e-3, atol=1e-4)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize(
+    "kind", slow_but([AxisType.Auto], [AxisType.Auto, AxisType.Explicit]), ids=str
+)
 def test_a_divided_batch_gives_the_step_of_the_whole(kind: AxisType):
     mesh = gradients.mesh_of((8,), kind)
     x, y = (jax.device_put(a, NamedSharding(mesh, P("x"))) for a in (X, Y))
@@ -93,8 +95,7 @@ _mean_of_all = lambda x: jax.lax.pmean(jnp.mean(x), "x")
 _average = lambda gradient: jax.lax.pmean(gradient, "x")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("axis_name", ["x", None])
+@pytest.mark.parametrize("axis_name", slow_but(["x"], ["x", None]))
 def test_inside_shard_map(axis_name: str | None):
     """JAX adds up the parameters' cotangents by itself.
 

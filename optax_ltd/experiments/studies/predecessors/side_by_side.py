@@ -14,8 +14,9 @@ from optax_ltd.experiments.training.run import Run
 def side_by_side(runs: Runs) -> str:
     """Seeds that solved each task by each way, and the minutes of all seeds' updates.
 
-    Where sequences have not grown to the task's length, it is told how far they came.
-    A task that no way was tried on is left out.
+    Where sequences have not grown to the task's length, it is told how far they came;
+    where the last test found fewer to solve it, how many. A task that no way was tried
+    on is left out.
 
     Args:
       runs: of the study, by name.
@@ -37,5 +38,5 @@ def side_by_side(runs: Runs) -> str:
 def _told(run: Run | None) -> str:
     if run is None:
         return "not run"
-    solved = f"{run.num_solved} of {run.config.seeds}"
+    solved = f"{run.num_solved} of {run.config.seeds}{cells.still(run)}"
     return f"{solved}{cells.shorter(run)} ({cells.minutes(run)} min)"

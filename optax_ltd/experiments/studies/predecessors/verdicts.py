@@ -7,6 +7,7 @@ from optax_ltd.experiments.studies import cells
 from optax_ltd.experiments.studies.predecessors import fisher
 from optax_ltd.experiments.studies.predecessors.ways import (
     HESSIAN_FREE,
+    LONG,
     LSTM,
     NESTEROV,
     STRUCTURAL,
@@ -40,13 +41,23 @@ def _any(_: Run) -> bool:
     return True
 
 
+def _is_long(run: Run) -> bool:
+    return run.config.lengths[1] > LONG
+
+
 def _is_long_string(run: Run) -> bool:
     return is_long_string(run.config.task, run.config.lengths[1])
 
 
 CLAIMS = (
     _Claim(
-        "Structural damping matters for memorization beyond lag 50",
+        f"Structural damping matters beyond lag {LONG}",
+        [STRUCTURAL, HESSIAN_FREE],
+        _is_long,
+        lambda counts: counts[0] > counts[1],
+    ),
+    _Claim(
+        f"It matters for memorization beyond lag {LONG}",
         [STRUCTURAL, HESSIAN_FREE],
         _is_long_string,
         lambda counts: counts[0] > counts[1],

@@ -9,7 +9,9 @@ from optax_ltd.experiments.parts.problem import make_test_task
 from optax_ltd.experiments.studies import growing
 from optax_ltd.experiments.training.run import Run
 
-# Within those of the two papers; structural damping is said to matter beyond 50.
+# Beyond it structural damping is said to matter.
+LONG = 50
+# Within those of the two papers.
 LENGTHS: Mapping[str, tuple[int, ...]] = {
     "addition": (100,),
     "memorization_20bit": (100,),
@@ -206,13 +208,13 @@ def way_of(name: str) -> Way:
 
 
 def is_long_string(task: str, length: int) -> bool:
-    """Whether it is memorization over more than 50 steps.
+    """Whether it is memorization over more than `LONG` steps.
 
     Args:
       task: its word in a config.
       length: T.
     """
-    return task in STRINGS and length > 50
+    return task in STRINGS and length > LONG
 
 
 def by_problem(runs: Mapping[str, Run]) -> dict[tuple[str, int], dict[str, Run]]:
