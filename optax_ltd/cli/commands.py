@@ -233,8 +233,9 @@ def reproduce(
         str | None,
         typer.Option(
             help="Updates of each run, of which runs of the search of recipe get a "
-            "quarter and those of Hessian-free a hundredth; or minutes for all runs, "
-            "such as 30min, of which one is made at least. Not for cliff. "
+            "quarter, those of Hessian-free a hundredth and those of Nesterov five "
+            "times as many; or minutes for all runs, such as 30min, of which one is "
+            "made at least. Not for cliff. "
             f"Default: {DEFAULT.updates:,}.",
             show_default=False,
         ),

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 Curve: TypeAlias = "tuple[Sequence[float] | np.ndarray, np.ndarray]"
 
 
-def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, label: str) -> Figure:
+def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, x_label: str) -> Figure:
     """Draws the test error of several methods, a panel each task.
 
-    What it is drawn against may be the cost of training, or the length of sequences; as
-    both may differ by orders of magnitude, that axis is logarithmic. A thin line is one
-    seed, the thick one the median of all, and a mark its end.
+    The x axis may be the cost of training, or the length of sequences; as both may
+    differ by orders of magnitude, it is logarithmic. A thin line is one seed, the thick
+    one the median of all, and a mark its end.
 
     Args:
-      panels: By the task's name, and therein by the method's: where each test stands
+      panels: By the task's name, and therein by the method's: x of each test
         ``[tests]``, above 0 and ascending, and the shares of wrong answers
         ``[tests, seeds]``. A NaN is not drawn, and counts as wrong in the median.
-      label: What it is drawn against, or its unit.
+      x_label: What x is, with its unit.
 
     Returns:
       The figure; ``figure.savefig(path)`` writes it.
@@ -47,7 +47,7 @@ def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, label: str) -> Fi
       >>> import optax_ltd as ltd
       >>> errors = np.array([[0.75, 0.7], [0.4, 0.2], [0.02, 0.005]])  # of two seeds
       >>> curves = {"SGD": ([0.1, 1, 10], errors)}
-      >>> figure = ltd.plots.error_panels({"addition": curves}, label="minutes")
+      >>> figure = ltd.plots.error_panels({"addition": curves}, x_label="minutes")
       >>> figure.axes[0].get_xlabel()
       'minutes'
     """
@@ -57,11 +57,11 @@ def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, label: str) -> Fi
             _check(f"panels[{task!r}][{method!r}]", *curve)
     looks = looks_of(panels)
     figure, every = new_panels(
-        panels, x_label=label, y_label="wrong answers to\nfresh sequences, %"
+        panels, x_label=x_label, y_label="wrong answers to\nfresh sequences, %"
     )
     for axes, methods in zip(every, panels.values(), strict=True):
-        for method, (at, errors) in methods.items():
-            _draw(axes, method, np.asarray(at), 100 * np.asarray(errors), looks[method])
+        for method, (x, errors) in methods.items():
+            _draw(axes, method, np.asarray(x), 100 * np.asarray(errors), looks[method])
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.05)
@@ -70,26 +70,26 @@ def error_panels(panels: Mapping[str, Mapping[str, Curve]], *, label: str) -> Fi
     return figure
 
 
-def _check(name: str, at: Sequence[float] | np.ndarray, errors: np.ndarray) -> None:
-    places, values = np.asarray(at, float), np.asarray(errors)
-    fits = values.ndim == 2 and places.shape == values.shape[:1] and values.size
-    if not fits or not (places > 0).all() or not (np.diff(places) > 0).all():
-        required = "ascending places > 0 [tests] and errors [tests, seeds]"
-        raise refusal(name, required, (places, values.shape))
+def _check(name: str, x: Sequence[float] | np.ndarray, errors: np.ndarray) -> None:
+    x, values = np.asarray(x, float), np.asarray(errors)
+    fits = values.ndim == 2 and x.shape == values.shape[:1] and values.size
+    if not fits or not (x > 0).all() or not (np.diff(x) > 0).all():
+        required = "ascending x > 0 [tests] and errors [tests, seeds]"
+        raise refusal(name, required, (x, values.shape))
 
 
 def _draw(
-    axes: Axes, name: str, at: np.ndarray, errors: np.ndarray, look: tuple[str, str]
+    axes: Axes, name: str, x: np.ndarray, errors: np.ndarray, look: tuple[str, str]
 ) -> None:
     color, marker = look
-    axes.plot(at, errors, color=color, linewidth=0.6, alpha=0.45)
+    axes.plot(x, errors, color=color, linewidth=0.6, alpha=0.45)
     axes.plot(
-        at,
+        x,
         np.median(np.where(np.isnan(errors), 100, errors), axis=1),
         color=color,
         linewidth=1.8,
         marker=marker,
-        markevery=[len(at) - 1],
+        markevery=[len(x) - 1],
         markersize=6,
         markeredgecolor="white",
         markeredgewidth=0.5,

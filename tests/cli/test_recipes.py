@@ -1,4 +1,4 @@
-"""The commands of the README's recipes make the runs of the studies."""
+"""The commands of the README and of a guide make the runs of the studies."""
 
 import dataclasses
 import json
@@ -22,6 +22,7 @@ from tests.test_documented_commands import LINES
         ("record", "200", "--length 10-200 "),
         ("record", "1000", "--length 10-1000 "),
         ("generalisation", "0-averaged", "--length 50-200 "),
+        ("predecessors", "multiplication-80-nesterov", "--length 80 "),
     ],
 )
 def test_a_command_is_that_of_the_record(

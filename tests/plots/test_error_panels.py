@@ -15,7 +15,7 @@ PANELS = {
 
 
 def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
-    figure = plots.error_panels(PANELS, label="hours")
+    figure = plots.error_panels(PANELS, x_label="hours")
     first: Any = figure.axes[0]
     assert (first.get_xscale(), first.get_xlabel()) == ("log", "hours")
     for seed in range(3):
@@ -30,13 +30,13 @@ def test_each_seed_is_a_line_and_their_median_ends_in_a_mark():
 
 def test_a_nan_is_not_drawn_and_counts_as_wrong():
     errors = np.array([[0.5, np.nan, 0.3], [0.1, np.nan, np.nan]])
-    (axes,) = plots.error_panels({"xor": {"clip": ([1, 2], errors)}}, label="T").axes
+    (axes,) = plots.error_panels({"xor": {"clip": ([1, 2], errors)}}, x_label="T").axes
     assert np.isnan(line(axes, 1)[:, 1]).all()
     np.testing.assert_allclose(line(axes, 3)[:, 1], [50, 100])
 
 
 def test_panels_share_axes_and_a_method_has_one_look():
-    figure = plots.error_panels(PANELS, label="minutes")
+    figure = plots.error_panels(PANELS, x_label="minutes")
     first, second = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["xor", "addition"]
     assert first.get_xlim() == second.get_xlim()
@@ -60,12 +60,12 @@ def test_panels_share_axes_and_a_method_has_one_look():
     ],
 )
 def test_tests_and_errors_fit_together(at: Any, errors: Any):
-    message = r"^`panels\['xor'\]\['Ω'\]` must be ascending places > 0 .*; got"
+    message = r"^`panels\['xor'\]\['Ω'\]` must be ascending x > 0 .*; got"
     with pytest.raises(ValueError, match=message):
-        plots.error_panels({"xor": {"Ω": (at, errors)}}, label="minutes")
+        plots.error_panels({"xor": {"Ω": (at, errors)}}, x_label="minutes")
 
 
 def test_there_is_something_to_draw():
     for panels in ({}, {"one": {}}):
         with pytest.raises(ValueError, match=r"^`panels` must be at least one setting"):
-            plots.error_panels(panels, label="minutes")
+            plots.error_panels(panels, x_label="minutes")

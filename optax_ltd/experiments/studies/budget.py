@@ -14,7 +14,7 @@ class Budget(NamedTuple):
     """What a result may cost.
 
     Attributes:
-      updates: of each run.
+      updates: of a run; by what they cost some runs have a share of them, or more.
       seconds: for all runs together.
     """
 

@@ -95,7 +95,7 @@ def errors_by_cost(runs: Iterable[tuple[str, str, Run]]) -> Figure:
             minutes * np.array([test.update for test in tests]),
             np.stack([cells.unless_nan(test, test.error) for test in tests]),
         )
-    return plots.error_panels(panels, label="minutes of all seeds' updates")
+    return plots.error_panels(panels, x_label="minutes of all seeds' updates")
 
 
 def errors_by_length(runs: Iterable[tuple[str, str, Run]]) -> Figure:
@@ -109,7 +109,7 @@ def errors_by_length(runs: Iterable[tuple[str, str, Run]]) -> Figure:
     for panel, name, run in runs:
         curve = list(run.reach), np.stack(list(run.reach.values()))
         panels.setdefault(panel, {})[name] = curve
-    return plots.error_panels(panels, label="length T")
+    return plots.error_panels(panels, x_label="length T")
 
 
 def _rate(run: Run) -> plots.Rate:
