@@ -151,8 +151,8 @@ PREDECESSORS = Study(
         ),
         (
             "learning rate of Nesterov",
-            ".000003; .0001 for strings, whose loss is a mean over time here; chosen by "
-            "hand, on seed 0",
+            ".000003; .0001 for strings, whose loss is a mean over time here; by hand, "
+            "on seed 0",
             "the best of .001, .0001, .00001 and .000001 (2013)",
         ),
         (
