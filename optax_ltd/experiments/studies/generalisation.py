@@ -11,6 +11,7 @@ from optax_ltd.experiments.studies.study import Runs, Study
 from optax_ltd.experiments.training.run import Run
 
 LENGTHS = (50, 100, 150, 200, 250, 500, 1000, 2000, 3000, 5000)
+_TRAINED = (50, 200)
 _SEEDS = 5
 # By what a name ends in: what is other than in the authors' code.
 _CHANGES: Mapping[str, Mapping[str, Any]] = {
@@ -23,7 +24,7 @@ def _configs(updates: int) -> dict[str, Config]:
     """A run a seed: each ends at a test without an error."""
     return {
         f"{seed}{ending}": Config(
-            length=(50, 200),
+            length=_TRAINED,
             solved_below=1e-4,
             init="smart_tanh",
             flow_slopes="held",
@@ -39,9 +40,12 @@ def _configs(updates: int) -> dict[str, Config]:
 
 
 def _figure(runs: Runs) -> Figure:
-    return figures.errors_by_length(
+    figure = figures.errors_by_length(
         (_kind(run), f"seed {run.config.first_seed}", run) for run in runs.values()
     )
+    for axes in figure.axes:
+        axes.axvspan(*_TRAINED, color="0.93", zorder=0)
+    return figure
 
 
 def _kind(run: Run) -> str:
@@ -87,7 +91,7 @@ def _came(kind: str, runs: Sequence[Run]) -> str:
     if not solved:
         return f"No {kind} came to make no error {tested}."
     last = max(at for run in solved for at in run.solved_at if at is not None)
-    trained = runs[0].config.lengths[1]
+    trained = _TRAINED[1]
     seen, new = (
         [
             [run.reach[n][0] for n in LENGTHS if (n > trained) == longer]
@@ -116,7 +120,8 @@ GENERALISATION = Study(
     figure=_figure,
     alt=(
         "Wrong answers to fresh sequences against their length, a curve each seed: on "
-        "the left the networks, on the right averages of them."
+        "the left the networks, on the right averages of them; the lengths of training "
+        "are shaded."
     ),
     finding=_finding,
     table=_table,
