@@ -94,12 +94,17 @@ def _linear_loss(run: Run) -> float:
     return float(np.mean((columns[test] @ weights - targets[test]) ** 2))
 
 
-@pytest.mark.parametrize("problem", ["addition-80", "multiplication-80"])
-def test_what_nesterov_did_not_learn_is_no_better_than_linear(problem: str):
+@pytest.mark.parametrize(
+    ("problem", "learned"),
+    [("addition-80", 1), ("multiplication-80", 1), ("addition-100", 0)],
+)
+def test_what_nesterov_did_not_learn_is_no_better_than_linear(
+    problem: str, learned: int
+):
     """As the guide says of numbers."""
     runs = STUDIES["predecessors"].runs(reproduced.FOLDER / "predecessors")
     run = runs[f"{problem}-nesterov"]
     losses, linear = run.evaluations[-1].test_loss, _linear_loss(run)
-    assert losses[0] < 0.2 * linear
+    assert (losses[:learned] < 0.2 * linear).all()
     # A loss of the test's 10,000 sequences is known to some 2 %.
-    assert (losses[1:] > 0.95 * linear).all()
+    assert (losses[learned:] > 0.95 * linear).all()
