@@ -41,7 +41,10 @@ def _step(
     twice: Any = _in_a_scan,
 ) -> Any:
     """Two updates; `mean` is that of the loss whose gradient is taken."""
-    tx: Any = ltd.hessian_free(structural_damping=0.1, axis_name=axis_name)
+    # Few iterations, as the end of many hangs on the last digit.
+    tx: Any = ltd.hessian_free(
+        structural_damping=0.1, max_cg_iterations=5, axis_name=axis_name
+    )
 
     def predict(params: Any) -> Any:
         hidden = [jnp.tanh(x[:, 0] @ params["w"])]
