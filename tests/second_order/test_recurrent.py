@@ -81,23 +81,24 @@ def test_products_through_unroll_are_those_of_scan_without_sums_in_the_loop():
     assert _loops_that_add_up(_by_unroll, params) == 0
 
 
-@functools.cache
-def _layer(kind: Any) -> tuple[Callable[..., jax.Array], Any]:
+def _pure(
+    kind: Any, *, cell: Any = nnx.SimpleCell, **options: Any
+) -> tuple[Callable[..., jax.Array], Any]:
     """A function of a layer's parameters and its inputs, and the parameters."""
-    layer = kind(nnx.SimpleCell(D, H, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    layer = kind(cell(D, H, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1), **options)
     graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
     run = lambda params, x: nnx.merge(graphdef, params, rest, copy=True)(x)
     return run, nnx.as_pure(params)
 
 
 def test_products_through_a_layer_have_no_sums_in_the_loop():
-    assert _loops_that_add_up(*_layer(nnx.RNN)) == 1
-    assert _loops_that_add_up(*_layer(ltd.FlowRNN)) == 0
+    assert _loops_that_add_up(*_pure(nnx.RNN)) == 1
+    assert _loops_that_add_up(*_pure(ltd.FlowRNN)) == 0
 
 
 def test_an_update_through_a_layer_lowers_for_every_platform():
     """The layer has another loop on each."""
-    run, params = _layer(ltd.FlowRNN)
+    run, params = _pure(ltd.FlowRNN)
     tx = ltd.hessian_free(structural_damping=1 / 30)
 
     def predict(params: Any) -> tuple[jax.Array, jax.Array]:
@@ -117,29 +118,21 @@ def test_an_update_through_a_layer_lowers_for_every_platform():
 )
 def test_products_through_a_layer_are_those_of_flax(kind: Any):
     def product(layer: Any) -> np.ndarray:
-        graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
-        predict = lambda params: nnx.merge(graphdef, params, rest, copy=True)(_X)
+        run, params = _pure(layer, cell=kind)
         loss = lambda z: jnp.mean(jnp.sum((z - 0.5) ** 2, -1))
-        pure = nnx.as_pure(params)
-        vector = jax.tree.map(jnp.sin, pure)
-        found = ltd.gauss_newton_product(predict, loss, pure, vector)
-        assert jax.tree.structure(found) == jax.tree.structure(pure)
+        vector = jax.tree.map(jnp.sin, params)
+        found = ltd.gauss_newton_product(lambda p: run(p, _X), loss, params, vector)
+        assert jax.tree.structure(found) == jax.tree.structure(params)
         return np.asarray(ravel_pytree(found)[0])
 
-    ours, theirs = (
-        product(layer(kind(D, H, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1)))
-        for layer in (ltd.FlowRNN, nnx.RNN)
-    )
+    ours, theirs = product(ltd.FlowRNN), product(nnx.RNN)
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_with_the_regulariser_on_there_is_no_forward_mode():
-    layer = ltd.FlowRNN(nnx.SimpleCell(D, H, rngs=nnx.Rngs(0)), flow_weight=1.0)
-    graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
-    predict = lambda params: nnx.merge(graphdef, params, rest, copy=True)(_X)
-    pure = nnx.as_pure(params)
+    run, params = _pure(ltd.FlowRNN, flow_weight=1.0)
     with pytest.raises(NotImplementedError):
-        ltd.gauss_newton_product(predict, jnp.sum, pure, pure)
+        ltd.gauss_newton_product(lambda p: run(p, _X), jnp.sum, params, params)
 
 
 @pytest.mark.slow
