@@ -147,7 +147,7 @@ def test_generalisation_counts_the_networks_without_an_error_at_the_end():
     runs["2"].reach |= {200: [0.02], 5000: [0.01]}
     assert study.finding(runs) == (
         "4 of 5 networks came to make no error in a test of 10,000 sequences of 50 to "
-        "200 steps, within 100 updates. Tested once more at each length, 3 of them "
+        "200 steps, within 100 updates. Tested once more at each length, 3 "
         "made none beyond 200 steps. At the worst length of each 0 to 2 % were wrong "
         "up to 200 steps, and 0 to 1 % beyond. No averaged networks came to make no "
         "error in a test of 10,000 sequences of 50 to 1,000 steps. The paper reports "

@@ -92,26 +92,24 @@ def _came(kind: str, runs: Sequence[Run]) -> str:
         return f"No {kind} came to make no error {tested}."
     last = max(at for run in solved for at in run.solved_at if at is not None)
     trained = _TRAINED[1]
-    seen, new = (
-        [
-            [run.reach[n][0] for n in LENGTHS if (n > trained) == longer]
-            for run in solved
-        ]
-        for longer in (False, True)
-    )
-    hold = sum(not any(errors) for errors in new)
+    seen = _worst(solved, [length for length in LENGTHS if length <= trained])
+    new = _worst(solved, [length for length in LENGTHS if length > trained])
     return (
         f"{len(solved)} of {len(runs)} {kind} came to make no error {tested}, within "
-        f"{last:,} updates. Tested once more at each length, {hold} of them made none "
+        f"{last:,} updates. Tested once more at each length, {new.count(0)} made none "
         f"beyond {trained} steps. At the worst length of each {_span(seen)} % were "
         f"wrong up to {trained} steps, and {_span(new)} % beyond."
     )
 
 
-def _span(errors: Sequence[Sequence[float]]) -> str:
-    """The least and the largest of some networks' worst errors, in %."""
-    worst = sorted(100 * max(of) for of in errors)
-    return " to ".join(dict.fromkeys(f"{wrong:.3g}" for wrong in (worst[0], worst[-1])))
+def _worst(runs: Sequence[Run], lengths: Sequence[int]) -> list[float]:
+    """The largest error of each network at some lengths, in %."""
+    return [100 * max(run.reach[length][0] for length in lengths) for run in runs]
+
+
+def _span(errors: Sequence[float]) -> str:
+    """From the least to the largest."""
+    return " to ".join(f"{wrong:.3g}" for wrong in sorted({min(errors), max(errors)}))
 
 
 GENERALISATION = Study(
